@@ -14,8 +14,9 @@ from typing import Annotated
 
 from annotated_types import MinLen
 
+from llmprof import catalog
 from llmprof.errors import InputError
-from llmprof.spec import catalog, source
+from llmprof.spec import source
 from llmprof.spec.arch import PositiveInt, Source
 from llmprof.spec.document import Name, Sources, Text
 from llmprof.spec.nodes import Map, Node, short

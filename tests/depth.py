@@ -12,11 +12,11 @@ from functools import cache
 
 import torch
 
+from llmprof.catalog import resolve
 from llmprof.measure.training import measure_training
 from llmprof.objectives import training_workload
 from llmprof.predict.api import predict
 from llmprof.spec.arch import ArchSpec, Residual
-from llmprof.spec.catalog import resolve
 from llmprof.twin.build import build
 from llmprof.twin.linear import Linear
 from llmprof.twin.model import Twin

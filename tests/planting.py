@@ -8,10 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from llmprof import confirm
+from llmprof import catalog, confirm
 from llmprof.ledger import Row, Verdict
 from llmprof.routing import BALANCED, Routing
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.workload import Dtypes, Execution, LatentForm, Phase

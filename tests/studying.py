@@ -9,8 +9,8 @@ import functools
 import re
 from pathlib import Path
 
+from llmprof import catalog
 from llmprof.predict.api import Prediction, parameters, predict
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Execution, LatentForm, Logits, Phase, Workload
 from tests.documentation import ROOT

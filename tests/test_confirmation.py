@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
+from llmprof import catalog
 from llmprof.routing import Routing
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.twin.core import NoFusedKernel

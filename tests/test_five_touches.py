@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from llmprof import catalog
 from llmprof.spec import arch as types_of_spec
-from llmprof.spec import catalog
 from llmprof.spec.arch import (
     Attention,
     AudioFront,

@@ -21,6 +21,8 @@ FLOORS = {
     "llmprof.paths": 1,
     "llmprof.sources": 1,
     "llmprof.spec": 2,
+    "llmprof.importing": 2.1,
+    "llmprof.catalog": 2.2,
     "llmprof.routing": 3,
     "llmprof.workload": 3,
     "llmprof.workload_rules": 3,

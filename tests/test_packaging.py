@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBE = "from llmprof.spec import catalog; print(catalog.root()); print(len(catalog.entries()))"
+PROBE = "from llmprof import catalog; print(catalog.root()); print(len(catalog.entries()))"
 
 
 def _clean_env(**extra: str) -> dict[str, str]:
@@ -89,7 +89,7 @@ def test_a_strangers_specs_directory_is_not_taken_for_ours(tmp_path: Path) -> No
     package.symlink_to(ROOT / "llmprof")
     (tmp_path / "specs" / "models").mkdir(parents=True)
     code = (
-        "import llmprof.spec.catalog as c, pathlib; "
+        "import llmprof.catalog as c, pathlib; "
         f"c._PACKAGE = pathlib.Path({str(package)!r}); c.root.cache_clear(); c.root()"
     )
     done = subprocess.run(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from llmprof import catalog
 from llmprof.predict.api import Prediction, parameters
 from llmprof.predict.record import Record, record_of
-from llmprof.spec import catalog
 from llmprof.spec.arch import GatedDeltaNet, Mamba1, Mamba2, Mixer, RgLru, Rwkv4
 from tests.studying import KI, MI, PAGES, flops, found, hbm, kernels, params, table, variants
 

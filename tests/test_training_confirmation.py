@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from llmprof import confirm
+from llmprof import catalog, confirm
 from llmprof.errors import InputError
 from llmprof.measure.training import measure_training
 from llmprof.objectives import default_objective, training_workload
 from llmprof.predict.api import predict
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, Attention, Gaussian, Gqa, LayerPosition, Mask, Mla, Rope
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.twin.build import build

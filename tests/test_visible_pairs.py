@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmprof import catalog
 from llmprof.predict import compressed, latent_core, masks, sparse
-from llmprof.spec import catalog
 from llmprof.spec.arch import (
     ArchSpec,
     Attention,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmprof import catalog
 from llmprof.check.revisions import Revision
 from llmprof.errors import InputError
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.load import SpecFile
 from llmprof.spec.nodes import short

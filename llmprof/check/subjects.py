@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmprof import catalog
 from llmprof.errors import InputError, SpecError
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.load import SpecFile, load_file
 from llmprof.spec.nodes import short

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
+from llmprof import catalog
 from llmprof.predict.api import parameters
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, Glu, Gqa, LayerSpec, Mlp
 from llmprof.spec.load import SpecFile, load_text
 

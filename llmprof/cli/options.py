@@ -187,7 +187,7 @@ def architectures(refs: list[str], variant: str | None, all_variants: bool) -> l
 
     Raises InputError for unknown names or where both options are given, SpecError for a file that is wrong.
     """
-    from llmprof.spec import catalog
+    from llmprof import catalog
 
     if variant is not None and all_variants:
         raise InputError("--variant and --all-variants exclude each other")

@@ -29,11 +29,11 @@ def list_specs(
     output_format: ListFormat = "table",
 ) -> None:
     """List the specs of the catalogue with their sizes, variants and aliases."""
+    from llmprof import catalog
     from llmprof.errors import InputError
     from llmprof.predict.api import parameters
     from llmprof.report import tables
     from llmprof.report.write import write_text
-    from llmprof.spec import catalog
     from llmprof.spec.arch import Structure
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
@@ -102,8 +102,8 @@ def show(
     ],
 ) -> None:
     """Print one spec as YAML that loads: every default written out, a variant resolved."""
+    from llmprof import catalog
     from llmprof.report.write import write_text
-    from llmprof.spec import catalog
     from llmprof.spec.dump import dump
 
     (arch,) = catalog.resolve([spec])
@@ -121,10 +121,10 @@ def check(
 
     Exit 2 where a file is wrong, 1 where an exact published figure differs.
     """
+    from llmprof import catalog
     from llmprof.errors import InputError
     from llmprof.predict.api import parameters
     from llmprof.report.write import write_text
-    from llmprof.spec import catalog
 
     lines: list[str] = []
     errors = differing = 0

@@ -6,9 +6,12 @@ Only what the loader reads is ever written: its own scalars decide which text ma
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+from types import MappingProxyType
 from typing import Any
 
+from llmprof.spec.nodes import child_path
 from llmprof.spec.scalars import resolve
 from llmprof.spec.yamlload import UNPRINTABLE
 
@@ -19,24 +22,46 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _BREAKS = frozenset("\x85\u2028\u2029\ufeff\xa0")
 
 
-def emit(document: Mapping[str, Any]) -> str:
-    """A mapping as a YAML document. Values are dicts, lists, text, numbers, booleans and None."""
-    return "".join(f"{line}\n" for line in _block(document, 0))
+def emit(document: Mapping[str, Any], notes: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A mapping as a YAML document. Values are dicts, lists, text, numbers, booleans and None.
+
+    `notes` has comments by dotted path; each stands above the line on which its value is.
+    """
+    return "".join(f"{line}\n" for line in _block(document, 0, "", notes))
 
 
-def _block(mapping: Mapping[str, Any], indent: int) -> list[str]:
+def _block(mapping: Mapping[str, Any], indent: int, path: str, notes: Mapping[str, str]) -> list[str]:
     lines = []
     for key, value in mapping.items():
+        at = child_path(path, key)
         head = " " * indent + f"{text(key)}:"
         line = f"{head} {flow(value)}"
         leaf = not (isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()))
         if not isinstance(value, dict | list) or not value or (leaf and len(line) <= WIDTH):
-            lines.append(line)
+            lines += [*_comments(at, indent, notes, inside=True), line]
         elif isinstance(value, dict):
-            lines += [head, *_block(value, indent + 2)]
+            lines += [*_comments(at, indent, notes, inside=False), head, *_block(value, indent + 2, at, notes)]
         else:
+            lines += _comments(at, indent, notes, inside=True)
             lines += [head, *(f"{' ' * (indent + 2)}- {flow(item)}" for item in value)]
     return lines
+
+
+def _comments(at: str, indent: int, notes: Mapping[str, str], *, inside: bool) -> list[str]:
+    """The notes of a path, and with `inside` those of the values below it, as comment lines."""
+    lines = []
+    for path, note in notes.items():
+        if path == at or (inside and path.startswith(f"{at}.")):
+            name = path.rpartition(".")[2]
+            lines += [
+                " " * indent + ("# " if first else "#   ") + UNPRINTABLE.sub("?", line)
+                for first, line in _first(wrap(f"{name}: {note}", WIDTH - indent - 4))
+            ]
+    return lines
+
+
+def _first(lines: list[str]) -> Iterator[tuple[bool, str]]:
+    yield from ((i == 0, line) for i, line in enumerate(lines))
 
 
 def flow(value: Any) -> str:

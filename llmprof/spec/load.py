@@ -109,7 +109,11 @@ def load_text(text: str, name: str = "<stdin>") -> SpecFile:
 
 
 def _load(text: str, file: str, path: Path | None) -> SpecFile:
-    tree = parse(text, file=file)
+    return load_tree(parse(text, file=file), file, path)
+
+
+def load_tree(tree: Map, file: str, path: Path | None) -> SpecFile:
+    """The spec in a tree that came from elsewhere, such as an imported config. Raises SpecError as the others do."""
     report = Report(file)
     built = build(tree, None, report)
     resolved: dict[str | None, Map] = {None: tree.without("variants")}

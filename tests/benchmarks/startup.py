@@ -23,7 +23,7 @@ ALL_SPECS = """
 import time
 from llmprof.cli.options import parse_dtypes, parse_lengths
 from llmprof.predict.record import count_record
-from llmprof.spec import catalog
+from llmprof import catalog
 start = time.perf_counter()
 asked = parse_lengths(phase="prefill,decode", batch="1", context=None, new_tokens=None, source_tokens=None,
                       prefix_tokens=None, logits=None, dtypes=parse_dtypes("bf16", None, None, None))

@@ -205,7 +205,7 @@ def test_an_interruption_anywhere_is_130_and_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("llmprof.spec.catalog.entries", interrupted)
+    monkeypatch.setattr("llmprof.catalog.entries", interrupted)
     done = cli(*words)
     assert (done.code, done.out, done.err) == (130, "", "llmprof: interrupted\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmprof.spec import catalog
+from llmprof import catalog
 from tests.cli.conftest import Cli
 
 SPEC = """\

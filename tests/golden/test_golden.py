@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from llmprof import catalog
 from llmprof.predict.api import parameters
 from llmprof.predict.record import count_record
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Phase, Workload
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from llmprof import catalog
 from llmprof.predict.api import parameters
 from llmprof.predict.record import count_record
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, LayerSpec, Mamba1, Mamba2, Moe
 from llmprof.workload import Dtypes, Phase, Workload
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from llmprof import catalog
 from llmprof.predict.explain import Explanation, explain
 from llmprof.predict.formula import Formula
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, Attention, Gaussian, Gqa, LayerPosition, Mask, NoPosition, Rope, Structure
 from llmprof.workload import Dtypes, Workload
 from tests.families import kinds, runs

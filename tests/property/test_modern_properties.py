@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmprof import catalog
 from llmprof.engines import hf, vllm
 from llmprof.engines.api import ENGINES, Engine, engine_cache
 from llmprof.errors import InputError
 from llmprof.predict.api import Prediction, predict
 from llmprof.predict.record import count_record
 from llmprof.routing import Routing
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, Glu, Gqa, Indexer, Mla, Mlp, Moe, RmsNorm, Rope
 from llmprof.workload import Dtypes, Execution, Workload
 from tests.modern import NAMES, modern

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmprof import catalog
 from llmprof.errors import InputError, Problem, SpecError
-from llmprof.spec import catalog
 from llmprof.spec.emit import emit
 from llmprof.spec.load import load_file, load_text
 from llmprof.spec.nodes import plain

@@ -12,6 +12,7 @@ import pytest
 from budget_samples import HEAD, PER_TOKEN, SMALL, Corner
 from spec_samples import PAIR
 
+from llmprof import catalog
 from llmprof.check.budgets import load
 from llmprof.check.coverage import unguarded
 from llmprof.check.evaluate import MAX_EXPLAINED, evaluate
@@ -21,7 +22,6 @@ from llmprof.check.quantities import QUANTITIES
 from llmprof.check.verdict import Finding
 from llmprof.errors import SpecError
 from llmprof.predict.record import count_record
-from llmprof.spec import catalog
 from llmprof.workload import NotApplicable, Workload
 
 REPOSITORY = Path(__file__).resolve().parents[2]

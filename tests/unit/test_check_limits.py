@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from budget_samples import HEAD, PER_TOKEN, Corner
 
+from llmprof import catalog
 from llmprof.check import limits
 from llmprof.check.bounds import range_of
 from llmprof.check.limit_units import EXAMPLE, UNITS
@@ -15,7 +16,6 @@ from llmprof.check.limits import Limit
 from llmprof.check.quantities import MEASURED, QUANTITIES
 from llmprof.device import find
 from llmprof.predict.record import count_record
-from llmprof.spec import catalog
 from llmprof.spec.nodes import Mark, Scalar
 from llmprof.spec.problems import Report
 from llmprof.spec.scalars import resolve

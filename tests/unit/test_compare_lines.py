@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from spec_samples import DECODER, ENCODER, GROUPS, PAIR, edited
 
+from llmprof import catalog
 from llmprof.check.lines import line_changes
 from llmprof.errors import InputError
-from llmprof.spec import catalog
 from llmprof.spec.load import load_text
 
 VARIANTS = (

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmprof import catalog
 from llmprof.drawing.grid import ALL, HALF, MOST, NONE, SOME, areas, grid, round_up, step_for, ticks
 from llmprof.drawing.layout import sheet
 from llmprof.drawing.masks import Cells, pictures
@@ -20,7 +21,6 @@ from llmprof.drawing.picture import Axis, Picture
 from llmprof.drawing.png import SCALE, to_png
 from llmprof.drawing.svg import to_svg
 from llmprof.drawing.terminal import ASCII, BLOCKS, alphabet_for, to_text
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, Attention, Compressed, Gqa, Mask, Stack
 from llmprof.twin.build import build
 from llmprof.twin.families import family

@@ -14,10 +14,10 @@ import torch
 import transformers
 from torch import Tensor
 
+from llmprof import catalog
 from llmprof.engines.api import engine_cache
 from llmprof.errors import InputError
 from llmprof.predict.api import predict
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, Gqa, Linear, Mamba1, Mamba2
 from llmprof.workload import Execution
 from tests.unit.engine_archs import at, decoder, layer

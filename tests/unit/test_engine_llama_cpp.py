@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmprof import catalog
 from llmprof.engines.api import engine_cache
 from llmprof.errors import InputError
-from llmprof.spec import catalog
 from llmprof.spec.arch import (
     ArchSpec,
     ChannelMix,

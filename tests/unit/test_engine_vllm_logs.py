@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from llmprof import catalog
 from llmprof.engines.api import VllmSetting
 from llmprof.engines.vllm import tokens_in, vllm_cache
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec, GatedDeltaNet, Gqa, Mamba2, ShortConv
 from tests.unit.engine_archs import at, decoder, layer
 from tests.unit.engine_archs import vllm_reasons as reasons

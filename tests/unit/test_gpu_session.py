@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from llmprof import catalog
 from llmprof.measure import gpu_session
 from llmprof.measure.gpu_process import REPOSITORY, Completed, redact, run_python
 from llmprof.measure.gpu_session import (
@@ -25,7 +26,6 @@ from llmprof.measure.gpu_session import (
     save,
     table,
 )
-from llmprof.spec import catalog
 from llmprof.spec.slice import slice_arch, smallest_slice
 
 

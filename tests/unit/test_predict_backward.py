@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pytest
 
+from llmprof import catalog
 from llmprof.objectives import default_objective, training_workload
 from llmprof.predict.api import Prediction, predict
 from llmprof.predict.backward import backward_flops
 from llmprof.predict.formats import BF16, INT64
 from llmprof.predict.tape import Tape
 from llmprof.predict.tensor import Home, Tensor, new
-from llmprof.spec import catalog
 from llmprof.spec.arch import (
     ArchSpec,
     Clustered,

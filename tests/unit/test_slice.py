@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from llmprof import catalog
 from llmprof.errors import InputError
-from llmprof.spec import catalog
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.slice import slice_arch, smallest_slice
 

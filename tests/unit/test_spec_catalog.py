@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from spec_samples import DECODER, ENCODER, edited
 
+from llmprof import catalog
 from llmprof.errors import InputError, SpecError
-from llmprof.spec import catalog
 
 WITH_VARIANTS = edited(DECODER, ("name: small", "name: small\naliases: [Org/Small-1B, tiny]")) + (
     "variants:\n  wide: {d_model: 128}\n  deep: {layers.count: 9}\n"
@@ -209,7 +209,7 @@ def test_the_whole_catalogue_loads_within_a_second(shipped: tuple[catalog.Entry,
 
 def test_loading_imports_neither_torch_nor_numpy_nor_the_whole_of_pydantic() -> None:
     code = (
-        "import sys; from llmprof.spec import catalog; catalog.entries()[0].load();"
+        "import sys; from llmprof import catalog; catalog.entries()[0].load();"
         "print([name for name in ('torch', 'numpy', 'pydantic', 'rich', 'typer', 'asyncio') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from spec_samples import DECODER, ENCODER, GROUPS, PAIR, PREFIX, edited
 
-from llmprof.spec import catalog
+from llmprof import catalog
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.document import Document
 from llmprof.spec.dump import dump

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmprof.catalog import resolve
 from llmprof.spec.arch import ArchSpec
-from llmprof.spec.catalog import resolve
 from llmprof.twin.block import Residual
 from llmprof.twin.build import build
 from llmprof.twin.model import Twin

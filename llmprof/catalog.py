@@ -22,7 +22,7 @@ from llmprof.spec.yamlload import parse
 
 MARKER = ".llmprof-specs"
 STDIN = "-"
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -105,6 +105,8 @@ def resolve(
 def _find_file(target: str) -> SpecFile:
     if target == STDIN:
         return load_stdin()
+    if is_foreign(target):
+        return _imported(target)
     # An alias such as meta-llama/Llama-2-70b-hf looks like a path, and a shipped name may be that of some file
     # here: what is surely a path is read, then the catalogue is asked, and only then the disk.
     if target.lower().endswith((".yaml", ".yml")) or target.startswith((".", os.sep)):
@@ -115,6 +117,20 @@ def _find_file(target: str) -> SpecFile:
     if os.path.exists(target):
         return load_file(target)
     raise _unknown(target)
+
+
+FOREIGN = (".json", ".safetensors", ".gguf")
+
+
+def is_foreign(target: str) -> bool:
+    """Whether a reference is surely a file of another format, or a folder: it is imported."""
+    return target.lower().endswith(FOREIGN) or (os.path.isdir(target) and _entry(target) is None)
+
+
+def _imported(target: str) -> SpecFile:
+    from llmprof.importing.files import read_file as read_foreign
+
+    return read_foreign(Path(target)).spec
 
 
 def _entry(target: str) -> Entry | None:

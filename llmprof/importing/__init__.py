@@ -1,0 +1,1 @@
+"""Reading what the world ships: configs and file headers, into specs. Torch-free; nothing is fetched, nothing run."""

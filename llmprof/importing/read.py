@@ -1,0 +1,137 @@
+"""From a file of the world to a spec: finds the family, lets its table read the config, and leaves nothing unread."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmprof.errors import SpecError
+from llmprof.importing import families, jsontext
+from llmprof.importing.common import idle
+from llmprof.importing.config import Config
+from llmprof.importing.document import Doc, leaves, placed, plain
+from llmprof.importing.jsontext import JsonText, shown
+from llmprof.spec.emit import emit
+from llmprof.spec.load import SpecFile, load_tree
+from llmprof.spec.nodes import child_path, short
+from llmprof.spec.words import did_you_mean
+from llmprof.spec.yamlload import parse
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A spec that was read from a config.
+
+    `text` is the YAML, comments and all; loading it gives `spec`'s architecture again. `notes` are path -> what was
+    inferred or defaulted there, `remarks` what was left out and why.
+    """
+
+    spec: SpecFile
+    text: str
+    model_type: str
+    notes: dict[str, str]
+    remarks: tuple[str, ...]
+
+
+def read_config(path: Path, *, name: str | None = None) -> Imported:
+    """The architecture in a ``config.json``, or in a folder that has one.
+
+    Raises SpecError where it is no strict JSON, of no known family, or has a field that is not understood, and where
+    what it says is no architecture.
+    """
+    file = path / CONFIG if path.is_dir() else path
+    return import_config(jsontext.read(file), file, name=name)
+
+
+def import_config(source: JsonText, path: Path | None, *, name: str | None = None) -> Imported:
+    """The architecture in a config that has been read already; `path` is its file, `name` the spec's."""
+    model_type = source.root.get("model_type")
+    account = Config(source, source.root, family=str(model_type))
+    body = table(account)
+    account.finish()
+    doc: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path)]}
+    if account.account.remarks:
+        doc["notes"] = "; ".join(account.account.remarks) + "."
+    doc |= body
+    notes = {leaf.path: leaf.note for leaf in leaves(doc) if leaf.note is not None}
+    values = plain(doc)
+    text = _heading(source, account) + emit(values, notes)
+    tree = placed(parse(text, file=source.file), doc, source)
+    return Imported(
+        spec=load_tree(tree, source.file, path),
+        text=text,
+        model_type=str(model_type),
+        notes=notes,
+        remarks=tuple(account.account.remarks),
+    )
+
+
+def table(c: Config, default_type: str | None = None) -> Doc:
+    """What the family of an object's ``model_type`` makes of it; a field that nobody read stops the import.
+
+    Families of models with several towers use it for the tower of text; `default_type` is then what its class takes
+    for granted. Problems are collected in the account of `c`.
+    """
+    kind = c.raw("model_type")
+    if kind is None:
+        kind = default_type
+    found = families.family(kind) if isinstance(kind, str) else None
+    if found is None:
+        _unknown_family(c, kind)
+    assert found is not None
+    c.family = found.config_class or str(kind)
+    body = found.document(c)
+    c.ignore(*found.idle)
+    for part in c.parts():
+        for key, value in part.unread().items():
+            if not idle(key, value):
+                near = did_you_mean(key, sorted(part.asked))
+                part.wrong(
+                    key,
+                    f"only fields that the table of the family {kind} understands: this one may decide a shape",
+                    near or None,
+                )
+    return body
+
+
+def _unknown_family(c: Config, kind: Any) -> None:
+    known = families.known()
+    near = did_you_mean(kind, known) if isinstance(kind, str) else None
+    path = child_path(c.path, "model_type")
+    found = "the field 'model_type' is missing" if kind is None else f"found {shown(kind)}"
+    problem = c.source.problem(path if kind is not None else c.path, found, "one of " + ", ".join(known), near or None)
+    raise SpecError([problem])
+
+
+def _heading(source: JsonText, c: Config) -> str:
+    lines = [f"# Read from {Path(source.file).name}, family {c.family}. Comments say what the file does not."]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _name(root: dict[str, Any], path: Path | None) -> str:
+    """What the model is called: by the config itself, else by its file or folder."""
+    said = root.get("_name_or_path") or root.get("name_or_path")
+    said = said.rstrip("/").rpartition("/")[2] if isinstance(said, str) else ""
+    if not slug(said) and path is not None:
+        said = path.resolve().parent.name if path.name == CONFIG else path.stem
+    return slug(said) or "imported"
+
+
+def slug(text: str) -> str:
+    """A text as the spec language lets a name be written."""
+    return short(re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._"), 90).rstrip(".-")
+
+
+def _source(source: JsonText, path: Path | None) -> Doc:
+    digest = hashlib.sha256(source.text.encode()).hexdigest()
+    return {
+        "url": path.name if path is not None else source.file,
+        "where": f"sha256 {digest}",
+        "read": datetime.date.today().isoformat(),
+    }

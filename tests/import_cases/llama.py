@@ -1,0 +1,39 @@
+"""LLaMA's class."""
+
+from __future__ import annotations
+
+from tests.importing import Case
+
+SMALL = {
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+CASES = [
+    Case(
+        model_type="llama",
+        config=SMALL,
+        variations={
+            "multi-head by omission": {"num_key_value_heads": None},
+            "stated head_dim": {"head_dim": 16},
+            "tied": {"tie_word_embeddings": True},
+            "biases of the attention": {"attention_bias": True},
+            "biases of the feed-forward": {"mlp_bias": True},
+            "rescaled rotation": {
+                "rope_theta": 500000.0,
+                "rope_scaling": {
+                    "factor": 8.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 128,
+                    "rope_type": "llama3",
+                },
+            },
+        },
+    )
+]

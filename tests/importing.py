@@ -1,0 +1,55 @@
+"""Cases of import: a small config of a family and the ways in which released configs differ from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from importlib import import_module
+from pkgutil import iter_modules
+from types import MappingProxyType
+from typing import Any, Literal
+
+from llmprof.importing.jsontext import decode
+from llmprof.importing.read import Imported, import_config
+from tests import import_cases
+
+Head = Literal["causal-lm", "seq2seq-lm", "masked-lm", "base"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A config of one ``model_type``, small enough to build, and variations: name -> fields that change.
+
+    `head` is the transformers class that it is built as. `params` is the exact count where transformers has no class
+    of the family: by hand in a comment, or published. A field that a variation sets to `ABSENT` is taken out.
+    """
+
+    model_type: str
+    config: Mapping[str, Any]
+    variations: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    head: Head = "causal-lm"
+    params: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def configs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every config of the case by name, the first as it stands."""
+        for name, changes in {"as it stands": {}, **self.variations}.items():
+            made = {"model_type": self.model_type, **self.config, **changes}
+            yield name, deepcopy({key: value for key, value in made.items() if value is not ABSENT})
+
+
+ABSENT = object()
+
+
+def cases() -> list[Case]:
+    """All cases of `tests/import_cases`."""
+    found: list[Case] = []
+    for module in iter_modules(import_cases.__path__):
+        found += import_module(f"tests.import_cases.{module.name}").CASES
+    return found
+
+
+def imported(config: Mapping[str, Any]) -> Imported:
+    """A config given as a mapping, imported."""
+    return import_config(decode(json.dumps(config).encode(), "config.json"), None, name="imported")

@@ -1,0 +1,62 @@
+"""Every family against transformers: the same config, built there on meta, has as many parameters as here.
+
+And the class's own defaults: a config that says nothing must come to the same as one that says all that the class has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmprof.importing import families
+from llmprof.predict.parameters import parameters
+from tests.importing import Case, cases, imported
+
+CASES = cases()
+EACH = [pytest.param(case, name, id=f"{case.model_type}: {name}") for case in CASES for name, _ in case.configs()]
+
+
+def built(case: Case, config: dict[str, Any]) -> int:
+    """How many parameters transformers' model of a config has, tied ones once."""
+    import torch
+    import transformers
+
+    made = transformers.AutoConfig.for_model(**config)
+    made = made.get_text_config() if case.head == "causal-lm" else made
+    auto = {
+        "causal-lm": transformers.AutoModelForCausalLM,
+        "seq2seq-lm": transformers.AutoModelForSeq2SeqLM,
+        "masked-lm": transformers.AutoModelForMaskedLM,
+        "base": transformers.AutoModel,
+    }[case.head]
+    with torch.device("meta"):
+        model = auto.from_config(made)
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("case", "name"), EACH)
+def test_a_config_has_the_parameters_of_its_class(case: Case, name: str) -> None:
+    config = dict(case.configs())[name]
+    expected = case.params[name] if case.params else built(case, config)
+    assert parameters(imported(config).spec.base).total == expected
+
+
+def test_every_family_has_a_case() -> None:
+    assert set(families.known()) == {case.model_type for case in CASES}
+
+
+@pytest.mark.parametrize("model_type", families.known())
+def test_defaults_are_those_of_the_class(model_type: str) -> None:
+    found = families.family(model_type)
+    assert found is not None
+    if found.config_class is None:
+        pytest.skip("transformers has no class of this family")
+    import transformers
+
+    everything = getattr(transformers, found.config_class)().to_dict() | {"model_type": model_type}
+    said, unsaid = imported(everything), imported({"model_type": model_type})
+    assert said.spec.base.stacks == unsaid.spec.base.stacks
+    assert parameters(said.spec.base) == parameters(unsaid.spec.base)
+    assert said.spec.base.tied_embeddings == unsaid.spec.base.tied_embeddings
+    assert said.spec.base.max_context == unsaid.spec.base.max_context
