@@ -249,7 +249,8 @@ class ArchSpec:
     """One architecture: a spec file's base or one of its variants, fully expanded.
 
     `stacks` has one member, or an encoder and then a decoder that attends to it. `embedding_scale` multiplies the
-    token embeddings of every stack that has some. `mtp` is an optional head. `type_vocab_size` is the number of rows
+    token embeddings of every stack that has some. `embedding_width` is that of the token table
+    where it is narrower or wider than d_model and projected to it (OPT-350m). `mtp` is an optional head. `type_vocab_size` is the number of rows
     of BERT's segment table. `pooler` is BERT's biased d x d matrix and tanh on the first token.
     """
 
@@ -265,6 +266,7 @@ class ArchSpec:
     head: Head
     pooler: bool = False
     embedding_scale: PositiveFloat | None = None
+    embedding_width: PositiveInt | None = None
     type_vocab_size: Annotated[int, Ge(0)] = 0
     mtp: Mtp | None = None
     published: Published | None = None

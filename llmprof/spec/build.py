@@ -95,6 +95,7 @@ def build(node: Map, variant: str | None, report: Report) -> tuple[Document, Arc
         head=_head(document),
         pooler=document.pooler,
         embedding_scale=document.embedding.scale,
+        embedding_width=document.embedding.width,
         type_vocab_size=document.embedding.type_vocab_size,
         mtp=mtp,
         published=document.published,

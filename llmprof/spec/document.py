@@ -146,12 +146,14 @@ class Embedding:
     """What happens to the embeddings before the first layer.
 
     `scale` multiplies the token embeddings, `norm` is applied after all embeddings are added, and
-    `type_vocab_size` is the number of rows of a segment table.
+    `type_vocab_size` is the number of rows of a segment table. `width` is that of the token table where it is not
+    d_model: a matrix without bias takes it to d_model, and another takes d_model back to it before the output matrix.
     """
 
     scale: PositiveFloat | None = None
     norm: NormOrNone | None = None
     type_vocab_size: Annotated[int, Ge(0)] = 0
+    width: PositiveInt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ def _document(arch: ArchSpec) -> dict[str, Any]:
     embedding: dict[str, Any] = {}
     if arch.embedding_scale is not None:
         embedding["scale"] = arch.embedding_scale
+    if arch.embedding_width is not None:
+        embedding["width"] = arch.embedding_width
     if arch.type_vocab_size:
         embedding["type_vocab_size"] = arch.type_vocab_size
     document: dict[str, Any] = {

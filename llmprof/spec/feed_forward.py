@@ -57,7 +57,9 @@ class Moe:
     chosen ones alone (`softmax-chosen`). `normalise` divides the chosen weights by their sum, `scale` multiplies
     them. `weigh` says whether a weight multiplies an expert's output or its input (Llama 4). `router_bias` is a bias
     of the router's matrix; `correction_bias` is a value per expert that is added to the scores for the choice alone
-    and is kept as a buffer, no parameter (DeepSeek-V3). With `n_groups` > 1 a token's experts come from
+    and is kept as a buffer, no parameter (DeepSeek-V3). `latent` is the width that the experts see where it
+    is not d_model: a matrix takes each token there and another takes the experts' sum back (Nemotron 3 Super); router
+    and `shared` see d_model. With `n_groups` > 1 a token's experts come from
     `groups_per_token` of as many equal groups (https://arxiv.org/abs/2412.19437, section 2.1.2).
     """
 
@@ -73,6 +75,7 @@ class Moe:
     weigh: Literal["output", "input"] = "output"
     router_bias: bool = False
     correction_bias: bool = False
+    latent: PositiveInt | None = None
     n_groups: PositiveInt = 1
     groups_per_token: PositiveInt = 1
 

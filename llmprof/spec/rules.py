@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from llmprof.spec.arch import Gqa, Learned, Mask, MlmHead, Rope, Source, Structure, T5Bias
+from llmprof.spec.arch import Gqa, Learned, LmHead, Mask, MlmHead, Rope, Source, Structure, T5Bias
 from llmprof.spec.attention_rules import check_attention, check_mask
 from llmprof.spec.cross_rules import check_cross_attention, check_heads
 from llmprof.spec.document import DeepNorm, Document, Group
@@ -218,6 +218,8 @@ def check_document(document: Document, node: Map, structure: Structure, report: 
         stack = node.get(key)
         if isinstance(stack, Map) and "front" in stack.items:
             report.key(stack, "front", f"a front in {key!r}", "a front in the encoder of an encoder-decoder only")
+    if document.embedding.width is not None:
+        _width(document, node, structure, report)
     if structure == "encoder-decoder" and document.embedding.type_vocab_size:
         report.value(
             node.below("embedding").items["type_vocab_size"],
@@ -233,6 +235,17 @@ def check_document(document: Document, node: Map, structure: Structure, report: 
         _source(document.published.source, node.below("published").items["source"], report)
         if document.published.params_total is None and document.published.note is None:
             report.missing(node.below("published"), "params_total", "the figure that is published, or a note")
+
+
+def _width(document: Document, node: Map, structure: Structure, report: Report) -> None:
+    """A token table of its own width: what the matrices around it can be combined with."""
+    embedding, head = node.below("embedding"), document.head
+    if structure == "encoder-decoder":
+        report.key(embedding, "width", "a width of its own in an encoder-decoder", "one in a model of one stack only")
+    if isinstance(head, MlmHead) or (isinstance(head, LmHead) and head.input_scale is not None):
+        report.key(embedding, "width", "a width beside this head", "a head of kind lm without input_scale, or none")
+    if document.mtp is not None:
+        report.key(embedding, "width", "a width beside mtp layers", "one of the two")
 
 
 def _source(source: Source, node: Node, report: Report) -> None:
