@@ -50,6 +50,24 @@ def cases() -> list[Case]:
     return found
 
 
+def build_total(case: Case, config: Mapping[str, Any]) -> int:
+    """How many parameters transformers' model of a config has, tied ones once, built on meta."""
+    import torch
+    import transformers
+
+    made = transformers.AutoConfig.for_model(**deepcopy(dict(config)))
+    made = made.get_text_config() if case.head == "causal-lm" else made
+    auto = {
+        "causal-lm": transformers.AutoModelForCausalLM,
+        "seq2seq-lm": transformers.AutoModelForSeq2SeqLM,
+        "masked-lm": transformers.AutoModelForMaskedLM,
+        "base": transformers.AutoModel,
+    }[case.head]
+    with torch.device("meta"):
+        model = auto.from_config(made)
+    return sum(p.numel() for p in model.parameters())
+
+
 def imported(config: Mapping[str, Any]) -> Imported:
     """A config given as a mapping, imported."""
     return import_config(decode(json.dumps(config).encode(), "config.json"), None, name="imported")

@@ -5,40 +5,20 @@ And the class's own defaults: a config that says nothing must come to the same a
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from llmprof.importing import families
 from llmprof.predict.parameters import parameters
-from tests.importing import Case, cases, imported
+from tests.importing import Case, build_total, cases, imported
 
 CASES = cases()
 EACH = [pytest.param(case, name, id=f"{case.model_type}: {name}") for case in CASES for name, _ in case.configs()]
 
 
-def built(case: Case, config: dict[str, Any]) -> int:
-    """How many parameters transformers' model of a config has, tied ones once."""
-    import torch
-    import transformers
-
-    made = transformers.AutoConfig.for_model(**config)
-    made = made.get_text_config() if case.head == "causal-lm" else made
-    auto = {
-        "causal-lm": transformers.AutoModelForCausalLM,
-        "seq2seq-lm": transformers.AutoModelForSeq2SeqLM,
-        "masked-lm": transformers.AutoModelForMaskedLM,
-        "base": transformers.AutoModel,
-    }[case.head]
-    with torch.device("meta"):
-        model = auto.from_config(made)
-    return sum(p.numel() for p in model.parameters())
-
-
 @pytest.mark.parametrize(("case", "name"), EACH)
 def test_a_config_has_the_parameters_of_its_class(case: Case, name: str) -> None:
     config = dict(case.configs())[name]
-    expected = case.params[name] if case.params else built(case, config)
+    expected = case.params[name] if case.params else build_total(case, config)
     assert parameters(imported(config).spec.base).total == expected
 
 

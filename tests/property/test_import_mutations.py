@@ -1,0 +1,96 @@
+"""Every field of every class changed, one at a time: an import is as the class builds it, or refused. Never wrong.
+
+Which fields decide something is not ours to say here: what transformers' configuration class has is tried, idle or not,
+under the names that the class takes. A change that the class itself does not build proves nothing and is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from llmprof.errors import LlmprofError
+from llmprof.importing import families
+from llmprof.importing.common import idle
+from llmprof.predict.parameters import parameters
+from tests.importing import Case, build_total, cases, imported
+
+ALL = os.environ.get("LLMPROF_ALL_MUTATIONS") == "1"
+"""All values of a field; by default one that depends on the field's name, so that a run stays short."""
+
+BY_TYPE = {model_type: [c for c in cases() if c.model_type == model_type] for model_type in families.known()}
+BUILT = [name for name, found in BY_TYPE.items() if any(not case.params for case in found)]
+
+
+def changes(value: Any) -> list[Any]:
+    """Other values of the kind that a field has."""
+    match value:
+        case bool():
+            return [not value]
+        case int():
+            return [value * 2, value + 1, max(value // 2, 1), 0]
+        case float():
+            return [value * 2, value / 2]
+        case str():
+            return ["relu", "silu", "gelu_new", "swish"]
+        case None:
+            return [1, 4, 16, True]
+        case [*items] if items:
+            return [items[::-1], items[:-1], [items[0]] * len(items)]
+    return []
+
+
+def mutations(case: Case, config: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """(field, value, config with it) for what the class has beside this config and in it."""
+    from transformers import AutoConfig
+
+    made = AutoConfig.for_model(**deepcopy(config))
+    aliases = {own: other for other, own in getattr(type(made), "attribute_map", {}).items()}
+    known = {key: value for key, value in made.to_dict().items() if not key.startswith("_")}
+    for key in {**known, **config}:
+        if key == "model_type" or (idle(key, 1) and key not in config):
+            continue
+        tried = changes(config[key] if key in config else known.get(key))
+        if tried and not ALL:
+            tried = [tried[sum(key.encode()) % len(tried)]]
+        for value in tried:
+            changed = {**config, key: value}
+            yield key, value, changed
+            if ALL and key in aliases and key not in config:
+                yield aliases[key], value, {**config, aliases[key]: value}
+
+
+def wrong(case: Case, config: dict[str, Any]) -> tuple[list[str], int]:
+    """Changes that are imported and come out unlike the class, and how many were imported and built."""
+    found, held = [], 0
+    for key, value, changed in mutations(case, config):
+        try:
+            ours = parameters(imported(changed).spec.base).total
+        except LlmprofError:
+            continue
+        try:
+            theirs = build_total(case, changed)
+        except Exception:  # whatever a class raises for a config that it cannot build
+            continue
+        held += 1
+        if ours != theirs:
+            found.append(f"{key} = {value!r}: {ours:,} parameters here, {theirs:,} in the class")
+    return found, held
+
+
+@pytest.mark.parametrize("model_type", BUILT)
+def test_a_changed_field_is_understood_or_refused(model_type: str) -> None:
+    found, held = [], 0
+    for case in BY_TYPE[model_type]:
+        if not case.params:
+            for name, config in case.configs():
+                if name == "as it stands" or ALL:
+                    more, some = wrong(case, config)
+                    found += [f"{name}: {text}" for text in more]
+                    held += some
+    assert not found, "\n".join(found)
+    assert held > 5, "fields must have been changed and built"
