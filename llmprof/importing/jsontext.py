@@ -1,7 +1,8 @@
 """Strict JSON with places: what a ``config.json`` says, and on which line it says it.
 
-RFC 8259 and no more: no NaN, no duplicate keys. Size and depth are bounded before anything is built, so that a hostile
-file costs no more than reading it.
+RFC 8259, and the one word beyond it that released configs have: ``Infinity``, the upper end of Mamba-2's
+``time_step_limit`` (https://huggingface.co/nvidia/Nemotron-H-8B-Base-8K/blob/main/config.json). No NaN, no duplicate
+keys. Size and depth are bounded before anything is built, so that a hostile file costs no more than reading it.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def parse(text: str, name: str, *, expected: str = EXPECTED) -> Any:
     if _too_deep(text):
         raise whole_file(name, f"nested deeper than {MAX_DEPTH}", expected)
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_integer)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         problem = Problem(
             file=name,
@@ -165,7 +166,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(word: str) -> Any:
+def _constant(word: str) -> float:
+    if word in ("Infinity", "-Infinity"):
+        return float(word)
     raise _NotStrict(f"found {word}, which JSON does not have")
 
 
