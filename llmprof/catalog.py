@@ -7,7 +7,7 @@ directory recognised by a marker file, so that no stranger's `specs` is taken fo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -22,6 +22,11 @@ from llmprof.spec.yamlload import parse
 
 MARKER = ".llmprof-specs"
 STDIN = "-"
+FOREIGN = (".json", ".safetensors", ".gguf")
+"""Endings of files of other formats."""
+
+Tell = Callable[[str], None]
+"""Who is told what a reader of an imported file should know: class defaults that were used, what was left out."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -68,20 +73,28 @@ def split(ref: str) -> tuple[str, str | None]:
     return stem, variant
 
 
-def find(ref: str) -> SpecFile:
+def _untold(text: str) -> None:
+    """Nobody is told."""
+
+
+def find(ref: str, tell: Tell = _untold) -> SpecFile:
     """The spec file that a reference names: a shipped name or alias, a path, or ``-`` for standard input.
 
-    A reference may end in ``:variant``, which must then exist. Raises InputError for what is not known,
-    and SpecError for a file that is wrong.
+    The path may be that of a file of another format, which is imported. A reference may end in ``:variant``, which
+    must then exist. Raises InputError for what is not known, and SpecError for a file that is wrong.
     """
     target, variant = split(ref)
-    spec = _find_file(target)
+    spec = _find_file(target, tell)
     spec.arch(variant)
     return spec
 
 
 def resolve(
-    refs: Sequence[str], *, variant: str | Sequence[str] | None = None, all_variants: bool = False
+    refs: Sequence[str],
+    *,
+    variant: str | Sequence[str] | None = None,
+    all_variants: bool = False,
+    tell: Tell = _untold,
 ) -> list[ArchSpec]:
     """The architectures that references name, in their order.
 
@@ -92,7 +105,7 @@ def resolve(
     archs: list[ArchSpec] = []
     for ref in refs:
         target, own = split(ref)
-        spec = _find_file(target)
+        spec = _find_file(target, tell)
         if own is not None:
             archs.append(spec.arch(own))
         elif all_variants:
@@ -102,11 +115,11 @@ def resolve(
     return archs
 
 
-def _find_file(target: str) -> SpecFile:
+def _find_file(target: str, tell: Tell) -> SpecFile:
     if target == STDIN:
         return load_stdin()
     if is_foreign(target):
-        return _imported(target)
+        return _imported(target, tell)
     # An alias such as meta-llama/Llama-2-70b-hf looks like a path, and a shipped name may be that of some file
     # here: what is surely a path is read, then the catalogue is asked, and only then the disk.
     if target.lower().endswith((".yaml", ".yml")) or target.startswith((".", os.sep)):
@@ -119,18 +132,19 @@ def _find_file(target: str) -> SpecFile:
     raise _unknown(target)
 
 
-FOREIGN = (".json", ".safetensors", ".gguf")
-
-
 def is_foreign(target: str) -> bool:
     """Whether a reference is surely a file of another format, or a folder: it is imported."""
     return target.lower().endswith(FOREIGN) or (os.path.isdir(target) and _entry(target) is None)
 
 
-def _imported(target: str) -> SpecFile:
+def _imported(target: str, tell: Tell) -> SpecFile:
     from llmprof.importing.files import read_file as read_foreign
 
-    return read_foreign(Path(target)).spec
+    found = read_foreign(Path(target))
+    tell(f"{target}: {found.summary}")
+    for remark in found.remarks:
+        tell(f"{target}: {remark}")
+    return found.spec
 
 
 def _entry(target: str) -> Entry | None:

@@ -24,6 +24,7 @@ COMMANDS = (
     ("profile",),
     ("check",),
     ("compare",),
+    ("import",),
     ("mask",),
     ("claims",),
     ("specs",),

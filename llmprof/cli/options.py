@@ -39,7 +39,8 @@ Specs = Annotated[
     list[str],
     typer.Argument(
         metavar="SPEC",
-        help="Names or aliases of the catalogue, paths of YAML files, or - for stdin; NAME:VARIANT picks a variant.",
+        help="Names or aliases of the catalogue, paths of YAML files or of what `llmprof import` reads, or - for stdin; "
+        "NAME:VARIANT picks a variant.",
     ),
 ]
 Variant = Annotated[
@@ -188,11 +189,12 @@ def architectures(refs: list[str], variant: str | None, all_variants: bool) -> l
     Raises InputError for unknown names or where both options are given, SpecError for a file that is wrong.
     """
     from llmprof import catalog
+    from llmprof.cli.messages import say
 
     if variant is not None and all_variants:
         raise InputError("--variant and --all-variants exclude each other")
     names = None if variant is None else [name.strip() for name in variant.split(",")]
-    return list(dict.fromkeys(catalog.resolve(refs, variant=names, all_variants=all_variants)))
+    return list(dict.fromkeys(catalog.resolve(refs, variant=names, all_variants=all_variants, tell=say)))
 
 
 def parse_dtypes(dtype: str, weight_dtype: str | None, kv_dtype: str | None, group_size: str | None) -> Dtypes:

@@ -44,8 +44,12 @@ MISSING = _Missing()
 
 @dataclass(slots=True)
 class Account:
-    """What reading one file has come to, shared by the readers of its nested objects."""
+    """What reading one file has come to, shared by the readers of its nested objects.
 
+    `defaults` are the fields that the file does not have and that were read nevertheless: path -> what was taken.
+    """
+
+    defaults: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     problems: dict[Problem, None] = field(default_factory=dict)
 
@@ -270,7 +274,10 @@ class Config:
         return found[0] if found else None
 
     def _absent(self, keys: Sequence[str], default: str) -> str:
-        return f"{child_path(self.path, keys[0])} is not in the file: {default} is the default of {self.family}"
+        """The note of a field that is not in the file, which is thereby put down as defaulted."""
+        path = child_path(self.path, keys[0])
+        self.account.defaults[path] = default
+        return f"{path} is not in the file: {default} is the default of {self.family}"
 
     def _read(
         self,
@@ -294,7 +301,8 @@ class Config:
                     ]
                 )
             if isinstance(default, Read):
-                return Read(default.value, default.keys, default.note or self._absent(keys, shown(default.value)))
+                absent = self._absent(keys, shown(default.value))
+                return Read(default.value, default.keys, default.note or absent)
             return Read(default, (), self._absent(keys, shown(default)))
         key, value = found
         path = child_path(self.path, key)

@@ -106,7 +106,9 @@ def rope(
     base = where.number(key, default=theta) if theta is not None else where.number(key)
     c.ignore("rope_theta")
     at = inner if inner.has("partial_rotary_factor") else scaling if scaling.has("partial_rotary_factor") else c
-    factor = at.number("partial_rotary_factor", default=partial)
+    # That a head is rotated whole goes without saying in a class that knows no other rotation.
+    unsaid = partial == 1.0 and not at.has("partial_rotary_factor")
+    factor: Read[float] = Read(1.0) if unsaid else at.number("partial_rotary_factor", default=partial)
     c.ignore("partial_rotary_factor")
     rotated = int(head_dim.value * factor.value)
     if factor.value == 1.0:

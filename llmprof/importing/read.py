@@ -22,21 +22,38 @@ from llmprof.spec.words import did_you_mean
 from llmprof.spec.yamlload import parse
 
 CONFIG = "config.json"
+MOST_DEFAULTS = 8
+"""So many are named where there is one line for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """A spec that was read from a config.
 
-    `text` is the YAML, comments and all; loading it gives `spec`'s architecture again. `notes` are path -> what was
-    inferred or defaulted there, `remarks` what was left out and why.
+    `text` is the YAML, comments and all; loading it gives `spec`'s architecture again. `notes` are path of the spec ->
+    what was inferred or defaulted there, `defaults` are field of the config -> the default of `family` that was taken
+    for it, `remarks` what was left out and why.
     """
 
     spec: SpecFile
     text: str
     model_type: str
+    family: str
     notes: dict[str, str]
+    defaults: dict[str, str]
     remarks: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """How the file was read, on one line."""
+        if not self.defaults:
+            return f"read as {self.model_type}; every field that decides something is in the file"
+        said = [f"{key} = {value}" for key, value in self.defaults.items()]
+        more = f" and {len(said) - MOST_DEFAULTS} more" if len(said) > MOST_DEFAULTS else ""
+        return (
+            f"read as {self.model_type}; not in the file, so taken from {self.family}: "
+            f"{', '.join(said[:MOST_DEFAULTS])}{more} (`llmprof import` lists all)"
+        )
 
 
 def read_config(path: Path, *, name: str | None = None) -> Imported:
@@ -67,7 +84,9 @@ def import_config(source: JsonText, path: Path | None, *, name: str | None = Non
         spec=load_tree(tree, source.file, path),
         text=text,
         model_type=str(model_type),
+        family=account.family,
         notes=notes,
+        defaults=dict(account.account.defaults),
         remarks=tuple(account.account.remarks),
     )
 

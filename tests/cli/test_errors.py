@@ -48,7 +48,7 @@ def test_a_wrong_file(cli: Cli, tmp_path: Path, command: tuple[str, ...], conten
     ("reference", "word"),
     [
         ("nowhere.yaml", "no such file"),
-        (".", "directory"),
+        (".", "folder"),
         ("", "no spec is called"),
         ("lama-2-7b", "did you mean llama-2-7b"),
         ("gpt2:mha", "no variant 'mha'"),

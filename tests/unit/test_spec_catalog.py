@@ -154,7 +154,7 @@ def test_what_is_not_known(house: Path, ref: str, words: str) -> None:
     [
         ("absent.yaml", "no such file"),
         ("./absent", "no such file"),
-        ("specs", "this is a directory"),
+        ("specs", "a folder"),
         ("a\0.yaml", "cannot be read"),
     ],
 )
