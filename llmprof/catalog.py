@@ -132,9 +132,12 @@ def _find_file(target: str, tell: Tell) -> SpecFile:
     raise _unknown(target)
 
 
-def is_foreign(target: str) -> bool:
-    """Whether a reference is surely a file of another format, or a folder: it is imported."""
-    return target.lower().endswith(FOREIGN) or (os.path.isdir(target) and _entry(target) is None)
+def is_foreign(target: str, path: str | None = None) -> bool:
+    """Whether a reference is surely a file of another format, or a folder: it is imported.
+
+    `path` is where that file would be, by default `target` itself.
+    """
+    return target.lower().endswith(FOREIGN) or (os.path.isdir(path or target) and _entry(target) is None)
 
 
 def _imported(target: str, tell: Tell) -> SpecFile:

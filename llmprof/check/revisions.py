@@ -22,6 +22,7 @@ CATALOGUE = ("specs/models", "specs/studies")
 
 _ROOT = PurePosixPath(".")
 _LINK = "120000"
+CONFIG = "config.json"
 _MAX_LINKS = 8
 _MAX_REV = 1000
 
@@ -66,11 +67,14 @@ class Revision:
         """The path, from the root of the repository, of the spec that `ref` named; None where there was none.
 
         The rule is that of `catalog.find`: what is surely a path is one; then the names and aliases of the
-        repository's own ``specs/models`` and ``specs/studies`` are asked, then any other path. Raises what `read` does.
+        repository's own ``specs/models`` and ``specs/studies`` are asked, then any other path, which may be a folder
+        with a ``config.json``. Raises what `read` does.
         """
         sure = ref.lower().endswith((".yaml", ".yml")) or ref.startswith((".", os.sep))
         named = None if sure else self._named(ref.lower())
-        return named or next((path for path in self._as_paths(ref, sure) if self._object(path) is not None), None)
+        paths = [] if named else list(self._as_paths(ref, sure))
+        paths += [path / CONFIG for path in paths]
+        return named or next((path for path in paths if self._object(path) is not None), None)
 
     def spec(self, ref: str) -> SpecFile | None:
         """The spec that a reference without a variant named at the revision, or None where there was none.
@@ -81,7 +85,11 @@ class Revision:
         return None if inside is None else self.load(inside)
 
     def load(self, inside: PurePosixPath) -> SpecFile:
-        """The spec in a file that `find` has found. Raises SpecError for a spec that was wrong."""
+        """The spec in a file that `find` has found; a config is imported. Raises SpecError for a spec that was wrong."""
+        if inside.suffix.lower() == ".json":
+            from llmprof.importing.read import import_text
+
+            return import_text(self._text(inside), PurePosixPath(self.label(inside))).spec
         return load_text(self._text(inside), self.label(inside))
 
     def label(self, inside: PurePosixPath) -> str:

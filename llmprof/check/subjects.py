@@ -60,6 +60,8 @@ class Shelf:
 def _load(target: str, path: str) -> SpecFile:
     if target == catalog.STDIN:
         raise InputError("a budget cannot be of standard input; name a spec, or the path of its file")
+    if catalog.is_foreign(target, path):
+        return catalog.find(path)
     if target.lower().endswith((".yaml", ".yml")) or target.startswith((".", os.sep)):
         return load_file(_straight(path))
     try:

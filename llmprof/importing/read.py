@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from llmprof.errors import SpecError
@@ -66,7 +66,12 @@ def read_config(path: Path, *, name: str | None = None) -> Imported:
     return import_config(jsontext.read(file), file, name=name)
 
 
-def import_config(source: JsonText, path: Path | None, *, name: str | None = None) -> Imported:
+def import_text(text: str, path: PurePath, *, name: str | None = None) -> Imported:
+    """The architecture in the text of a config that stands, or stood, at `path`. Raises what `read_config` raises."""
+    return import_config(jsontext.decode(text.encode(), str(path)), path, name=name)
+
+
+def import_config(source: JsonText, path: PurePath | None, *, name: str | None = None) -> Imported:
     """The architecture in a config that has been read already; `path` is its file, `name` the spec's."""
     model_type = source.root.get("model_type")
     account = Config(source, source.root, family=str(model_type))
@@ -81,7 +86,7 @@ def import_config(source: JsonText, path: Path | None, *, name: str | None = Non
     text = _heading(source, account) + emit(values, notes)
     tree = placed(parse(text, file=source.file), doc, source)
     return Imported(
-        spec=load_tree(tree, source.file, path),
+        spec=load_tree(tree, source.file, path if isinstance(path, Path) else None),
         text=text,
         model_type=str(model_type),
         family=account.family,
@@ -133,12 +138,13 @@ def _heading(source: JsonText, c: Config) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _name(root: dict[str, Any], path: Path | None) -> str:
+def _name(root: dict[str, Any], path: PurePath | None) -> str:
     """What the model is called: by the config itself, else by its file or folder."""
     said = root.get("_name_or_path") or root.get("name_or_path")
     said = said.rstrip("/").rpartition("/")[2] if isinstance(said, str) else ""
     if not slug(said) and path is not None:
-        said = path.resolve().parent.name if path.name == CONFIG else path.stem
+        whole = path.resolve() if isinstance(path, Path) else path
+        said = whole.parent.name if whole.name == CONFIG else whole.stem
     return slug(said) or "imported"
 
 
@@ -147,7 +153,7 @@ def slug(text: str) -> str:
     return short(re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._"), 90).rstrip(".-")
 
 
-def _source(source: JsonText, path: Path | None) -> Doc:
+def _source(source: JsonText, path: PurePath | None) -> Doc:
     digest = hashlib.sha256(source.text.encode()).hexdigest()
     return {
         "url": path.name if path is not None else source.file,
