@@ -1,6 +1,7 @@
 """A mixture of experts: the router, the experts that the tokens go to, and what every token goes through beside them.
 
-Axis legend: B batch, T tokens, N = B T, D d_model, E experts, F an expert's d_ff, k experts of a token, n rows of one.
+Axis legend: B batch, T tokens, N = B T, D d_model, L width that the experts see (D, unless the spec says otherwise), E
+experts, F an expert's d_ff, k experts of a token, n rows of one.
 
 The kernels are those of section 2 of docs/reference-experts.md. Names are deleted at their last use: lifetimes are
 counted.
@@ -20,7 +21,7 @@ from llmprof.twin.desk import Desk, Prepares
 from llmprof.twin.ffn import activation, dense_module
 from llmprof.twin.in_place import multiplied
 from llmprof.twin.leaf import Material, TensorLeaf
-from llmprof.twin.linear import Matrix, PackedMatrix
+from llmprof.twin.linear import Matrix, PackedMatrix, layer_matrix
 from llmprof.twin.packed import Packed, pack_matrix, unpack_matrix
 from llmprof.twin.passes import StackPass
 from llmprof.twin.projections import Site
@@ -29,13 +30,14 @@ from llmprof.twin.routes import Routes, routes
 
 
 class Experts(TensorLeaf):
-    """All experts: `[N, D] -> [N, D]`, the weighted sum of what a token's experts make of it.
+    """All experts: `[N, L] -> [N, L]`, the weighted sum of what a token's experts make of it.
 
-    `gate` (where there are three matrices) and `up` are `[E, F, D]`, `down` is `[E, D, F]`; biases, where there are
+    `gate` (where there are three matrices) and `up` are `[E, F, L]`, `down` is `[E, L, F]`; biases, where there are
     some, stand beside each. `gain` multiplies the deviation with which the matrices are drawn.
     """
 
-    def __init__(self, spec: arch.Moe, d_model: int, *, gain: float, material: Material) -> None:
+    def __init__(self, spec: arch.Moe, seen: int, *, gain: float, material: Material) -> None:
+        """`seen` is L."""
         super().__init__()
         self.gain = gain
         self.weighs_input = spec.weigh == "input"
@@ -44,7 +46,7 @@ class Experts(TensorLeaf):
         self.packing = material.packing
         n, width = spec.n_experts, spec.expert.d_ff
         for name in self.matrices:
-            d_out, d_in = (d_model, width) if name == "down" else (width, d_model)
+            d_out, d_in = (seen, width) if name == "down" else (width, seen)
             self._own(name, material, n, d_out, d_in)
             self.register_parameter(f"{name}_bias", material.parameter(n, d_out) if spec.expert.bias else None)
 
@@ -93,7 +95,7 @@ class Experts(TensorLeaf):
 
     def forward(self, x: Tensor, weights: Tensor, now: Routes) -> Tensor:
         """`weights` `[N k, 1]` are in the order of experts, as `now.order` is."""
-        rows = x.index_select(0, now.order)  # [N k, D]
+        rows = x.index_select(0, now.order)  # [N k, L]
         if self.weighs_input:
             rows = multiplied(rows, weights)
         out = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
@@ -158,8 +160,14 @@ class Mixture(Prepares[Routes]):
     def __init__(self, spec: arch.Moe, site: Site) -> None:
         super().__init__(site.path)
         self.spec = spec
-        self.router = Router(spec, site.d_model, site.material)
-        self.experts = Experts(spec, site.d_model, gain=site.gain, material=site.material)
+        d, latent, gain, material = site.d_model, spec.latent, site.gain, site.material
+        self.router = Router(spec, d, material)
+        self.latent_down = self.latent_up = None
+        if latent is not None:
+            self.latent_down = layer_matrix(d, latent, bias=False, material=material, gain=gain)
+        self.experts = Experts(spec, d if latent is None else latent, gain=gain, material=material)
+        if latent is not None:
+            self.latent_up = layer_matrix(latent, d, bias=False, material=material, gain=gain)
         if spec.shared is not None:
             self.shared = dense_module(spec.shared, replace(site, path=f"{site.path}.shared"))
             if spec.shared_gate:
@@ -173,8 +181,11 @@ class Mixture(Prepares[Routes]):
         now = self.prepared(run)
         rows = x.flatten(0, 1)
         weights = self.router(rows, now)
-        y = self.experts(rows, weights, now)
-        del weights
+        z = rows if self.latent_down is None else self.latent_down(rows)
+        y = self.experts(z, weights, now)
+        del z, weights
+        if self.latent_up is not None:
+            y = self.latent_up(y)
         if self.spec.shared is not None:
             s = self.shared(rows, run)
             if self.spec.shared_gate:

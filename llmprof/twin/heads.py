@@ -1,6 +1,6 @@
-"""What stands behind the layers: logits, BERT's masked-LM transform, and its pooler.
+"""What stands behind the layers: logits, what makes rows ready for them, and BERT's pooler.
 
-Axis legend: B batch, T tokens, D d_model, V vocabulary.
+Axis legend: B batch, T tokens, D d_model, W width of the token table (D, unless the spec says otherwise), V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from llmprof.spec import arch
 from llmprof.twin.ffn import Act
 from llmprof.twin.in_place import capped, multiplied
 from llmprof.twin.leaf import Material
-from llmprof.twin.linear import Linear
+from llmprof.twin.linear import Linear, PackedMatrix
 from llmprof.twin.norms import norm_module
 from llmprof.workload import Logits
 
 
-class LanguageHead(Linear):
-    """Logits `[B, T, V]` of all positions, or `[B, 1, V]` of the last ones; of single rows `[n, D]` they are `[n, V]`.
+def _rows_of(x: Tensor, logits: Logits) -> Tensor:
+    """The rows of x that logits are made of: all, or the last position of each sequence as `[B, 1, ..]`."""
+    return x[:, -1:].contiguous() if logits == "last" else x
 
-    `table` is the token table `[V, D]` where the head is tied to it: the same parameter, not a copy.
+
+class LanguageHead(Linear):
+    """Logits `[B, T, V]` of all positions, or `[B, 1, V]` of the last ones; of single rows `[n, W]` they are `[n, V]`.
+
+    `table` is the token table `[V, W]` where the head is tied to it: the same parameter, not a copy.
     """
 
     def __init__(
         self,
-        d_model: int,
+        width: int,
         vocab_size: int,
         *,
         bias: bool,
@@ -38,7 +43,7 @@ class LanguageHead(Linear):
         table: nn.Parameter | None,
         material: Material,
     ) -> None:
-        super().__init__(d_model, vocab_size, bias=bias, material=material, shared=table)
+        super().__init__(width, vocab_size, bias=bias, material=material, shared=table)
         self.input_scale = input_scale
         self.output_scale = output_scale
         self.softcap = softcap
@@ -46,7 +51,7 @@ class LanguageHead(Linear):
     def forward(self, x: Tensor, logits: Logits = "all") -> Tensor:
         weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        rows = x[:, -1:].contiguous() if logits == "last" else x
+        rows = _rows_of(x, logits)
         if self.input_scale is not None:
             rows = rows * self.input_scale
         out = F.linear(rows, weight, bias)
@@ -68,6 +73,32 @@ class MlmTransform(nn.Module):
         self.norm = norm_module(spec.norm, d_model, material)
 
 
+class HeadProjection(Linear):
+    """Rows of d_model as rows of the token table's width: `[B, T, D] -> [B, T, W]`, or `[B, 1, W]` of the last ones."""
+
+    def forward(self, x: Tensor, logits: Logits = "all") -> Tensor:
+        weight = self.weight.to(x.dtype)
+        return F.linear(_rows_of(x, logits), weight)
+
+
+class PackedHeadProjection(PackedMatrix, HeadProjection):
+    """The same with a matrix that is stored packed."""
+
+
+def _head_projection(d_model: int, width: int, material: Material) -> HeadProjection:
+    if material.packing is None:
+        return HeadProjection(d_model, width, bias=False, material=material)
+    return PackedHeadProjection(d_model, width, bias=False, material=material, packing=material.packing)
+
+
+class Narrowing(nn.Module):
+    """The one module between the last layer and the logits of a token table of its own width. The model calls it."""
+
+    def __init__(self, d_model: int, width: int, material: Material) -> None:
+        super().__init__()
+        self.proj = _head_projection(d_model, width, material)
+
+
 class Pooler(Linear):
     """tanh(W x_0 + b) of the first token: `[B, T, D] -> [B, D]`."""
 
@@ -76,6 +107,20 @@ class Pooler(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(super().forward(x[:, 0]))
+
+
+def before_logits(spec: arch.ArchSpec, material: Material) -> MlmTransform | Narrowing | None:
+    """The module `head`: what stands between the layers and the logits, if anything does."""
+    match spec.head:
+        case arch.NoHead():
+            return None
+        case arch.LmHead():
+            width = spec.embedding_width
+            return None if width is None else Narrowing(spec.d_model, width, material)
+        case arch.MlmHead() as head:
+            return MlmTransform(head, spec.d_model, material)
+        case never:
+            assert_never(never)
 
 
 def language_head(spec: arch.ArchSpec, table: nn.Parameter, material: Material) -> LanguageHead | None:
@@ -90,7 +135,7 @@ def language_head(spec: arch.ArchSpec, table: nn.Parameter, material: Material) 
         case never:
             assert_never(never)
     return LanguageHead(
-        spec.d_model,
+        spec.embedding_width or spec.d_model,
         spec.vocab_size,
         bias=bias,
         input_scale=input_scale,

@@ -16,8 +16,9 @@ from llmprof.spec import arch
 from llmprof.twin.audio import Conv1, Conv2
 from llmprof.twin.block import Layer, layer_module
 from llmprof.twin.embeddings import AddedEmbedding, AddedSinusoid, Scale, TokenEmbedding
-from llmprof.twin.heads import LanguageHead, MlmTransform, Pooler, language_head
+from llmprof.twin.heads import LanguageHead, MlmTransform, Narrowing, Pooler, before_logits, language_head
 from llmprof.twin.leaf import Leaf, Material, TensorLeaf
+from llmprof.twin.linear import layer_matrix
 from llmprof.twin.loss import Loss, LossRows
 from llmprof.twin.mtp import FurtherTokens
 from llmprof.twin.norms import norm_module
@@ -53,18 +54,18 @@ class Twin(nn.Module):
         self.arch = spec
         self.dtypes = dtypes
         self.material = material
-        self.embed = TokenEmbedding(spec.vocab_size, spec.d_model, material)
+        d, width = spec.d_model, spec.embedding_width
+        self.embed = TokenEmbedding(spec.vocab_size, d if width is None else width, material)
+        self.embed_proj = None if width is None else layer_matrix(width, d, bias=False, material=material)
         self.stacks = tuple(self._furnish(stack) for stack in spec.stacks)
-        self.pooler = Pooler(spec.d_model, material) if spec.pooler else None
-        self.head: MlmTransform | None = None
-        if isinstance(spec.head, arch.MlmHead):
-            self.head = MlmTransform(spec.head, spec.d_model, material)
+        self.pooler = Pooler(d, material) if spec.pooler else None
+        self.head: MlmTransform | Narrowing | None = before_logits(spec, material)
         self.lm_head: LanguageHead | None = language_head(spec, self.embed.weight, material)
         self.mtp: FurtherTokens | None = None
         if mtp:
             if spec.mtp is None:
                 raise InputError(f"{spec.label} has no layers that predict further tokens (mtp)")
-            self.mtp = FurtherTokens(spec.mtp, spec.d_model, material)
+            self.mtp = FurtherTokens(spec.mtp, d, material)
         # Leaves of a training pass: they come and go with it (llmprof.twin.training).
         self.loss_rows: LossRows | None = None
         self.loss: Loss | None = None
@@ -124,6 +125,8 @@ class Twin(nn.Module):
                 continue
             if stack.front is None:
                 x = self.embed(now.tokens)
+                if self.embed_proj is not None:
+                    x = self.embed_proj(x)
             else:
                 conv1, conv2 = stack.front
                 x = conv1(now.features)
@@ -153,13 +156,18 @@ class Twin(nn.Module):
         if self.loss_rows is not None:
             assert run.loss is not None
             x = self.loss_rows(x, run.loss.positions)
-        if self.head is not None:
-            # One statement each: in a single expression the name x would keep the hidden state alive.
-            x = self.head.dense(x)
-            x = self.head.act(x)
-            x = self.head.norm(x)
+        logits = run.logits
+        match self.head:
+            case MlmTransform() as head:
+                # One statement each: in a single expression the name x would keep the hidden state alive.
+                x = head.dense(x)
+                x = head.act(x)
+                x = head.norm(x)
+            case Narrowing() as head:
+                x = head.proj(x, logits)
+                logits = "all"  # of the rows that are left
         hidden = [x] if run.next_tokens else []
-        x = self.lm_head(x, run.logits)
+        x = self.lm_head(x, logits)
         further = self._further(hidden, run) if hidden else ()
         loss = None if self.loss is None or run.loss is None else self.loss(x, run.loss.targets)
         return Output(logits=x, hidden=None, pooled=pooled, further=further, loss=loss)

@@ -38,6 +38,9 @@ LAYERS: dict[str, Moe] = {
     "groups of one": replace(MOE, n_groups=6, groups_per_token=4),
     "one expert": replace(MOE, n_experts=1, top_k=1),
     "all experts": replace(MOE, top_k=6),
+    "latent": replace(MOE, latent=9),
+    "latent, biases, shared": replace(MOE, latent=7, expert=CLAMPED, shared=SWIGLU, shared_gate=True, normalise=True),
+    "latent, wider than the model": replace(MOE, latent=30, weigh="input"),
 }
 
 

@@ -105,11 +105,14 @@ def mixture(spec: Moe, weights: Weights, x: Tensor, table: Sequence[Sequence[int
     """The whole layer for rows `x` [n, d], float64: `table` has the experts of each."""
     out = torch.zeros_like(x)
     for row, chosen in enumerate(table):
+        seen = x[row] if spec.latent is None else weights["latent_down.weight"] @ x[row]
         for index, weight in zip(chosen, weights_of_chosen(spec, weights, x[row], chosen), strict=True):
             if spec.weigh == "input":
-                out[row] += expert(spec.expert, weights, index, x[row] * weight)
+                made = expert(spec.expert, weights, index, seen * weight)
             else:
-                out[row] += weight * expert(spec.expert, weights, index, x[row])
+                made = weight * expert(spec.expert, weights, index, seen)
+            # Back for each expert by itself: a product of a sum is the sum of the products.
+            out[row] += made if spec.latent is None else weights["latent_up.weight"] @ made
         if spec.shared is not None:
             beside = dense(spec.shared, weights, "shared", x[row])
             out[row] += beside * sigmoid(weights["shared_gate.weight"] @ x[row]) if spec.shared_gate else beside

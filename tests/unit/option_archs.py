@@ -80,6 +80,37 @@ LAYERS: dict[str, ArchSpec] = {
     "stored sinusoid": model(stack(*[bare()] * 2, position=Sinusoidal(stored_rows=32))),
 }
 
+WIDTHS: dict[str, ArchSpec] = {
+    "narrow": decoder(*[layer()] * 2, embedding_width=10),
+    "wide, tied": decoder(*[layer()] * 2, embedding_width=40, tied=True),
+    "post-norm, tied, learned positions": model(
+        stack(
+            *[
+                bare(
+                    norm=LN,
+                    placement="post",
+                    attention=replace(MHA, qkv_bias=True, out_bias=True),
+                    ffn=Mlp(kind="relu", d_ff=40, bias=True),
+                )
+            ]
+            * 2,
+            position=Learned(rows=32),
+            final_norm=None,
+        ),
+        tied=True,
+        embedding_width=10,
+    ),
+    "scaled and normed, a head with everything": model(
+        stack(layer(), embedding_norm=LN),
+        embedding_scale=3.0,
+        embedding_width=7,
+        head=LmHead(bias=True, output_scale=0.5, softcap=2.0),
+    ),
+}
+"""Token tables of their own width."""
+
+ENCODER_WIDTH = model(stack(*[layer()] * 2, mask="bidirectional"), structure="encoder", embedding_width=10, pooler=True)
+
 GQAS: dict[str, ArchSpec] = {
     "k bias alone": decoder(*[layer(attention=replace(GQA, k_bias=True))] * 2),
     "no k bias": decoder(*[layer(attention=replace(MHA, qkv_bias=True, k_bias=False, out_bias=True))] * 2),

@@ -71,16 +71,18 @@ class TestRouter:
         assert traffic(MOE, dtypes=dtypes)["router"] == in_fp32
 
 
-def experts(loads: list[int], *, matrices: int = 3, act: int = 5, biases: bool = False, cast: bool = False) -> int:
+def experts(
+    loads: list[int], *, matrices: int = 3, act: int = 5, biases: bool = False, cast: bool = False, width: int = D
+) -> int:
     """Rows gathered, zeros, and for each expert its linears, activation, weights and sum; `act` per element of d_ff."""
-    total = (8 * N * k + 2 * N * k * D * e) + N * D * e
+    total = (8 * N * k + 2 * N * k * width * e) + N * width * e
     for n in filter(None, loads):
-        owned = matrices * F * D + (biases * ((matrices - 1) * F + D))
+        owned = matrices * F * width + (biases * ((matrices - 1) * F + width))
         total += (cast * owned * (4 + 2)) + owned * e
-        total += ((matrices - 1) * (n * D + n * F) + (n * F + n * D)) * e
+        total += ((matrices - 1) * (n * width + n * F) + (n * F + n * width)) * e
         total += act * n * F * e
-        total += (2 * n * D + n) * e
-        total += 8 * n + 3 * n * D * e
+        total += (2 * n * width + n) * e
+        total += 8 * n + 3 * n * width * e
     return total
 
 
@@ -135,6 +137,53 @@ def test_what_every_token_goes_through() -> None:
     assert at["shared.act"] == 4 * N * 7 * e
     assert at["shared_gate"] == (N * D + D + N) * e + 2 * N * e + (2 * N * D + N) * e
     assert at["join"] == 3 * N * D * e
+
+
+class TestLatent:
+    """Experts that see L = 9 of 24 values: in their bytes every D is an L, and a matrix stands on either side."""
+
+    L = 9
+    MOE = replace(MOE, latent=L, shared=Mlp(kind="relu2", d_ff=7), shared_gate=True)
+
+    def test_bytes(self) -> None:
+        at, plain, L = traffic(self.MOE), traffic(replace(self.MOE, latent=None)), self.L
+        assert list(at) == [
+            *("router", "latent_down", "experts", "latent_up"),
+            *("shared.up", "shared.act", "shared.down", "shared_gate", "join"),
+        ]
+        assert at["latent_down"] == (N * D + L * D + N * L) * e
+        assert at["experts"] == experts([2] * 6, width=L)
+        assert at["latent_up"] == (N * L + D * L + N * D) * e
+        for path in ("router", "shared.up", "shared.act", "shared.down", "shared_gate", "join"):
+            assert at[path] == plain[path]
+
+    def test_inputs_that_are_weighted_are_latents(self) -> None:
+        once, each = (2 * 12 * self.L + 12) * e, 6 * (2 * 2 * self.L + 2) * e
+        found = traffic(replace(self.MOE, weigh="input"))["experts"]
+        assert found == experts([2] * 6, width=self.L) - each + once
+
+    def test_biases_and_casts(self) -> None:
+        """A bias of `down` is L wide; the matrices on either side have none and are cast whole."""
+        dtypes = Dtypes(weights="fp32", activations="bf16", kv_cache="bf16")
+        at, L = traffic(replace(self.MOE, expert=replace(MOE.expert, bias=True)), dtypes=dtypes), self.L
+        assert at["experts"] == experts([2] * 6, width=L, biases=True, cast=True)
+        assert at["latent_down"] == L * D * (4 + e) + (N * D + L * D + N * L) * e
+        assert at["latent_up"] == D * L * (4 + e) + (N * L + D * L + N * D) * e
+
+    def test_contractions_and_parameters(self) -> None:
+        ledger, L = counted(self.MOE, routing="concentrated"), self.L
+        for name, flops, params in (
+            ("router", 2 * 6 * 24 * 6, 6 * 24),
+            ("latent_down", 2 * 6 * 24 * 9, 9 * 24),
+            ("experts", 2 * 6 * 2 * 3 * 9 * 10, 3 * 6 * 9 * 10),
+            ("latent_up", 2 * 6 * 9 * 24, 24 * 9),
+            ("shared.up", 2 * 6 * 24 * 7, 7 * 24),
+        ):
+            path = f"layers.0.ffn.{name}"
+            assert ledger.at(path, "matmul_flops") == ledger.at(path, "matmul_flops_causal") == flops, name
+            assert ledger.at(path, "params") == params, name
+        biased = counted(replace(self.MOE, expert=replace(MOE.expert, bias=True)))
+        assert biased.at("layers.0.ffn.experts", "params") == 3 * E * L * F + E * (2 * F + L)
 
 
 def test_the_peak_of_a_pass_counts_tables_and_no_buffer() -> None:

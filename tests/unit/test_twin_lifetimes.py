@@ -6,6 +6,8 @@ import weakref
 from typing import Any
 
 import pytest
+from mixture_layers import LAYERS, arch_of
+from option_archs import ENCODER_WIDTH, WIDTHS
 from torch import Tensor, UntypedStorage
 from twin_archs import ALL, ENCODER_DECODERS
 
@@ -13,10 +15,17 @@ from llmprof.twin.build import build
 from llmprof.twin.session import Session
 from llmprof.workload import Dtypes, Execution, Workload
 
+ARCHS = {
+    **ALL,
+    "width": WIDTHS["narrow"],
+    "width, pooler": ENCODER_WIDTH,
+    **{name: arch_of(LAYERS[name]) for name in ("latent", "latent, biases, shared")},
+}
+
 
 def is_alive(name: str, origin: str, probe: str) -> bool:
     """Whether the (first) result of module `origin` exists when module `probe` starts."""
-    twin = build(ALL[name], dtypes=Dtypes())
+    twin = build(ARCHS[name], dtypes=Dtypes())
     source = 5 if name in ENCODER_DECODERS else 0
     workload = Workload(phase="prefill", batch=2, new_tokens=7, context=7, source_tokens=source)
     session = Session(twin, workload, Execution(attention="unfused"))
@@ -52,6 +61,12 @@ def is_alive(name: str, origin: str, probe: str) -> bool:
         ("t5 pair", "encoder.rel_bias", "encoder.layers.1.ffn.down"),
         # Without a cache, k is what the projection made.
         ("bert", "layers.0.attn.k_proj", "layers.0.attn.core"),
+        ("width", "embed", "embed_proj"),
+        ("width, pooler", "final_norm", "head.proj"),
+        ("latent", "layers.0.ffn_norm", "layers.0.ffn.latent_up"),
+        ("latent", "layers.0.ffn.latent_down", "layers.0.ffn.experts"),
+        ("latent", "layers.0.ffn.experts", "layers.0.ffn.latent_up"),
+        ("latent, biases, shared", "layers.0.ffn.latent_up", "layers.0.ffn.shared_gate"),
     ],
 )
 def test_alive(name: str, origin: str, probe: str) -> None:
@@ -91,6 +106,14 @@ def test_alive(name: str, origin: str, probe: str) -> None:
         ("t5 pair", "encoder.rel_bias", "encoder.final_norm"),
         ("t5 pair", "encoder.final_norm", "decoder.final_norm"),
         ("t5 pair", "decoder.layers.0.cross_norm", "decoder.layers.0.cross_residual"),
+        ("width", "embed", "layers.0.attn_norm"),
+        ("width", "final_norm", "lm_head"),
+        ("width, pooler", "final_norm", "lm_head"),
+        ("latent", "layers.0.ffn.router", "layers.0.ffn.latent_up"),
+        ("latent", "layers.0.ffn.latent_down", "layers.0.ffn.latent_up"),
+        ("latent", "layers.0.ffn.experts", "layers.0.ffn_residual"),
+        ("latent, biases, shared", "layers.0.ffn.experts", "layers.0.ffn.shared.up"),
+        ("latent, biases, shared", "layers.0.ffn.latent_up", "layers.0.ffn_residual"),
     ],
 )
 def test_dead(name: str, origin: str, probe: str) -> None:

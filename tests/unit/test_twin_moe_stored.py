@@ -13,7 +13,7 @@ from twin_archs import D
 from twin_attending import CLOSE, loud_twin, workload
 
 from llmprof.measure.run import measure
-from llmprof.spec.arch import Moe
+from llmprof.spec.arch import Mlp, Moe
 from llmprof.twin import routes as routes_module
 from llmprof.twin.build import build
 from llmprof.twin.model import Twin
@@ -42,6 +42,27 @@ class TestPackedExperts:
         assert found.ledger.at("layers.0.ffn.router", "weight_bytes") == 4 * e * D
         assert ("layers.0.ffn.experts", "hbm_bytes") in found.unmeasured
         assert ("layers.0.ffn.router", "hbm_bytes") not in found.unmeasured
+
+    @pytest.mark.parametrize(
+        ("form", "down", "up", "experts"),
+        # L = 9, D = 24, E = 6, F = 10: weights [9, 24], [24, 9], six of [10, 9], [10, 9] and [9, 10].
+        [
+            ("fp8", 216 + 4, 216 + 4, 6 * 3 * (90 + 4)),
+            ("int8", 216 + 9 * 2, 216 + 24 * 2, 6 * (2 * (90 + 10 * 2) + 90 + 9 * 2)),
+            # ceil(24 / 2) = 12 bytes and ceil(24 / 16) = 2 scales to a row; ceil(9 / 2) = 5 and 1; 10 / 2 = 5 and 1.
+            ("int4", 9 * (12 + 2 * 2), 24 * (5 + 2), 6 * (2 * 10 * (5 + 2) + 9 * (5 + 2))),
+        ],
+    )
+    def test_the_matrices_around_a_latent_are_packed_too(
+        self, form: Quantised, down: int, up: int, experts: int
+    ) -> None:
+        dtypes = Dtypes(weights=form, activations="fp32", kv_cache="fp32", group_size=16)
+        twin = build(arch_of(LAYERS["latent"]), dtypes=dtypes)
+        found = measure(twin, workload(4, dtypes=dtypes), Execution(attention="unfused"))
+        for name, size in {"latent_down": down, "latent_up": up, "experts": experts}.items():
+            path = f"layers.0.ffn.{name}"
+            assert found.ledger.at(path, "weight_bytes") == size, name
+            assert (path, "hbm_bytes") in found.unmeasured
 
     @pytest.mark.parametrize("form", ["fp8", "int8", "int4"])
     def test_it_computes_with_what_it_stores(self, form: Quantised) -> None:
@@ -96,6 +117,42 @@ class TestAgainstTransformers:
         _copy_experts(block.experts, ffn.experts)  # type: ignore[arg-type]
         self._check(twin, moe, block, correction)
 
+    def test_nemotron_h_with_a_latent(self) -> None:
+        """Experts that see 8 of 24 values, the router and the shared expert all of them (transformers 5.23.0)."""
+        from transformers.models.nemotron_h.configuration_nemotron_h import NemotronHConfig
+        from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHMoE
+
+        relu2 = Mlp(kind="relu2", d_ff=10)
+        moe = replace(LAYERS["groups"], normalise=True, expert=relu2, shared=replace(relu2, d_ff=14), latent=8)
+        twin = loud_twin(arch_of(moe))
+        block = NemotronHMoE(
+            NemotronHConfig(
+                hidden_size=D, moe_intermediate_size=10, moe_shared_expert_intermediate_size=14, moe_latent_size=8,
+                n_routed_experts=6, num_experts_per_tok=2, n_group=3, topk_group=2, norm_topk_prob=True,
+                routed_scaling_factor=1.5, mlp_hidden_act="relu2", mlp_bias=False,
+            )
+        ).eval()  # fmt: skip
+        ffn = twin.layers[0].ffn  # type: ignore[index]
+        correction = with_correction(twin)
+        assert correction is not None
+        theirs = dict(block.named_parameters()) | dict(block.named_buffers())
+        copies = {
+            "gate.weight": ffn.router.weight,  # type: ignore[union-attr]
+            "gate.e_score_correction_bias": correction,
+            "fc1_latent_proj.weight": ffn.latent_down.weight,  # type: ignore[union-attr]
+            "fc2_latent_proj.weight": ffn.latent_up.weight,  # type: ignore[union-attr]
+            "experts.up_proj": ffn.experts.up,  # type: ignore[union-attr]
+            "experts.down_proj": ffn.experts.down,  # type: ignore[union-attr]
+            "shared_experts.up_proj.weight": ffn.shared.up.weight,  # type: ignore[union-attr]
+            "shared_experts.down_proj.weight": ffn.shared.down.weight,  # type: ignore[union-attr]
+        }
+        assert copies.keys() == theirs.keys()
+        with torch.no_grad():
+            for name, value in copies.items():
+                assert theirs[name].shape == value.shape, name  # type: ignore[union-attr]
+                theirs[name].copy_(value)  # type: ignore[arg-type]
+        self._check(twin, moe, block, correction)
+
     def _check(self, twin: Twin, moe: Moe, block: torch.nn.Module, correction: Tensor | None) -> None:
         """The block's output, with the table set to what the router itself chooses."""
         ffn = twin.layers[0].ffn  # type: ignore[index]
@@ -113,7 +170,10 @@ class TestAgainstTransformers:
         now = routes_module.Routes(chosen=table, order=slots // 2, slots=slots, runs=runs)
         with torch.no_grad():
             rows = x.flatten(0, 1)
-            y = ffn.experts(rows, ffn.router(rows, now), now)  # type: ignore[operator, union-attr]
+            seen = rows if moe.latent is None else ffn.latent_down(rows)  # type: ignore[operator, union-attr]
+            y = ffn.experts(seen, ffn.router(rows, now), now)  # type: ignore[operator, union-attr]
+            if moe.latent is not None:
+                y = ffn.latent_up(y)  # type: ignore[operator, union-attr]
             if moe.shared is not None:
                 y = ffn.join(y, ffn.shared(rows, None))  # type: ignore[operator, union-attr]
             expected = block(x)

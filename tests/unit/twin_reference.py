@@ -48,6 +48,8 @@ def forward(
 
 
 def _logits(arch: ArchSpec, weights: Weights, x: Tensor) -> Tensor:
+    if arch.embedding_width is not None:
+        x = linear(weights, "head.proj", x)
     table = weights["embed.weight"] if arch.tied_embeddings else weights["lm_head.weight"]
     logits = torch.einsum("bqd,vd->bqv", x, table)
     return logits + weights["lm_head.bias"] if "lm_head.bias" in weights else logits
@@ -64,6 +66,8 @@ def _stack(
 ) -> Tensor:
     p = stack.prefix
     x = weights["embed.weight"][tokens]
+    if arch.embedding_width is not None:
+        x = linear(weights, "embed_proj", x)
     if arch.embedding_scale is not None:
         x = x * arch.embedding_scale
     if segments is not None:
