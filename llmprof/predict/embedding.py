@@ -1,4 +1,4 @@
-"""From token ids to the first layer's input: `embed` .. `rel_bias`.
+"""From token ids to the first layer's input: `embed`, `embed_proj` .. `rel_bias`.
 
 reference-execution.md, section 7; reference-options.md, section 4. Tables are never read whole: a gather reads its
 indices and the rows that it fetches. Axis legend: see `tensor.py`.
@@ -10,6 +10,7 @@ from typing import assert_never
 
 from llmprof.predict import audio, constants
 from llmprof.predict.leaves import biased_attention
+from llmprof.predict.linear import linear
 from llmprof.predict.norms import normalise
 from llmprof.predict.setting import Side
 from llmprof.predict.tape import Tape
@@ -25,9 +26,14 @@ def enter(tape: Tape, side: Side) -> Tensor:
 
 
 def embed(tape: Tape, side: Side, ids: Tensor) -> Tensor:
-    """The leaf `embed`: [b, t, d], converted to the activation dtype after the gather."""
+    """The leaf `embed`, converted to the activation dtype after the gather, and `embed_proj` where there is one.
+
+    Returns [b, t, d]; the rows of a table with a width of its own are [b, t, embedded] before they are projected.
+    """
     with tape.module("embed", ids):
-        return _gather(tape, ids, {**side.rows, "d": side.setting.arch.d_model})
+        (table,) = tape.parameters()
+        x = _gather(tape, ids, {**side.rows, **table.without("v")})
+    return x if side.setting.arch.embedding_width is None else linear(tape, "embed_proj", x)
 
 
 def open_stack(tape: Tape, side: Side, x: Tensor) -> Tensor:

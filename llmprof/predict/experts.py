@@ -12,7 +12,7 @@ from llmprof.errors import InputError
 from llmprof.predict import constants
 from llmprof.predict.ffn import activate, expert_leaves, plain
 from llmprof.predict.leaf import Leaves, Parameter, matrix
-from llmprof.predict.linear import matmul
+from llmprof.predict.linear import linear, matmul
 from llmprof.predict.router import route, router_parameters
 from llmprof.predict.setting import Side
 from llmprof.predict.tape import Tape
@@ -26,7 +26,13 @@ MOST_DRAWN = 2**20
 
 def moe_leaves(spec: Moe, d: int) -> Leaves:
     """The leaves below `ffn`, in the order of the call tree."""
-    leaves: Leaves = {"router": router_parameters(spec, d), "experts": _expert_parameters(spec, d)}
+    leaves: Leaves = {"router": router_parameters(spec, d)}
+    if spec.latent is None:
+        leaves["experts"] = _expert_parameters(spec, expert_leaves(spec.expert, d))
+    else:
+        leaves["latent_down"] = matrix("elatent", spec.latent, "d", d, bias=False)
+        leaves["experts"] = _expert_parameters(spec, expert_leaves(spec.expert, spec.latent, rows="elatent"))
+        leaves["latent_up"] = matrix("d", d, "elatent", spec.latent, bias=False)
     if spec.shared is not None:
         for path, parameters in expert_leaves(spec.shared, d, "shared").items():
             leaves[f"shared.{path}"] = parameters
@@ -36,10 +42,10 @@ def moe_leaves(spec: Moe, d: int) -> Leaves:
     return leaves
 
 
-def _expert_parameters(spec: Moe, d: int) -> tuple[Parameter, ...]:
-    """Every expert's matrices and biases, each kind stacked: `gate` [E, F, D], `gate_bias` [E, F] and so on."""
+def _expert_parameters(spec: Moe, one: Leaves) -> tuple[Parameter, ...]:
+    """The matrices and biases of `one` expert for all, each kind stacked: `gate` [E, F, D], `gate_bias` [E, F], .."""
     made = []
-    for path, parameters in expert_leaves(spec.expert, d).items():
+    for path, parameters in one.items():
         for parameter in parameters:
             name = path if parameter.name == "weight" else f"{path}_bias"
             axes = {"experts": spec.n_experts, **parameter.axes}
@@ -49,7 +55,7 @@ def _expert_parameters(spec: Moe, d: int) -> tuple[Parameter, ...]:
 
 def mixture(tape: Tape, side: Side, spec: Moe, x: Tensor) -> Tensor:
     """What the module `ffn` does with x [b, t, d]."""
-    y = _experts(tape, side, spec, x, route(tape, side, spec, x))
+    y = _routed(tape, side, spec, x)
     if spec.shared is None:
         return y
     with tape.module("shared", x):
@@ -62,11 +68,24 @@ def mixture(tape: Tape, side: Side, spec: Moe, x: Tensor) -> Tensor:
         return tape.run("add", y, s)
 
 
+def _routed(tape: Tape, side: Side, spec: Moe, x: Tensor) -> Tensor:
+    """The router, and on x [b, t, d] the experts that it chose, between two matrices where they see a latent width."""
+    w = route(tape, side, spec, x)
+    if spec.latent is None:
+        return _experts(tape, side, spec, x, w)
+    y = _experts(tape, side, spec, linear(tape, "latent_down", x), w)
+    return linear(tape, "latent_up", y)
+
+
 def _experts(tape: Tape, side: Side, spec: Moe, x: Tensor, w: Tensor) -> Tensor:
-    """The leaf `experts`: every expert that has tokens on its rows of x [b, t, d], weighted by w [routed]."""
+    """The leaf `experts`: every expert that has tokens on its rows of x [b, t, d], weighted by w [routed].
+
+    x is [b, t, elatent] where the experts see a latent width, and so is what comes of it.
+    """
     with tape.module("experts", x, w):
         order = constants.order(side, spec)
-        xs = tape.gather("index_select", x, order, {**order.axes, "d": x.axes["d"]})
+        *_, (seen, width) = x.axes.items()
+        xs = tape.gather("index_select", x, order, {**order.axes, seen: width})
         if spec.weigh == "input":
             tape.in_place("mul_", xs, w)
         y = tape.run("zeros", axes=x.axes)

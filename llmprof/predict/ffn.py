@@ -17,10 +17,13 @@ from llmprof.predict.tensor import Tensor
 from llmprof.spec.arch import ChannelMix, Expert, Ffn, Glu, Mlp, Moe, NoFfn
 
 
-def expert_leaves(spec: Expert, d: int, axis: str = "f") -> Leaves:
-    """The matrices of a plain feed-forward around its activation; `axis` is what its width is called."""
-    into = matrix(axis, spec.d_ff, "d", d, bias=spec.bias)
-    down = matrix("d", d, axis, spec.d_ff, bias=spec.bias)
+def expert_leaves(spec: Expert, d: int, axis: str = "f", rows: str = "d") -> Leaves:
+    """The matrices of a plain feed-forward around its activation, on rows of width `d`.
+
+    `axis` is what the width between the matrices is called, `rows` what that of the rows is.
+    """
+    into = matrix(axis, spec.d_ff, rows, d, bias=spec.bias)
+    down = matrix(rows, d, axis, spec.d_ff, bias=spec.bias)
     match spec:
         case Mlp():
             return {"up": into, "act": (), "down": down}

@@ -29,16 +29,22 @@ def masked_head(tape: Tape, setting: Setting, spec: MlmHead, x: Tensor) -> Tenso
 
 
 def logits(tape: Tape, setting: Setting, spec: LmHead | MlmHead, x: Tensor) -> Tensor:
-    """The leaf `lm_head`: [b, t, v], or [b, 1, v] where only the last position of each sequence is wanted."""
+    """The leaves `head.proj`, where there is one, and `lm_head`, on the rows of x that logits are wanted of.
+
+    Returns [b, t, v], or [b, 1, v] where only the last position of each sequence is wanted.
+    """
     input_scale = spec.input_scale if isinstance(spec, LmHead) else None
     output_scale = spec.output_scale if isinstance(spec, LmHead) else None
     softcap = spec.softcap if isinstance(spec, LmHead) else None
+    projected = setting.arch.embedding_width is not None
+    if projected:
+        with tape.module("head.proj", x):
+            parameters = tape.cast_parameters()
+            x = matmul(tape, _wanted(tape, setting, x), parameters)
     with tape.module("lm_head", x):
         parameters = tape.cast_parameters()
-        if setting.workload.logits == "last":
-            b, t = x.axes["b"], x.axes["t"]
-            last = x.sliced("t", 1, "last")
-            x = tape.run("clone", last) if b > 1 and t > 1 else last
+        if not projected:
+            x = _wanted(tape, setting, x)
         if input_scale is not None:
             x = tape.run("mul", x)
         y = matmul(tape, x, parameters)
@@ -48,3 +54,11 @@ def logits(tape: Tape, setting: Setting, spec: LmHead | MlmHead, x: Tensor) -> T
             for kind in ("div_", "tanh_", "mul_"):
                 tape.in_place(kind, y)
         return y
+
+
+def _wanted(tape: Tape, setting: Setting, x: Tensor) -> Tensor:
+    """The rows of x that logits are wanted of: all, or a view of each sequence's last, cloned where that is strided."""
+    if setting.workload.logits != "last":
+        return x
+    last = x.sliced("t", 1, "last")
+    return tape.run("clone", last) if x.axes["b"] > 1 and x.axes["t"] > 1 else last

@@ -13,6 +13,7 @@ from llmprof.predict.audio import front_leaves
 from llmprof.predict.ffn import expert_leaves
 from llmprof.predict.leaf import Leaves, Parameter, matrix, norm
 from llmprof.predict.lowering import lowering, mixers
+from llmprof.predict.tensor import Axes
 from llmprof.spec.arch import (
     ArchSpec,
     ChannelMix,
@@ -152,14 +153,24 @@ def closing_leaves(arch: ArchSpec) -> Leaves:
         case other:
             assert_never(other)
     owned = not arch.tied_embeddings
-    output = Parameter("weight", {"v": v, "d": d}, embedding=True, owned=owned)
+    if arch.embedding_width is not None:
+        leaves["head.proj"] = matrix("embedded", arch.embedding_width, "d", d, bias=False)
+    output = Parameter("weight", {"v": v, **_table_row(arch)}, embedding=True, owned=owned)
     leaves["lm_head"] = (output, Parameter("bias", {"v": v})) if bias else (output,)
     return leaves
 
 
-def embedding_leaf(arch: ArchSpec) -> Leaves:
-    """The token table; the two sides of an encoder-decoder share it."""
-    return {"embed": (Parameter("weight", {"v": arch.vocab_size, "d": arch.d_model}, embedding=True),)}
+def embedding_leaves(arch: ArchSpec) -> Leaves:
+    """The token table, which the two sides of an encoder-decoder share, and what takes a width of its own to d."""
+    leaves: Leaves = {"embed": (Parameter("weight", {"v": arch.vocab_size, **_table_row(arch)}, embedding=True),)}
+    if arch.embedding_width is not None:
+        leaves["embed_proj"] = matrix("d", arch.d_model, "embedded", arch.embedding_width, bias=False)
+    return leaves
+
+
+def _table_row(arch: ArchSpec) -> Axes:
+    """A row of the token table, and of the output matrix beside it: of d_model, or of a width of its own."""
+    return {"d": arch.d_model} if arch.embedding_width is None else {"embedded": arch.embedding_width}
 
 
 def grouped(stack: Stack) -> Mapping[LayerSpec, Sequence[int]]:
@@ -176,7 +187,7 @@ def grouped(stack: Stack) -> Mapping[LayerSpec, Sequence[int]]:
 
 def model_leaves(arch: ArchSpec) -> Leaves:
     """Every leaf of the model at full depth, by full path, in the order of the call tree."""
-    leaves = embedding_leaf(arch)
+    leaves = embedding_leaves(arch)
     for stack in arch.stacks:
         leaves.update(opening_leaves(arch, stack))
         cached = stack.mask != "bidirectional"

@@ -16,7 +16,7 @@ from llmprof.predict.gqa import GqaLowering
 from llmprof.predict.layer import Caches, layer_caches, lower_layer
 from llmprof.predict.leaf import Leaves
 from llmprof.predict.leaf import norm as norm_parameters
-from llmprof.predict.leaves import closing_leaves, embedding_leaf, grouped, layer_leaves, opening_leaves
+from llmprof.predict.leaves import closing_leaves, embedding_leaves, grouped, layer_leaves, opening_leaves
 from llmprof.predict.lowering import is_cache, mixers
 from llmprof.predict.norms import normalise
 from llmprof.predict.op import Op
@@ -121,7 +121,7 @@ class Program:
 def lower(setting: Setting) -> Program:
     """Lower the pass of `setting`, kernel by kernel."""
     arch = setting.arch
-    outer = embedding_leaf(arch)
+    outer = embedding_leaves(arch)
     for stack in arch.stacks:
         outer.update(opening_leaves(arch, stack))
         if stack.final_norm is not None:

@@ -19,10 +19,10 @@ def with_loss(leaves: Leaves, workload: Workload) -> Leaves:
     """The leaves of a model with those that `workload` adds, in the order of the call tree; neither has parameters."""
     if workload.phase != "train":
         return leaves
-    head = "head.dense" if "head.dense" in leaves else "lm_head"
+    first = next(path for path in ("head.dense", "head.proj", "lm_head") if path in leaves)
     made: Leaves = {}
     for path, parameters in leaves.items():
-        if path == head and _selects(workload):
+        if path == first and _selects(workload):
             made[ROWS] = ()
         made[path] = parameters
     made[LOSS] = ()

@@ -14,7 +14,8 @@ a convolution of so many taps goes before (before: the inputs that it keeps; rea
 width channels, groups of heads (share: heads of one), parts of a norm; kheads of a key for heads of a value; blocks of
 into x out; earlier tokens than the last; between the first and the last round of a loop.
 Of experts: top_k of them for each of so many tokens make the routed rows, of which load17 go to an expert that has 17;
-egroups of members, the best of each group, picks of groups; shared, the width of what runs for every token.
+egroups of members, the best of each group, picks of groups; shared, the width of what runs for every token; elatent,
+the width that experts see where it is not d. Of a token table that is not d wide: embedded, its width.
 Of latent attention: latent values and a rotated key make a row of lr; qr is the queries' bottleneck, a what of a head
 is not rotated, hv its value (av both, up of all heads, o the values of all); an indexer has iq = in ih values of
 queries, and keys picked.
