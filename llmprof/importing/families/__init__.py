@@ -1,4 +1,7 @@
-"""One file per family, named as its ``model_type``. `ALSO` has the further names under which a family is released."""
+"""One file per family, named as its ``model_type``. `ALSO` has the further names under which a family is released.
+
+A ``model_type`` that Python could not import is in `SPELLED`, and its file is named in lower case with underscores.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,28 @@ from types import MappingProxyType
 
 from llmprof.importing.family import Family
 
-ALSO: Mapping[str, str] = MappingProxyType({})
-"""A ``model_type`` -> the file whose table reads it."""
+ALSO: Mapping[str, str] = MappingProxyType({"kimi_k2": "deepseek_v3"})
+"""A ``model_type`` -> the file, of another ``model_type``, whose table reads it."""
+
+SPELLED: Mapping[str, str] = MappingProxyType(
+    {
+        "RefinedWeb": "refined_web",
+        "RefinedWebModel": "refined_web_model",
+    }
+)
+"""A ``model_type`` that is no name of a Python module -> its file."""
 
 
 def known() -> tuple[str, ...]:
     """Every ``model_type`` that has a table, sorted."""
-    files = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted({*files, *ALSO}))
+    files = {module.name for module in pkgutil.iter_modules(__path__)}
+    return tuple(sorted({*files - set(SPELLED.values()), *ALSO, *SPELLED}))
 
 
 def family(model_type: str) -> Family | None:
     """The table of a ``model_type``, or None where there is none. Only that one file is imported."""
-    name = ALSO.get(model_type, model_type)
-    if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
+    if model_type not in known():
         return None
+    name = SPELLED.get(model_type) or ALSO.get(model_type, model_type)
     found: Family = importlib.import_module(f"{__name__}.{name}").FAMILY
     return found
