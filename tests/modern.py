@@ -114,6 +114,10 @@ STACKS = {
     "moe-plain": _moe("shared: {kind: relu2, d_ff: 20}", expert="{kind: relu2, d_ff: 12}", n=5, k=3),
     "moe-one-expert": _moe("", n=1, k=1),
     "moe-parallel": _moe("").replace("layers: {", "layers: {block: parallel, "),
+    "moe-latent": _moe("latent: 10, shared: {kind: swiglu, d_ff: 20}, shared_gate: true"),
+    "moe-latent-biases": _moe(
+        "latent: 21, weigh: input, router_bias: true", expert="{kind: relu2, d_ff: 12, bias: true}", n=5, k=3
+    ),
     "mamba-1": mixer("{kind: mamba-1, d_inner: 14, d_state: 5, d_conv: 4, dt_rank: 3, conv_bias: true}"),
     "mamba-1-norms": mixer(
         "{kind: mamba-1, d_inner: 14, d_state: 5, d_conv: 4, dt_rank: 3, bias: true, inner_norm: {kind: rmsnorm}}", MLP
@@ -163,6 +167,15 @@ WHOLE = {
     "stored-sinusoid": _write(
         "causal-decoder",
         stacks=f"layers: {{count: 2, norm: {RMS}, attention: {GQA}, ffn: {MLP}, position: {{kind: sinusoidal, stored_rows: 64}}}}",
+    ),
+    "embedding-width": _write("causal-decoder", stacks=layers(), more="embedding: {width: 6}"),
+    "embedding-width-tied": _write(
+        "causal-decoder",
+        stacks=layers(position="{kind: sinusoidal}"),
+        more="embedding: {width: 21, scale: 2.0, norm: {kind: layernorm}, type_vocab_size: 3}",
+    ).replace("tied_embeddings: false", "tied_embeddings: true"),
+    "embedding-width-headless": _write(
+        "encoder", stacks=layers(), more="head: {kind: none}\npooler: true\nembedding: {width: 6}"
     ),
     "symmetric-window": _write(
         "encoder",

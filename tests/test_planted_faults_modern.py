@@ -21,6 +21,7 @@ from llmprof.predict import (
     constants,
     experts,
     fused,
+    head,
     indexer,
     latent,
     latent_core,
@@ -31,6 +32,7 @@ from llmprof.predict import (
     unfused,
 )
 from llmprof.predict import layer as predicted_layer
+from llmprof.predict import leaves as predicted_leaves
 from llmprof.predict.gqa import GqaLowering
 from llmprof.predict.leaf import Parameter
 from llmprof.predict.leaves import model_leaves
@@ -110,6 +112,15 @@ PREDICTED = [
           "hbm_bytes", "ffn.experts", spec=modern("moe")),
     Fault("moe: an expert is counted once", Parameter.count.fget, "prod(self.axes.values())", 'prod(n for name, n in self.axes.items() if name != "experts")',  # type: ignore[attr-defined]
           "params", "ffn.experts", spec=modern("moe-shared-gate")),
+    Fault("moe: experts that see the width of the model", experts._routed, "if spec.latent is None", "if True",
+          "matmul_flops", "ffn.latent_down", spec=modern("moe-latent")),
+    Fault("moe: a bias behind a latent", experts.moe_leaves, 'matrix("d", d, "elatent", spec.latent, bias=False)', 'matrix("d", d, "elatent", spec.latent, bias=True)',
+          "params", "ffn.latent_up", spec=modern("moe-latent")),
+    # --- a token table of its own width
+    Fault("embedding width: a table as wide as the layers", predicted_leaves._table_row, "if arch.embedding_width is None", "if True",
+          "params", "embed", spec=modern("embedding-width")),
+    Fault("embedding width: nothing before the logits", head.logits, "setting.arch.embedding_width is not None", "False",
+          "matmul_flops", "head.proj", spec=modern("embedding-width")),
     # --- options of gqa
     Fault("sinks: no column of their own", unfused._softmax, "keys + 1}", "keys}",
           "hbm_bytes", CORE, spec=modern("sinks")),
@@ -226,6 +237,7 @@ def test_every_kind_has_two_faults_in_each_half(half: str) -> None:
         assert planted_in[kind] >= 2, kind
 
 
+@pytest.mark.parametrize("name", ["moe-shared-gate", "moe-latent"])
 @pytest.mark.parametrize(
     ("function", "old", "new"),
     [
@@ -234,9 +246,9 @@ def test_every_kind_has_two_faults_in_each_half(half: str) -> None:
         pytest.param(routes._runs, "if count", "if True", id="measured: experts without tokens"),
     ],
 )
-def test_a_fault_in_the_active_parameters_differs(function: Callable[..., Any], old: str, new: str) -> None:
+def test_a_fault_in_the_active_parameters_differs(function: Callable[..., Any], old: str, new: str, name: str) -> None:
     """No ledger has a row for them: the parameters of a feed-forward that one token reads are counted here."""
-    spec = modern("moe-shared-gate")
+    spec = modern(name)
     assert confirm.compare(active(spec), read_by_one_token(spec)) is Verdict.AGREES
     with planted(function, old, new):
         assert confirm.compare(active(spec), read_by_one_token(spec)) is Verdict.DIFFERS
