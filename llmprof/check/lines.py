@@ -14,7 +14,7 @@ from llmprof.spec.dump import dump
 from llmprof.spec.load import BASE, SpecFile, load_text
 from llmprof.spec.nodes import Mark, child_path
 
-NOT_SHAPES = frozenset({"name", "aliases", "source", "notes", "variants", "published"})
+NOT_SHAPES = frozenset({"name", "aliases", "source", "notes", "variants", "published", "release"})
 """What a spec says about itself; two of these that differ make no difference to what a model costs."""
 
 _ABSENT = object()
@@ -92,7 +92,7 @@ def _meaning(arch: ArchSpec) -> ArchSpec:
     stacks = tuple(
         replace(stack, layers=tuple(replace(layer, group="") for layer in stack.layers)) for stack in arch.stacks
     )
-    return replace(arch, name="", variant=None, sources=(), published=None, stacks=stacks)
+    return replace(arch, name="", variant=None, sources=(), published=None, release=None, stacks=stacks)
 
 
 def _in_full(arch: ArchSpec) -> dict[str, Any]:

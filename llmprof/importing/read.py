@@ -15,6 +15,7 @@ from llmprof.importing.common import idle
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc, leaves, placed, plain
 from llmprof.importing.jsontext import JsonText, shown
+from llmprof.importing.quantised import release
 from llmprof.spec.emit import emit
 from llmprof.spec.load import SpecFile, load_tree
 from llmprof.spec.nodes import child_path, short
@@ -75,25 +76,30 @@ def import_config(source: JsonText, path: PurePath | None, *, name: str | None =
     """The architecture in a config that has been read already; `path` is its file, `name` the spec's."""
     model_type = source.root.get("model_type")
     account = Config(source, source.root, family=str(model_type))
+    account.ignore(release.KEY)
     body = table(account)
     account.finish()
-    doc: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path)]}
-    if account.account.remarks:
-        doc["notes"] = "; ".join(account.account.remarks) + "."
-    doc |= body
+    head: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path)]}
+    stored = release.release(account, lambda: _loaded(head | body, source, None).base)
+    remarks = account.account.remarks
+    doc = head | ({"notes": "; ".join(remarks) + "."} if remarks else {}) | body
+    if stored is not None:
+        doc["release"] = stored
     notes = {leaf.path: leaf.note for leaf in leaves(doc) if leaf.note is not None}
-    values = plain(doc)
-    text = _heading(source, account) + emit(values, notes)
-    tree = placed(parse(text, file=source.file), doc, source)
     return Imported(
-        spec=load_tree(tree, source.file, path if isinstance(path, Path) else None),
-        text=text,
+        spec=_loaded(doc, source, path if isinstance(path, Path) else None),
+        text=_heading(source, account) + emit(plain(doc), notes),
         model_type=str(model_type),
         family=account.family,
         notes=notes,
         defaults=dict(account.account.defaults),
         remarks=tuple(account.account.remarks),
     )
+
+
+def _loaded(doc: Doc, source: JsonText, path: Path | None) -> SpecFile:
+    """The spec that a document says; what is wrong with it is reported at the fields of the config."""
+    return load_tree(placed(parse(emit(plain(doc)), file=source.file), doc, source), source.file, path)
 
 
 def table(c: Config, default_type: str | None = None) -> Doc:

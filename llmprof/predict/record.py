@@ -8,9 +8,10 @@ from typing import Any
 from llmprof.predict.api import Prediction, parameters, predict
 from llmprof.predict.formula import whole_or_float
 from llmprof.predict.model import Program
+from llmprof.predict.released import released
 from llmprof.predict.sram import shared_memory
 from llmprof.predict.touched import expert_figures
-from llmprof.predict.unconfirmed import SRAM
+from llmprof.predict.unconfirmed import RELEASED, SRAM
 from llmprof.spec.arch import ArchSpec, Mla
 from llmprof.workload import Execution, Workload
 
@@ -25,7 +26,9 @@ def count_record(arch: ArchSpec, workload: Workload) -> Record:
     `kv_cache_bytes` are those of the whole batch; `kv_cache_bytes_per_token` is what one more token of one sequence
     takes in self-attention while no window is full, on average where several tokens share a row.
     `recurrent_state_bytes` is what the whole batch keeps of a fixed size, beside the cache. Totals are
-    weights + cache + recurrent state + activation peak. The SRAM figures are None where FlashAttention-2 has no kernel.
+    weights + cache + recurrent state + activation peak. `weight_bytes_released` is what the files of the release hold
+    of the same parameters, `weight_bytes_released_mtp` of the layers that predict further tokens; None where the spec does
+    not state how. The SRAM figures are None where FlashAttention-2 has no kernel.
     `unconfirmed` maps the keys of this record to reasons.
 
     Raises what `predict` raises.
@@ -39,6 +42,7 @@ def record_of(fused: Prediction, unfused: Prediction) -> Record:
     """The record of two predictions of one architecture and workload."""
     arch, workload = fused.arch, fused.workload
     count = parameters(arch)
+    files = released(arch)
     sram = shared_memory(fused.program)
     cost, experts = fused.cost, expert_figures(fused, unfused)
     held = fused.weight_bytes + fused.kv_cache_bytes + fused.recurrent_state_bytes
@@ -71,6 +75,8 @@ def record_of(fused: Prediction, unfused: Prediction) -> Record:
         "kv_cache_bytes_per_token": kv_bytes_per_token(fused.program),
         "recurrent_state_bytes": fused.recurrent_state_bytes,
         "weight_bytes": fused.weight_bytes,
+        "weight_bytes_released": None if files is None else files.model,
+        "weight_bytes_released_mtp": None if files is None else files.mtp,
         "activation_peak_bytes_fused": fused.peak_live_bytes,
         "activation_peak_bytes_unfused": unfused.peak_live_bytes,
         "total_bytes_fused": held + fused.peak_live_bytes,
@@ -145,6 +151,8 @@ def _unconfirmed(fused: Prediction, unfused: Prediction, *, with_sram: bool, wit
     if with_sram:
         other = "" if fused.kernel == "flash" else f"; torch's own fused kernel for this is another: {fused.kernel}"
         reasons["sram_bytes_fused"] = reasons["sram_tile_footprint_bytes"] = SRAM + other
+    if fused.arch.release is not None:
+        reasons["weight_bytes_released"] = reasons["weight_bytes_released_mtp"] = RELEASED
     return reasons
 
 

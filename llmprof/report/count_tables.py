@@ -50,6 +50,8 @@ _MODEL_LINES: tuple[tuple[str, str, Form], ...] = (
     ("  active per token", "params_active", format_exact),
     ("  beside these, of mtp layers", "params_mtp", format_exact),
     ("weights", "weight_bytes", _exact_bytes),
+    ("  as released", "weight_bytes_released", _exact_bytes),
+    ("  and of mtp layers", "weight_bytes_released_mtp", _exact_bytes),
     ("KV cache per token and sequence", "kv_cache_bytes_per_token", _per_token_bytes),
 )
 
@@ -147,13 +149,19 @@ def sheet(records: Sequence[Record], heading: str, confirm: str, remarks: Sequen
     two = any(_two_algorithms(record) for record in records)
     left_out |= set() if two else {"matmul_flops_dense_unfused"}
     left_out |= set() if _keeps_a_state(records) else {"recurrent_state_bytes"}
-    left_out |= set() if first["params_mtp"] else {"params_mtp"}
+    left_out |= set() if first["params_mtp"] else {"params_mtp", "weight_bytes_released_mtp"}
+    if first["weight_bytes_released"] in (None, first["weight_bytes"]):  # the line above says it all
+        left_out |= {"weight_bytes_released", "weight_bytes_released_mtp"}
     if not any(record["kv_cache_bytes_cross"] for record in records):
         left_out |= {"kv_cache_bytes_cross", "kv_cache_bytes_self"}  # the total says it all
     model = Table(
         title=heading,
         columns=("the model", ""),
-        rows=tuple((text, form(first[key])) for text, key, form in _MODEL_LINES if key not in left_out),
+        rows=tuple(
+            (text + (STAR if key in first["unconfirmed"] else ""), form(first[key]))
+            for text, key, form in _MODEL_LINES
+            if key not in left_out
+        ),
     )
     rows = []
     for text, key, form in _PASS_LINES:
@@ -168,7 +176,9 @@ def sheet(records: Sequence[Record], heading: str, confirm: str, remarks: Sequen
         title=describe_workload(first),
         columns=columns,
         rows=tuple(rows),
-        notes=_remarks(records, (key for _, key, _ in _PASS_LINES), confirm, remarks),
+        notes=_remarks(
+            records, (key for _, key, _ in (*_MODEL_LINES, *_PASS_LINES) if key not in left_out), confirm, remarks
+        ),
     )
     return [model, passes]
 

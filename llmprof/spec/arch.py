@@ -56,6 +56,7 @@ from llmprof.spec.parts import (
     T5Bias,
 )
 from llmprof.spec.patterns import BigBird, Dilated, Fixed, GlobalWindow, Pattern, Sliding, Strided
+from llmprof.spec.release import Release
 
 __all__ = [
     "Alibi",
@@ -249,9 +250,10 @@ class ArchSpec:
     """One architecture: a spec file's base or one of its variants, fully expanded.
 
     `stacks` has one member, or an encoder and then a decoder that attends to it. `embedding_scale` multiplies the
-    token embeddings of every stack that has some. `embedding_width` is that of the token table
-    where it is narrower or wider than d_model and projected to it (OPT-350m). `mtp` is an optional head. `type_vocab_size` is the number of rows
-    of BERT's segment table. `pooler` is BERT's biased d x d matrix and tanh on the first token.
+    token embeddings of every stack that has some. `embedding_width` is that of the token table where it is not d_model
+    and projected to it (OPT-350m). `mtp` is an optional head. `type_vocab_size` is the number of rows of BERT's segment
+    table. `pooler` is BERT's biased d x d matrix and tanh on the first token. `release` is how published files hold
+    the weights.
     """
 
     name: str
@@ -270,6 +272,7 @@ class ArchSpec:
     type_vocab_size: Annotated[int, Ge(0)] = 0
     mtp: Mtp | None = None
     published: Published | None = None
+    release: Release | None = None
 
     @property
     def label(self) -> str:

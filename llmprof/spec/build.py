@@ -99,6 +99,7 @@ def build(node: Map, variant: str | None, report: Report) -> tuple[Document, Arc
         type_vocab_size=document.embedding.type_vocab_size,
         mtp=mtp,
         published=document.published,
+        release=document.release,
     )
 
 

@@ -39,6 +39,7 @@ from llmprof.spec.arch import (
     T5Bias,
 )
 from llmprof.spec.kinds import ByKind, Matching, Shorthand
+from llmprof.spec.release import Release
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Matching(NAME_PATTERN, 100)]
@@ -187,6 +188,7 @@ class Document:
     mtp: MtpLayers | None = None
     variants: dict[Name, dict[str, Any]] = field(default_factory=dict)
     published: Published | None = None
+    release: Release | None = None
 
 
 STACK_KEYS = ("layers", "encoder", "decoder")

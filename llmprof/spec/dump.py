@@ -64,6 +64,8 @@ def _document(arch: ArchSpec) -> dict[str, Any]:
     document["pooler"] = arch.pooler
     if arch.mtp is not None:
         document["mtp"] = {"count": arch.mtp.count, "like": _like(arch)}
+    if arch.release is not None:
+        document["release"] = _said(arch.release)
     published = {"published": _published(arch.published)} if arch.published is not None else {}
     if arch.variant is not None:
         return {**document, "variants": {arch.variant: published}}

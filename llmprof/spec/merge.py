@@ -33,7 +33,7 @@ def overlay(lower: Node | None, upper: Node, report: Report) -> Node:
 
 def with_variant(base: Map, overrides: Map, report: Report) -> Map:
     """The base document with a variant's dotted paths applied in the order written."""
-    result = base.without("variants", "published")
+    result = base.without("variants", "published", "release")
     for dotted, node in overrides.items.items():
         parts = dotted.split(".")
         if parts[0] in FIXED or not all(parts):

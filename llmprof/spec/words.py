@@ -72,6 +72,7 @@ _MEANING = {
     "rows": "the number of rows of the position table as it is stored",
     "url": "the address of the page",
     "count": "the number of layers",
+    "dtype": "fp32, bf16 or fp16: of all that is not packed",
 }
 
 # The same for keys that mean something else in other mappings, or have another unit there: by kind.
@@ -84,6 +85,12 @@ _OF_KIND = {
     ("moe", "top_k"): "how many experts a token goes to",
     ("gqa", "chunk"): "how many positions one chunk has: a query sees those of its own that are not after it",
     ("gqa", "window"): "how many of the last tokens a query sees, its own included",
+    ("fp8-blocks", "rows"): "how many rows share a scale, for example 128",
+    ("fp8-blocks", "columns"): "how many columns share a scale, for example 128",
+    ("fp8", "per"): "matrix or row: what has a scale of its own",
+    ("gptq", "bits"): "2, 3, 4 or 8 bits a value",
+    ("awq", "group"): "how many columns of a row share a scale, for example 128",
+    ("int", "bits"): "4 or 8 bits a value",
 }
 
 _BY_TYPE = {

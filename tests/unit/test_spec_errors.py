@@ -110,7 +110,7 @@ JARGON = re.compile(r"[Ii]nput should|[Ff]ield required|discriminator|keyword ar
         ("count: 3", "count: 3\n  residual: {kind: deep}", (11, 20), "layers.residual.kind", "found 'deep'",
          "plain or deepnorm", "did you mean 'deepnorm'?"),
         ("layers:", "embedding: 3\nlayers:", (9, 12), "embedding", "found 3",
-         "a mapping with scale, norm, type_vocab_size", None),
+         "a mapping with scale, norm, type_vocab_size, width", None),
         ("layers:", "embedding: {type_vocab_size: -1}\nlayers:", (9, 30), "embedding.type_vocab_size", "found -1",
          "a number of at least 0", None),
         ("layers:", "head: {kind: lm, bias: 1}\nlayers:", (9, 24), "head.bias", "found 1", "true or false", None),

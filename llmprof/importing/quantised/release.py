@@ -1,0 +1,87 @@
+"""The `release` of a spec from what a config says of its files: their dtype and what is packed in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+from llmprof.importing.config import Config
+from llmprof.importing.document import Doc
+from llmprof.importing.quantised.methods import Method, method
+from llmprof.importing.quantised.names import SEPARATE
+from llmprof.importing.quantised.spared import Unsure, spared
+from llmprof.spec.arch import ArchSpec
+from llmprof.spec.release import FloatDtype
+
+DTYPES: Mapping[Any, FloatDtype] = MappingProxyType(
+    {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
+)
+KEY = "quantization_config"
+
+
+def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
+    """What the files hold, or None where the config does not say it for sure; why not is then a remark of `c`.
+
+    `arch` makes the architecture of the config; it is asked where something is packed.
+    """
+    quantised = c.raw(KEY)
+    dtype = next((DTYPES[said] for said in _dtypes(c) if isinstance(said, str) and said in DTYPES), None)
+    if quantised is None:
+        return None if dtype is None else {"dtype": dtype}
+    try:
+        return _packed(quantised, arch, dtype, c)
+    except Unsure as error:
+        c.remark(
+            f"{KEY} is left out, so nothing is said of the bytes in the files: {error} (`llmprof compare` reads them "
+            "off the files themselves)"
+        )
+        return None
+
+
+def _dtypes(c: Config) -> list[Any]:
+    """What is said of the dtype, by the config itself or for its tower of text."""
+    keys = ("dtype", "torch_dtype")
+    tower = c.raw("text_config")
+    inner = [tower.get(key) for key in keys] if isinstance(tower, dict) else []
+    return [*(c.raw(key) for key in keys), *inner]
+
+
+def _packed(quantised: Any, arch: Callable[[], ArchSpec], dtype: FloatDtype | None, c: Config) -> Doc:
+    if not isinstance(quantised, dict):
+        raise Unsure("it is no object")
+    if dtype is None:
+        raise Unsure("the config does not say the dtype of what is not packed")
+    tower = c.raw("text_config")
+    family = tower.get("model_type") if isinstance(tower, dict) else c.raw("model_type")
+    if not isinstance(family, str) or family not in SEPARATE:
+        raise Unsure(f"how the files of the family {family} keep their matrices is not known here")
+    how = method(quantised, dtype, family)
+    without = _spared(arch(), how)
+    if how.note is not None:
+        c.remark(how.note)
+    doc: Doc = {"dtype": dtype, "packing": _said(how)}
+    return doc | ({"spared": list(without)} if without else {})
+
+
+def _spared(arch: ArchSpec, how: Method) -> tuple[str, ...]:
+    if how.experts_alone:
+        return ("layers.*.attn.*",) if _all_experts(arch) else _no_experts()
+    # A class that is given no list packs every matrix of its layers but routers, and no output matrix.
+    listed = how.patterns is not None
+    return spared(arch, how.patterns or (), how.rule, router_must_be=listed, head_must_be=how.head)
+
+
+def _all_experts(arch: ArchSpec) -> bool:
+    return all(layer.ffn.kind == "moe" and layer.ffn.shared is None for layer in arch.main.layers)
+
+
+def _no_experts() -> tuple[str, ...]:
+    raise Unsure("it packs experts, and a layer has none, or a part beside them")
+
+
+def _said(how: Method) -> Doc:
+    """The packing as the language writes it, without what is at its default."""
+    fresh = {key: value for key, value in asdict(how.packing).items() if value is not None}
+    return {key: value for key, value in fresh.items() if value is not False}
