@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.importing import Case
+from tests.importing import ABSENT, Case
 
 SMALL = {
     "vocab_size": 300,
@@ -24,6 +24,9 @@ CASES = [
             "tied": {"tie_word_embeddings": True},
             "biases of the attention": {"attention_bias": True},
             "biases of the feed-forward": {"mlp_bias": True},
+            "the first release": {"max_position_embeddings": ABSENT, "max_sequence_length": 256},
+            "two lengths": {"max_sequence_length": 1024, "rope_scaling": {"factor": 4.0, "type": "linear"}},
+            "as SmolLM is released": {"is_llama_config": True, "rope_interleaved": False, "transformers.js_config": {}},
             "rescaled rotation": {
                 "rope_theta": 500000.0,
                 "rope_scaling": {

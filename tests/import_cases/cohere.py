@@ -1,0 +1,29 @@
+"""Command R's class."""
+
+from __future__ import annotations
+
+from tests.importing import Case
+
+SMALL = {
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+CASES = [
+    Case(
+        model_type="cohere",
+        config=SMALL,
+        variations={
+            "multi-head by omission": {"num_key_value_heads": None},
+            "untied": {"tie_word_embeddings": False},
+            "biases of the attention": {"attention_bias": True},
+            "stated head_dim": {"head_dim": 16},
+            "norms of queries and keys": {"use_qk_norm": True},
+        },
+    )
+]

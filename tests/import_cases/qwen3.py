@@ -1,0 +1,40 @@
+"""Qwen 3's class."""
+
+from __future__ import annotations
+
+from tests.importing import Case
+
+SMALL = {
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "head_dim": 16,
+}
+
+CASES = [
+    Case(
+        model_type="qwen3",
+        config=SMALL,
+        variations={
+            "multi-head by omission": {"num_key_value_heads": None},
+            "tied": {"tie_word_embeddings": True},
+            "biases of the attention": {"attention_bias": True},
+            "a window above": {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 2},
+            "windows by layer": {
+                "use_sliding_window": True,
+                "sliding_window": 64,
+                "layer_types": [
+                    "sliding_attention",
+                    "full_attention",
+                    "full_attention",
+                    "sliding_attention",
+                    "full_attention",
+                ],
+            },
+        },
+    )
+]
