@@ -75,7 +75,12 @@ IDLE = frozenset(
     }
 )
 
-IDLE_WHERE: dict[str, Any] = {"add_cross_attention": False, "is_decoder": False, "pruned_heads": {}}
+IDLE_WHERE: dict[str, Any] = {
+    "add_cross_attention": False,
+    "is_decoder": False,
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+}
 """Fields that every config may have and that decide nothing at this value alone."""
 
 IDLE_NAMES = re.compile(
