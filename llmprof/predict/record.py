@@ -27,8 +27,8 @@ def count_record(arch: ArchSpec, workload: Workload) -> Record:
     takes in self-attention while no window is full, on average where several tokens share a row.
     `recurrent_state_bytes` is what the whole batch keeps of a fixed size, beside the cache. Totals are
     weights + cache + recurrent state + activation peak. `weight_bytes_released` is what the files of the release hold
-    of the same parameters, `weight_bytes_released_mtp` of the layers that predict further tokens; None where the spec does
-    not state how. The SRAM figures are None where FlashAttention-2 has no kernel.
+    of the same parameters, `weight_bytes_released_mtp` of the layers that predict further tokens; None where the spec
+    does not state how. The SRAM figures are None where FlashAttention-2 has no kernel.
     `unconfirmed` maps the keys of this record to reasons.
 
     Raises what `predict` raises.

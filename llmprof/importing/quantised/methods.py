@@ -37,8 +37,8 @@ class Method:
 FP32_SCALES = frozenset({"deepseek_v3"})
 """Families whose releases keep the scales of 8-bit blocks in fp32, as transformers' class makes them.
 
-DeepSeek-V3 and R1 have 41,555,600 values in F32 (the hub's account, stored at two places, read 2026-11-30). Qwen3's have
-them in BF16 (https://github.com/modular/modular/issues/7142), with the same words in their configs.
+DeepSeek-V3 and R1 have 41,555,600 values in F32 (the hub's account, stored at two places, read 2026-11-30). Qwen3's
+have them in BF16 (https://github.com/modular/modular/issues/7142), with the same words in their configs.
 """
 
 

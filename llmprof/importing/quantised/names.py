@@ -6,7 +6,7 @@ three.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from llmprof.spec.arch import ArchSpec, Glu, Gqa, LayerSpec, Mla, Mlp, Moe, NoFfn
@@ -73,7 +73,9 @@ FFN: Mapping[str, tuple[str, ...]] = MappingProxyType(
 EXPERT = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3", "gate_up_proj")
 ATTENTIONS, FFNS = ("self_attn",), ("mlp", "block_sparse_moe", "feed_forward")
 ROUTERS = ("mlp.gate", "mlp.router", "block_sparse_moe.gate")
-PREFIXES = ("model.", "language_model.model.", "model.language_model.")
+ALONE = ("model.",)
+IN_A_TOWER = ("language_model.model.", "model.language_model.")
+"""What stands before the layers, where a model is one of text, and where it has a tower of text."""
 
 ELSEWHERE = (
     "lm_head",
@@ -142,7 +144,9 @@ def leaves(layer: LayerSpec) -> tuple[str, ...] | None:
     return (*(f"attn.{name}" for name in attention), *(f"ffn.{name}" for name in ffn))
 
 
-def called(stack: str, index: int, leaf: str, n_layers: int, n_experts: int) -> list[tuple[str, ...]]:
+def called(
+    stack: str, index: int, leaf: str, n_layers: int, n_experts: int, prefixes: Sequence[str]
+) -> list[tuple[str, ...]]:
     """The names that each matrix of a leaf may have in files; of experts those of the first and the last."""
     number = index if stack == "layers." else n_layers + index
     part, _, name = leaf.partition(".")
@@ -156,4 +160,4 @@ def called(stack: str, index: int, leaf: str, n_layers: int, n_experts: int) -> 
             for expert in dict.fromkeys((0, n_experts - 1))
             for own in EXPERT
         ]
-    return [tuple(f"{prefix}layers.{number}.{body}" for prefix in PREFIXES for body in some) for some in bodies]
+    return [tuple(f"{prefix}layers.{number}.{body}" for prefix in prefixes for body in some) for some in bodies]

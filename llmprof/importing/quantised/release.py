@@ -10,7 +10,7 @@ from typing import Any
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc
 from llmprof.importing.quantised.methods import Method, method
-from llmprof.importing.quantised.names import SEPARATE
+from llmprof.importing.quantised.names import ALONE, IN_A_TOWER, SEPARATE
 from llmprof.importing.quantised.spared import Unsure, spared
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.release import FloatDtype
@@ -58,19 +58,19 @@ def _packed(quantised: Any, arch: Callable[[], ArchSpec], dtype: FloatDtype | No
     if not isinstance(family, str) or family not in SEPARATE:
         raise Unsure(f"how the files of the family {family} keep their matrices is not known here")
     how = method(quantised, dtype, family)
-    without = _spared(arch(), how)
+    without = _spared(arch(), how, ALONE if tower is None else IN_A_TOWER)
     if how.note is not None:
         c.remark(how.note)
     doc: Doc = {"dtype": dtype, "packing": _said(how)}
     return doc | ({"spared": list(without)} if without else {})
 
 
-def _spared(arch: ArchSpec, how: Method) -> tuple[str, ...]:
+def _spared(arch: ArchSpec, how: Method, prefixes: tuple[str, ...]) -> tuple[str, ...]:
     if how.experts_alone:
         return ("layers.*.attn.*",) if _all_experts(arch) else _no_experts()
     # A class that is given no list packs every matrix of its layers but routers, and no output matrix.
     listed = how.patterns is not None
-    return spared(arch, how.patterns or (), how.rule, router_must_be=listed, head_must_be=how.head)
+    return spared(arch, how.patterns or (), how.rule, prefixes=prefixes, router_must_be=listed, head_must_be=how.head)
 
 
 def _all_experts(arch: ArchSpec) -> bool:

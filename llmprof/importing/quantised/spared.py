@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
-from llmprof.importing.quantised.names import ELSEWHERE, IN_A_LAYER, PREFIXES, ROUTERS, called, slots
+from llmprof.importing.quantised.names import ELSEWHERE, IN_A_LAYER, ROUTERS, called, slots
 from llmprof.spec.arch import ArchSpec, Moe
 
 Rule = Callable[[str, str], bool]
@@ -52,11 +52,17 @@ def by_wildcard(pattern: str, name: str) -> bool:
 
 
 def spared(
-    arch: ArchSpec, patterns: Sequence[str], rule: Rule, *, router_must_be: bool, head_must_be: bool
+    arch: ArchSpec,
+    patterns: Sequence[str],
+    rule: Rule,
+    *,
+    prefixes: Sequence[str],
+    router_must_be: bool,
+    head_must_be: bool,
 ) -> tuple[str, ...]:
     """The paths that the patterns spare, folded to few.
 
-    `router_must_be` and `head_must_be`: the method would pack the matrix of a router or of the output too, so it must
+    `prefixes` are what may stand before the layers in names. `router_must_be` and `head_must_be`: the method would pack the matrix of a router or of the output too, so it must
     be among those that are spared. Raises Unsure where a pattern means nothing that is known, or a part of a leaf.
     """
     found = slots(arch)
@@ -69,7 +75,7 @@ def spared(
     kept: dict[tuple[str, int], list[str]] = {}
     of_layer: dict[tuple[str, int], list[str]] = {}
     for stack, index, leaf in found:
-        names = called(stack, index, leaf, n_layers, n_experts)
+        names = called(stack, index, leaf, n_layers, n_experts, prefixes)
         means = [{p for p in patterns for name in some if rule(p, name)} for some in names]
         if any(means) and not all(means) and leaf != "ffn.experts":
             raise Unsure(f"it spares a part of {stack}{index}.{leaf}")
@@ -82,10 +88,10 @@ def spared(
     routed = [(stack, i) for (stack, i), names_of in of_layer.items() if "ffn.experts" in names_of]
     for stack, index in routed:
         number = index if stack == "layers." else n_layers + index
-        routers = [f"{prefix}layers.{number}.{router}" for prefix in PREFIXES for router in ROUTERS]
+        routers = [f"{prefix}layers.{number}.{router}" for prefix in prefixes for router in ROUTERS]
         if router_must_be and not any(rule(p, name) for p in patterns for name in routers):
             raise Unsure(f"it does not spare the router of layer {number}, whose packed form has no place in a spec")
-    known = [*ELSEWHERE, *(f"{p}layers.{i}.{own}" for p in PREFIXES for i in range(n_layers + 1) for own in IN_A_LAYER)]
+    known = [*ELSEWHERE, *(f"{p}layers.{i}.{own}" for p in prefixes for i in range(n_layers + 1) for own in IN_A_LAYER)]
     for pattern in patterns:
         if pattern not in used and not any(rule(pattern, name) or name.startswith(pattern) for name in known):
             beyond = pattern.startswith(ELSEWHERE)
