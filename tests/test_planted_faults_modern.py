@@ -49,6 +49,7 @@ from llmprof.twin.block import OutputNormLayer
 from llmprof.twin.build import build
 from llmprof.twin.cache import prepare_cache
 from llmprof.twin.experts import Experts, Mixture
+from llmprof.twin.heads import HeadProjection
 from llmprof.twin.indexer import Indexer, Select
 from llmprof.twin.latent import LatentCache
 from llmprof.twin.latent_core import LatentCore
@@ -186,6 +187,15 @@ MEASURED = [
           "hbm_bytes", "ffn.experts", spec=modern("moe")),
     Fault("moe: inputs are weighted, and outputs too", Experts.forward, "if not self.weighs_input", "if True",
           "hbm_bytes", "ffn.experts", spec=modern("moe-input-weights")),
+    Fault("moe: latents that are made twice", Mixture.forward, "else self.latent_down(rows)", "else self.latent_down(rows.expand(2, -1, -1))[0]",
+          "matmul_flops", "ffn.latent_down", spec=modern("moe-latent")),
+    Fault("moe: a bias behind a latent", Mixture.__init__, "layer_matrix(latent, d, bias=False", "layer_matrix(latent, d, bias=True",
+          "params", "ffn.latent_up", spec=modern("moe-latent")),
+    # --- a token table of its own width
+    Fault("embedding width: a bias of the matrix behind the table", Twin.__init__, "layer_matrix(width, d, bias=False", "layer_matrix(width, d, bias=True",
+          "params", "embed_proj", spec=modern("embedding-width")),
+    Fault("embedding width: rows that are projected twice", HeadProjection.forward, "F.linear(_rows_of(x, logits), weight)", "F.linear(torch.cat((x, x)), weight)[: len(x)]",
+          "matmul_flops", "head.proj", spec=modern("embedding-width")),
     # --- options of gqa
     Fault("sinks: no column of their own", twin_sinks._unfused, "scores = torch.cat((scores, sinks.view(1, heads, 1, 1).expand(b, heads, t, 1)), dim=-1)", "pass",
           "hbm_bytes", CORE, spec=modern("sinks")),
