@@ -62,8 +62,9 @@ def spared(
 ) -> tuple[str, ...]:
     """The paths that the patterns spare, folded to few.
 
-    `prefixes` are what may stand before the layers in names. `router_must_be` and `head_must_be`: the method would pack the matrix of a router or of the output too, so it must
-    be among those that are spared. Raises Unsure where a pattern means nothing that is known, or a part of a leaf.
+    `prefixes` are what may stand before the layers in names. `router_must_be` and `head_must_be`: the method would pack
+    the matrix of a router or of the output too, so it must be among those that are spared. Raises Unsure where a
+    pattern means nothing that is known, or a part of a leaf.
     """
     found = slots(arch)
     if found is None:
