@@ -52,7 +52,7 @@ def mutations(case: Case, config: dict[str, Any]) -> Iterator[tuple[str, Any, di
     aliases = {own: other for other, own in getattr(type(made), "attribute_map", {}).items()}
     known = {key: value for key, value in made.to_dict().items() if not key.startswith("_")}
     for key in {**known, **config}:
-        if key == "model_type" or (idle(key, 1) and key not in config):
+        if key == "model_type" or key in case.unlike or (idle(key, 1) and key not in config):
             continue
         tried = changes(config[key] if key in config else known.get(key))
         if tried and not ALL:
