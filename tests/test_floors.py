@@ -32,6 +32,7 @@ FLOORS = {
     "llmprof.device": 3,
     "llmprof.predict": 4,
     "llmprof.twin": 4,
+    "llmprof.stored": 4.5,
     "llmprof.engines": 5,
     "llmprof.measure": 5,
     "llmprof.confirm": 6,
@@ -49,6 +50,7 @@ APART = [
     ("llmprof.predict", "llmprof.twin"),
     ("llmprof.predict", "llmprof.measure"),
     ("llmprof.predict", "llmprof.drawing"),
+    ("llmprof.stored", "llmprof.twin"),
     ("llmprof.engines", "llmprof.twin"),
     ("llmprof.engines", "llmprof.measure"),
 ]

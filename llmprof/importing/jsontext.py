@@ -122,9 +122,13 @@ def decode(data: bytes, name: str, *, expected: str = EXPECTED) -> JsonText:
     return JsonText(name, text, root)
 
 
-def parse(text: str, name: str, *, expected: str = EXPECTED) -> Any:
-    """Any JSON value. Raises SpecError where the text is not strict JSON, or nests deeper than `MAX_DEPTH`."""
-    if _too_deep(text):
+def parse(text: str, name: str, *, expected: str = EXPECTED, bounded: bool = False) -> Any:
+    """Any JSON value. Raises SpecError where the text is not strict JSON, or nests deeper than `MAX_DEPTH`.
+
+    With `bounded` the depth is not looked at first, for texts of many megabytes whose brackets the caller has counted:
+    what nests deeper than Python's reader recurses, which is its recursion limit, is refused all the same.
+    """
+    if not bounded and _too_deep(text):
         raise whole_file(name, f"nested deeper than {MAX_DEPTH}", expected)
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_constant, parse_int=_integer)
