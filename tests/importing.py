@@ -14,17 +14,19 @@ from typing import Any, Literal
 from llmprof.importing.jsontext import decode
 from llmprof.importing.read import Imported, import_config
 from tests import import_cases
+from tests.import_towers import tower_total
 
-Head = Literal["causal-lm", "seq2seq-lm", "speech-lm", "masked-lm", "base"]
+Head = Literal["causal-lm", "seq2seq-lm", "speech-lm", "masked-lm", "base", "tower"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """A config of one ``model_type``, small enough to build, and variations: name -> fields that change.
 
-    `head` is the transformers class that it is built as. `params` is the exact count where transformers has no class
-    of the family: by hand in a comment, or published. A field that a variation sets to `ABSENT` is taken out. `unlike`
-    are the fields at which the class is not followed, because it is known to err; the family's table says how.
+    `head` is the transformers class that it is built as; of a `tower` the text alone counts. `params` is the exact count
+    where transformers has no class of the family: by hand in a comment, or published. A field that a variation sets to
+    `ABSENT` is taken out. `unlike` are the fields at which the class is not followed, because it is known to err; the
+    family's table says how.
     """
 
     model_type: str
@@ -57,9 +59,11 @@ def build_total(case: Case, config: Mapping[str, Any]) -> int:
     import torch
     import transformers
 
+    if case.head == "tower":
+        return tower_total(dict(config))
     made = transformers.AutoConfig.for_model(**deepcopy(dict(config)))
     made = made.get_text_config() if case.head == "causal-lm" else made
-    auto = {
+    auto: Any = {
         "causal-lm": transformers.AutoModelForCausalLM,
         "seq2seq-lm": transformers.AutoModelForSeq2SeqLM,
         "speech-lm": transformers.AutoModelForSpeechSeq2Seq,
@@ -67,7 +71,7 @@ def build_total(case: Case, config: Mapping[str, Any]) -> int:
         "base": transformers.AutoModel,
     }[case.head]
     with torch.device("meta"):
-        model = auto.from_config(made)
+        model: Any = auto.from_config(made)
     return sum(p.numel() for p in model.parameters())
 
 

@@ -7,10 +7,13 @@ from llmprof.importing.dense import FULL, SLIDING, by_window, layer_kinds
 from llmprof.importing.document import Doc
 
 
-def windowed_above(c: Config, count: Read[int], common: Doc) -> Doc:
-    """A stack of `common` layers; ``sliding_window`` holds in the layers of its kind, if it is used at all."""
+def windowed_above(c: Config, count: Read[int], common: Doc, *, above: int = 28) -> Doc:
+    """A stack of `common` layers; ``sliding_window`` holds in the layers of its kind, if it is used at all.
+
+    `above` is the class's ``max_window_layers``.
+    """
     used = c.flag("use_sliding_window", default=False)
-    first = c.size("max_window_layers", default=28, least=0)
+    first = c.size("max_window_layers", default=above, least=0)
     window = c.optional_size("sliding_window", default=4096) if used.value else Read(None, used.keys)
     c.ignore("sliding_window")
     slides = window.value is not None

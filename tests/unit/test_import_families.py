@@ -5,6 +5,8 @@ And the class's own defaults: a config that says nothing must come to the same a
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from llmprof.importing import families
@@ -14,8 +16,13 @@ from tests.importing import Case, build_total, cases, imported
 CASES = cases()
 EACH = [pytest.param(case, name, id=f"{case.model_type}: {name}") for case in CASES for name, _ in case.configs()]
 
-NEEDED = {"deepseek_v2": {"num_experts_per_tok": 6}, "glm4_moe": {"head_dim": 128}}
-"""Sizes that a config must state: the class builds nothing with its own, or no whole heads."""
+NEEDED: dict[str, dict[str, Any]] = {
+    "deepseek_v2": {"num_experts_per_tok": 6},
+    "glm4_moe": {"head_dim": 128},
+    "glm4v_moe_text": {"head_dim": 128},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
+}
+"""Sizes that a config must state: the class builds nothing with its own, no whole heads, or no layers."""
 
 
 @pytest.mark.parametrize(("case", "name"), EACH)

@@ -46,4 +46,4 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class=None, source=TRANSFORMERS)
+FAMILY = Family(document=document, config_class="Lfm2MoeConfig", source=TRANSFORMERS)
