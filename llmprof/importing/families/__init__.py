@@ -19,6 +19,8 @@ SPELLED: Mapping[str, str] = MappingProxyType(
     {
         "RefinedWeb": "refined_web",
         "RefinedWebModel": "refined_web_model",
+        "megatron-bert": "megatron_bert",
+        "xlm-roberta": "xlm_roberta",
     }
 )
 """A ``model_type`` that is no name of a Python module -> its file."""
