@@ -113,3 +113,9 @@ def further_tokens(c: Config, *keys: str, default: int, called: Sequence[str], n
         return {}
     like = called[max(layer for layer, name in enumerate(names) if name == "sparse")]
     return {"mtp": {"count": count, "like": like}}
+
+
+def unknown_further_tokens(c: Config) -> None:
+    """Layers that predict further tokens, of a class that says nothing of how they are made."""
+    if c.raw("num_nextn_predict_layers"):
+        c.leave_out("num_nextn_predict_layers", "how these layers are made is not in the class; no total counts them")
