@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,9 @@ SETTINGS = (
     "group_size",
 )
 """What --b may set for the second side alone."""
+
+DEFAULTS = {"phase": "prefill,decode", "batch": "1", "dtype": "bf16"}
+"""What the settings are where nobody gave them; the others are None."""
 
 Ref = "A name, alias or path, -, or git:REV: followed by a name or path; NAME:VARIANT picks a variant."
 
@@ -62,6 +65,10 @@ def compare(
     """Compare two specs: which lines differ, what that does to every figure, and which modules do it.
 
     Both are run with the same settings, one value each. A difference is information: the exit code is 0 all the same.
+
+    Where one side is a file of weights (.safetensors, their index or folder, .gguf), its header is explained by the
+    other side, a spec: what it holds, to the last value, beside the parameters. Exit 1 where something is unexplained,
+    missing or of another size.
     """
     from llmprof.check import compare as comparing
     from llmprof.check.references import named
@@ -84,6 +91,10 @@ def compare(
         "kv_dtype": kv_dtype,
         "group_size": group_size,
     }
+    weights = _weights(before, after)
+    if weights is not None:
+        _explain(*weights, {"phase": phase, "b": b, **asked}, output_format, output)
+        return
     lengths = _lengths(phase, asked)
     try:
         lengths_of_b = _lengths(phase, asked | _settings(b)) if b is not None else lengths
@@ -94,6 +105,43 @@ def compare(
     comparison = comparing.compare(*sides)
     _report(comparison, output_format, output)
     if exit_code and (comparison.lines or comparison.differences):
+        raise typer.Exit(EXIT_DIFFERS)
+
+
+def _weights(before: str, after: str) -> tuple[str, str] | None:
+    """The spec and the file of weights among two references; None where neither is surely such a file."""
+    from llmprof.stored.files import is_weights
+
+    if is_weights(after):
+        return before, after
+    return (after, before) if is_weights(before) and not _has_config(before) else None
+
+
+def _has_config(ref: str) -> bool:
+    """Whether a folder is a spec too: compared with a spec, it is the config that is meant."""
+    from pathlib import Path
+
+    from llmprof.importing.read import CONFIG
+
+    return (Path(ref) / CONFIG).is_file()
+
+
+def _explain(spec: str, file: str, asked: dict[str, str | None], output_format: str, output: str | None) -> None:
+    """What the file holds, against the architecture. InputError where a setting was given, which would say nothing."""
+    from pathlib import Path
+
+    from llmprof.check.references import named
+    from llmprof.errors import InputError
+    from llmprof.report import stored_tables
+    from llmprof.stored.files import read_weights
+    from llmprof.stored.join import join
+
+    for name, value in asked.items():
+        if value != DEFAULTS.get(name):
+            raise InputError(f"--{name.replace('_', '-')} has no effect on a file of weights; leave it out")
+    joined = join(named(spec).arch, read_weights(Path(file)))
+    _write(stored_tables, joined, output_format, output)
+    if not joined.explained:
         raise typer.Exit(EXIT_DIFFERS)
 
 
@@ -155,15 +203,22 @@ def _side(found: Named, lengths: Lengths) -> Side:
 
 
 def _report(comparison: Comparison, output_format: str, output: str | None) -> None:
-    from llmprof.report import compare_tables, tables
+    from llmprof.report import compare_tables
+
+    _write(compare_tables, comparison, output_format, output)
+
+
+def _write(forms: Any, result: object, output_format: str, output: str | None) -> None:
+    """The result in the form that was asked for, by a module with `payload`, `records`, `COLUMNS` and `pages`."""
+    from llmprof.report import tables
     from llmprof.report.write import write_text
 
     if output_format == "json":
-        text = tables.to_json({"schema_version": SCHEMA_VERSION, **compare_tables.payload(comparison)})
+        text = tables.to_json({"schema_version": SCHEMA_VERSION, **forms.payload(result)})
     elif output_format == "csv":
-        text = tables.to_csv(compare_tables.records(comparison), compare_tables.COLUMNS)
+        text = tables.to_csv(forms.records(result), forms.COLUMNS)
     elif output_format == "markdown":
-        text = tables.to_markdown(compare_tables.pages(comparison))
+        text = tables.to_markdown(forms.pages(result))
     else:
-        text = tables.to_text(compare_tables.pages(comparison), color=bold(output))
+        text = tables.to_text(forms.pages(result), color=bold(output))
     write_text(text, output)

@@ -91,6 +91,9 @@ class _Join:
 
     def _unit(self, tensor: StoredTensor) -> _Unit | None:
         """The readings of a tensor that exist here; None where it is an item already."""
+        if not tensor.elements:
+            self._item(Kind.BUFFER, tensor, note="it has no values")
+            return None
         held = unpacked(tensor, self.tensors)
         name = name_of(held.name, len(tensor.shape), self.file.kind)
         if name is None:

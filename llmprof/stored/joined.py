@@ -18,7 +18,7 @@ class Kind(Enum):
     COPY = "copies of a table that is tied or shared"
     PADDING = "rows of padding in the vocabulary"
     BUFFER = "buffers"
-    QUANTISATION = "scales, zeros and indices of quantised weights"
+    QUANTISATION = "scales, zeros and indices of quantisation"
     MTP = "layers that predict further tokens"
     TOWER = "towers of other modalities"
     TASK = "heads of other tasks"

@@ -47,7 +47,7 @@ _TOWER = re.compile(
 _BUFFER = re.compile(
     r".*(?:rotary_emb|rotary_pos_emb|rotary)\.(?:inv_freq|cos_cached|sin_cached)|(?:.*\.)?rope\.freqs|"
     r"(?:.*\.)?(?:position_ids|token_type_ids|inv_freq)|.*\.(?:masked_bias|attn_mask)|final_logits_bias|"
-    r"(?:.*\.)?(?:e_score_correction_bias|exp_probs_b(?:\.bias)?)|"
+    r"(?:.*\.)?(?:e_score_correction_bias|feed_forward\.expert_bias|exp_probs_b(?:\.bias)?)|"
     r"rope_freqs\.weight|rope_factors_(?:long|short)\.weight|(?:.*\.)?attn_rot_embd(?:\.weight)?"
 )
 """What is kept beside the parameters: rotary frequencies, positions, masks, corrections of the choice of experts."""
@@ -58,6 +58,7 @@ _TASK = re.compile(r"(?:.*\.)?(?:cls\.seq_relationship|score|classifier|qa_outpu
 _LAYER = re.compile(r"(?:(encoder|decoder)\.)?(?:layers|layer|h|blocks|block)\.([0-9]{1,6})\.(.+)", re.DOTALL)
 _BLK = re.compile(r"(?:(enc|dec)\.)?blk\.([0-9]{1,6})\.(.+)", re.DOTALL)
 _EXPERT = re.compile(r"\bexperts\.([0-9]{1,6})\.")
+_HEAD_NORM = re.compile(r"\.norms\.[0-9]{1,6}\.")
 _FURTHER = re.compile(r"(?:model\.)?(?:(?:mtp\.layers|mtp_layers)\.([0-9]{1,4})\.|mtp\.)(.+)", re.DOTALL)
 _MASK = re.compile(r"(?:.*\.)?(?:attn|attention|attn\.attention)\.bias")
 _SUFFIXES = ("weight", "bias")
@@ -113,7 +114,7 @@ def _in_layer(rest: str, layer: int, stack: str) -> Name | None:
     expert = _EXPERT.search(rest)
     if expert is not None:
         rest = f"{rest[: expert.start()]}experts.*.{rest[expert.end() :]}"
-    found = _hf_rest(rest)
+    found = _hf_rest(_HEAD_NORM.sub(".norms.*.", rest))
     return Name(found, layer, stack, None if expert is None else int(expert[1])) if found else None
 
 

@@ -2,8 +2,8 @@
 
 On the right are paths of the call tree. ``a + b`` is one tensor that holds several matrices; ``a | b`` are readings of
 which the architecture decides: the first that it has, and that no other tensor has taken. ``path:name`` is a parameter
-that is called neither weight nor bias, ``path*`` a part of one. Below a layer, paths are relative to it. ``*`` stands
-for the number of an expert.
+that is called neither weight nor bias, ``path*`` a part of one. Below a layer, paths are relative to it. ``*`` in a
+name stands for the number of an expert or a head.
 
 The names are those of the models in transformers 5.23.0 (https://pypi.org/project/transformers/5.23.0/, read
 2026-11-30) and of its `conversion_mapping.py`, which says how they are called in files; those marked R are of released
@@ -132,6 +132,8 @@ _PROJECTIONS = {
     "k_norm": "attn.k_norm",
     "q_layernorm": "attn.q_norm",
     "k_layernorm": "attn.k_norm",
+    "q_layernorm.norms.*": "attn.q_norm*",  # StableLM has one for each head
+    "k_layernorm.norms.*": "attn.k_norm*",
     "query_layernorm": "attn.q_norm",
     "key_layernorm": "attn.k_norm",
     "q_a_proj": "attn.q_down",
