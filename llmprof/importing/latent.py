@@ -150,7 +150,7 @@ def softmax_scale(c: Config, nope: Read[int], rope_dim: Read[int]) -> Read[float
     grown = 0.1 * mscale.value * math.log(factor.value) + 1.0 if factor.value > 1 else 1.0
     return inferred(
         width**-0.5 * grown * grown,
-        f"{width} ** -0.5 times the square of 0.1 * {mscale.value:g} * ln({factor.value:g}) + 1, as it is rescaled",
+        f"{width} ** -0.5 * (0.1 * {mscale.value:g} * ln({factor.value:g}) + 1) ** 2, for the rescaled rotation",
         nope,
         rope_dim,
         mscale,
