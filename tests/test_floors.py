@@ -36,6 +36,7 @@ FLOORS = {
     "llmprof.engines": 5,
     "llmprof.measure": 5,
     "llmprof.confirm": 6,
+    "llmprof.conformance": 6,
     "llmprof.profiling": 6,
     "llmprof.report": 6,
     "llmprof.check": 6,
@@ -59,8 +60,8 @@ APART = [
 TORCH_FLOORS = {"llmprof.twin", "llmprof.measure"}
 """Where torch may be imported at the top of a file."""
 
-TORCH_INSIDE = {"llmprof.profiling", "llmprof.drawing"}
-"""Where torch may be imported inside functions; `profiling` is the one place that knows both halves."""
+TORCH_INSIDE = {"llmprof.profiling", "llmprof.conformance", "llmprof.drawing"}
+"""Where torch may be imported inside functions; `profiling` and `conformance` alone know both halves."""
 
 TWIN_INSIDE = {"llmprof.cli", "llmprof.drawing"}
 """Where the floors of torch may be imported inside functions alone: to import the top of a file must not load torch."""
@@ -207,6 +208,7 @@ RUN = (
         ["llmprof", "specs", "schema"],
         ["llmprof", "claims"],
         ["llmprof", "profile", "--help"],
+        ["llmprof", "verify", "--help"],
         ["llmprof", "mask", "--help"],
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmprof import __version__
-from llmprof.cli import check, claims, compare, count, import_, mask, profile, specs
+from llmprof.cli import check, claims, compare, count, import_, mask, profile, specs, verify
 from llmprof.cli.command import Command, Group
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command(name="profile", cls=Command)(profile.profile)
 app.command(name="check", cls=Command)(check.check)
 app.command(name="compare", cls=Command)(compare.compare)
 app.command(name="import", cls=Command)(import_.import_)
+app.command(name="verify", cls=Command)(verify.verify)
 app.command(name="mask", cls=Command)(mask.mask)
 app.command(name="claims", cls=Command)(claims.claims)
 app.add_typer(specs.app, name="specs")

@@ -1,0 +1,33 @@
+"""Count the parameters that each module of somebody's network owns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+
+def by_module(network: nn.Module) -> dict[str, int]:
+    """Module -> the parameters that it owns itself; what modules share counts at the first of them."""
+    found: dict[str, int] = {}
+    for module, _, values in _owned(network):
+        found[module] = found.get(module, 0) + values
+    return found
+
+
+def matrices(network: nn.Module) -> dict[str, int]:
+    """The same of matrices alone: without biases, and without the weights of norms."""
+    found: dict[str, int] = {}
+    for module, parameter, values in _owned(network):
+        if parameter.dim() > 1:
+            found[module] = found.get(module, 0) + values
+    return found
+
+
+def _owned(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
+    seen: set[int] = set()
+    for name, module in network.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter, parameter.numel()
