@@ -29,6 +29,7 @@ def layers_of_delta_and_attention(
     c.must("attention_bias", False, why="the projection of the gate would have a bias")
     c.must("attn_output_gate", True, why="the class has the gate in any case")
     c.must("use_sliding_window", False, why="the class has no windows")
+    c.must("output_gate_type", "swish", "silu", why="the gate of the mixer's norm has another activation")
     c.must("mamba_ssm_dtype", "float32", why="states are kept in fp32 here")
     names = _names(c, count)
     dense = (

@@ -6,11 +6,14 @@ architecture here: a vision or an audio tower, and a projector.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any, Literal
 
+from llmprof.importing.common import idle
 from llmprof.importing.config import Config, Read
 from llmprof.importing.document import Doc
+from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.read import table
 
 TOWERS: Mapping[str, str] = MappingProxyType(
@@ -27,68 +30,119 @@ TOWERS: Mapping[str, str] = MappingProxyType(
 
 PROJECTOR = frozenset(
     {
+        "adapter_layer_norm_eps",
+        "alignment_intermediate_size",
         "downsample_factor",
-        "downsample_ratio",
         "downsample_rate",
+        "downsample_ratio",
         "has_lora_adapter",
         "ignore_index",
+        "language_model_only",
         "image_grid_pinpoints",
-        "image_newline",
         "image_seq_length",
-        "image_size",
-        "image_split_resolution",
-        "image_token_id",
-        "max_image_size",
-        "mm_projector_lr",
+        "mm_tokens_per_image",
         "multimodal_projector_bias",
-        "patch_size",
         "projection_dim",
+        "projection_hidden_size",
+        "projection_layer_norm_eps",
         "projector_bias",
         "projector_hidden_act",
         "projector_hidden_size",
-        "projector_layernorm",
+        "projector_layernorm_eps",
+        "projector_pooling_ratio",
         "projector_use_layernorm",
         "scale_factor",
-        "alignment_intermediate_size",
-        "adapter_layer_norm_eps",
         "spatial_merge_size",
         "use_image_newline_parameter",
-        "use_thumbnail",
+        "use_reentrant_checkpointing",
+        "use_unified_vision_chunk",
+        "video_placeholder",
+        "video_seq_length",
         "vision_aspect_ratio",
         "vision_feature_layer",
         "vision_feature_select_strategy",
-        "window_size",
-        "mm_tokens_per_image",
-        "boi_token_index",
-        "eoi_token_index",
+        "vision_use_cls_token",
+        "window_size",  # of what joins the towers in Granite Speech
     }
 )
 """Fields about what makes rows of an image or of sound. None of them is a size of the tower of text."""
 
+OWN: Mapping[str, str] = MappingProxyType({"hidden_size": "d_model", "vocab_size": "vocab_size"})
+"""Fields that stand around the tower in some releases -> the key of the document that must say the same."""
+
+Rule = Literal["never", "tower"]
+"""Where no flag of the whole counts: the class never ties, or it leaves that to its tower."""
+
 TIE = "tie_word_embeddings"
+
+
+def family_of_towers(
+    default_type: str,
+    *,
+    tied: bool | Rule,
+    either: bool = False,
+    stale: Iterable[str] = (),
+    inside: Callable[[Config], None] | None = None,
+    remark: str | None = None,
+) -> Family:
+    """A family whose config has its tower of text under ``text_config``; what the words mean says `text_tower`.
+
+    `remark` is said of every model of the family.
+    """
+
+    def document(c: Config) -> Doc:
+        if remark is not None:
+            c.remark(remark)
+        return text_tower(c, default_type, tied=tied, either=either, stale=stale, inside=inside)
+
+    return Family(document=document, config_class=None, source=TRANSFORMERS)
 
 
 def text_tower(
     c: Config,
-    default_type: str | None,
+    default_type: str,
     *,
     key: str = "text_config",
-    tied: bool,
+    tied: bool | Rule,
     either: bool = False,
-    same: Iterable[str] = ("hidden_size", "vocab_size"),
+    stale: Iterable[str] = (),
+    inside: Callable[[Config], None] | None = None,
+    passed: Mapping[str, Any] | None = None,
 ) -> Doc:
     """The document of the tower of text at `key`, whose ``model_type`` is `default_type` where it says none.
 
-    `tied` is what the class of the whole takes for ``tie_word_embeddings``; with `either` it ties where its own flag or
-    the tower's says so. `same` are fields that old releases repeat around the tower: they must say what it says.
+    `tied` is what the class of the whole takes for ``tie_word_embeddings``, or why it has no flag that counts; with
+    `either` it ties where its own flag or the tower's says so. A field of the tower that stands around it too must say
+    the same there, but those that are `stale` in released files. `inside` reads fields of the tower that its table
+    does not know; `passed` are fields that the class of the whole adds to it.
     """
-    inner = c.tower(key)
+    inner = c.tower(key, passed=passed)
+    inner.ignore("quantization_config")  # read with that of the whole, when the architecture is there
+    if inside is not None:
+        inside(inner)
     doc = table(inner, default_type)
-    for name, own in (("hidden_size", "d_model"), ("vocab_size", "vocab_size")):
-        if name in same:
-            c.must(name, None, doc[own].value, why=f"{key} has another")
+    c.ignore(*stale)
+    for name, value in c.unread().items():
+        if name in OWN:
+            c.must(name, doc[OWN[name]].value, None, why=f"{key} has another")
+        elif inner.has(name) and not idle(name, value):
+            c.must(name, inner.raw(name), None, why=f"{key} has another")
     doc["tied_embeddings"] = _tied(c, key, doc["tied_embeddings"], tied=tied, either=either)
     leave_out_the_rest(c, f"the tower of text ({key})")
+    return doc
+
+
+def flat_text_tower(c: Config, default_type: str, *, tied: bool) -> Doc:
+    """The same where the fields of the tower of text stand among those of the whole, as in the first Qwen2-VL.
+
+    Its flag is the one of the whole.
+    """
+    c.ignore(*TOWERS, *PROJECTOR, "model_type", "text_config")
+    own = c.unread()
+    c.ignore(*own)
+    doc = table(Config(c.source, own, family=c.family, path=c.path, account=c.account), default_type)
+    doc["tied_embeddings"] = _tied(c, "text_config", doc["tied_embeddings"], tied=tied, either=True)
+    leave_out_the_rest(c, "the tower of text, whose fields stand among the others,")
     return doc
 
 
@@ -96,13 +150,18 @@ def leave_out_the_rest(c: Config, what: str) -> None:
     """Says that `what` alone was read, and what stands beside it; the fields of the projector say nothing more."""
     beside = [f"the {name} ({field})" for field, name in TOWERS.items() if c.has(field)]
     c.ignore(*PROJECTOR)
-    c.remark(f"only {what} is read; " + ", ".join([*beside, "what joins the towers"]) + " are left out")
+    c.remark(f"only {what} is read; left out are " + ", ".join([*beside, "what joins the towers"]))
 
 
-def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool, either: bool) -> Read[bool]:
+def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, either: bool) -> Read[bool]:
     """Which flag counts: the one around the tower, since version 5 of transformers; before it, the tower's own."""
     read = inner if isinstance(inner, Read) else Read(inner)
     stated = bool(read.keys)
+    if tied == "never" and read.value:
+        c.refuse(TIE, f"false, in {key} too: the class of the whole ties nothing")
+    if isinstance(tied, str):
+        c.must(TIE, read.value, None, why=f"the class heeds what {key} says")
+        return read
     if c.has(TIE):
         outer = c.flag(TIE, default=tied)
         if either:
@@ -112,11 +171,12 @@ def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool, either: 
         return outer
     if either or read.value == tied:
         return read
-    # The class of the whole and that of the tower take different things for granted. Released files are of the time
-    # when the tower's was heeded (Mistral-Small-3.1 states none and is untied): what is saved since then states it.
-    if not stated and _major(c) is None:
+    # The class of the whole and that of the tower take different things for granted. Before version 5 of transformers
+    # the tower's counted (Mistral-Small-3.1 states none and is untied), since then that of the whole does.
+    major = _major(c)
+    if (major is None and not stated) or (major is not None and major >= 5 and stated):
         c.stop(TIE, f"true or false: {c.family} takes {str(tied).lower()} for granted, its tower of text the opposite")
-    if not stated and (_major(c) or 0) >= 5:
+    if major is not None and major >= 5:
         return Read(tied, (), f"{TIE} is not in the file: {str(tied).lower()} is the default of {c.family}")
     return Read(read.value, read.keys, read.note or f"as {key} has it, which the class heeded before version 5")
 

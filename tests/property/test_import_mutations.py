@@ -49,6 +49,15 @@ def mutations(case: Case, config: dict[str, Any]) -> Iterator[tuple[str, Any, di
     from transformers import AutoConfig
 
     made = AutoConfig.for_model(**deepcopy(config))
+    yield from _of_one(case, config, made)
+    tower = config.get("text_config")
+    if case.head == "tower" and tower:
+        for key, value, changed in _of_one(case, tower, made.text_config):
+            yield f"text_config.{key}", value, {**config, "text_config": changed}
+
+
+def _of_one(case: Case, config: dict[str, Any], made: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """The same for one object of a config, which the class has made into `made`."""
     aliases = {own: other for other, own in getattr(type(made), "attribute_map", {}).items()}
     known = {key: value for key, value in made.to_dict().items() if not key.startswith("_")}
     for key in {**known, **config}:

@@ -26,7 +26,7 @@ def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
 
     `arch` makes the architecture of the config; it is asked where something is packed.
     """
-    quantised = c.raw(KEY)
+    quantised = c.raw(KEY) if c.has(KEY) else _of_the_tower(c, KEY)
     dtype = next((DTYPES[said] for said in _dtypes(c) if isinstance(said, str) and said in DTYPES), None)
     if quantised is None:
         return None if dtype is None else {"dtype": dtype}
@@ -43,9 +43,13 @@ def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
 def _dtypes(c: Config) -> list[Any]:
     """What is said of the dtype, by the config itself or for its tower of text."""
     keys = ("dtype", "torch_dtype")
+    return [*(c.raw(key) for key in keys), *(_of_the_tower(c, key) for key in keys)]
+
+
+def _of_the_tower(c: Config, key: str) -> Any:
+    """What is said for the tower of text, where the config has one (Kimi K2.5 says there how it is packed)."""
     tower = c.raw("text_config")
-    inner = [tower.get(key) for key in keys] if isinstance(tower, dict) else []
-    return [*(c.raw(key) for key in keys), *inner]
+    return tower.get(key) if isinstance(tower, dict) else None
 
 
 def _packed(quantised: Any, arch: Callable[[], ArchSpec], dtype: FloatDtype | None, c: Config) -> Doc:

@@ -1,0 +1,7 @@
+"""Aya Vision: the tower of text, ``cohere2`` where it does not say what it is."""
+
+from __future__ import annotations
+
+from llmprof.importing.towers import family_of_towers
+
+FAMILY = family_of_towers("cohere2", tied=True)

@@ -1,0 +1,7 @@
+"""Idefics 2: the tower of text, ``mistral`` where it does not say what it is."""
+
+from __future__ import annotations
+
+from llmprof.importing.towers import family_of_towers
+
+FAMILY = family_of_towers("mistral", tied=False)

@@ -1,0 +1,36 @@
+"""GLM-4.5V."""
+
+from __future__ import annotations
+
+from tests.importing import Case
+
+TEXT = {
+    "model_type": "glm4v_moe_text",
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "head_dim": 12,
+    "moe_intermediate_size": 20,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+}
+
+CASES = [
+    Case(
+        model_type="glm4v_moe",
+        config={"text_config": TEXT, "vision_config": {}, "image_token_id": 151343},
+        head="tower",
+        variations={
+            "tied": {"tie_word_embeddings": True},
+            "untied": {"tie_word_embeddings": False},
+            "tied in the tower": {"text_config": {**TEXT, "tie_word_embeddings": True}},
+            "untied in the tower": {"text_config": {**TEXT, "tie_word_embeddings": False}},
+            "tied in both": {"tie_word_embeddings": True, "text_config": {**TEXT, "tie_word_embeddings": True}},
+            "untied in both": {"tie_word_embeddings": False, "text_config": {**TEXT, "tie_word_embeddings": False}},
+        },
+    )
+]
