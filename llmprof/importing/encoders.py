@@ -11,9 +11,7 @@ from llmprof.importing.parts import MLPS, per_head
 
 LEGACY = frozenset(
     {
-        "_num_labels",
         "eos_token_ids",
-        "output_past",
         "pooler_fc_size",
         "pooler_num_attention_heads",
         "pooler_num_fc_layers",

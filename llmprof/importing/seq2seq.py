@@ -15,13 +15,11 @@ from llmprof.importing.parts import MLPS, per_head
 
 LEGACY = frozenset(
     {
-        "_num_labels",
         "add_bias_logits",
         "extra_layer_norm",
         "extra_pos_embeddings",
         "force_bos_token_to_be_generated",
         "layernorm_variant",
-        "output_past",
         "save_step",
     }
 )

@@ -51,7 +51,7 @@ def _first(c: Config) -> Doc:
         "position": {"kind": "rope", "theta": BASE, "axes": Read(2 if two.value else 1, two.keys, two.note)},
         "embedding": {"norm": {"kind": "layernorm", "eps": eps}},
         "layers": {
-            "count": c.size("num_layers"),
+            "count": c.size("num_layers", "num_hidden_layers"),
             "norm": {"kind": "layernorm", "placement": "post", "eps": eps},
             "residual": {"kind": "deepnorm", "rule": "glm"},
             "attention": multi_head(heads, per_head(hidden, heads, c), bias=True),
@@ -86,7 +86,7 @@ def _second(c: Config) -> Doc:
             "rotary_dim": inferred(head_dim.value // 2, f"half of the {head_dim.value} values of a head", head_dim),
         },
         "layers": {
-            "count": c.size("num_layers"),
+            "count": c.size("num_layers", "num_hidden_layers"),
             "norm": {
                 "kind": Read("rmsnorm" if norm.value else "layernorm", norm.keys, norm.note),
                 "placement": "pre",

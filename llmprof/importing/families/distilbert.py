@@ -40,6 +40,4 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(
-    document=document, config_class="DistilBertConfig", source=TRANSFORMERS, idle=frozenset({"output_past"})
-)
+FAMILY = Family(document=document, config_class="DistilBertConfig", source=TRANSFORMERS)

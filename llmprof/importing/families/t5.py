@@ -52,7 +52,7 @@ def encoder_decoder(c: Config, sizes: Sizes) -> Doc:
         "n_buckets": c.size("relative_attention_num_buckets", default=32),
         "max_distance": c.size("relative_attention_max_distance", default=128),
     }
-    c.ignore("n_positions", "output_past")
+    c.ignore("n_positions")
     tied, scale = _output(c, sizes, hidden)
     if (built_as(c) or "").endswith("EncoderModel"):
         stack = {"count": count, **layer}
