@@ -174,9 +174,9 @@ def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, e
     # The class of the whole and that of the tower take different things for granted. Before version 5 of transformers
     # the tower's counted (Mistral-Small-3.1 states none and is untied), since then that of the whole does.
     major = _major(c)
-    if (major is None and not stated) or (major is not None and major >= 5 and stated):
+    if major is None or (major >= 5 and stated):
         c.stop(TIE, f"true or false: {c.family} takes {str(tied).lower()} for granted, its tower of text the opposite")
-    if major is not None and major >= 5:
+    if major >= 5:
         return Read(tied, (), f"{TIE} is not in the file: {str(tied).lower()} is the default of {c.family}")
     return Read(read.value, read.keys, read.note or f"as {key} has it, which the class heeded before version 5")
 
