@@ -72,14 +72,19 @@ def import_text(text: str, path: PurePath, *, name: str | None = None) -> Import
     return import_config(jsontext.decode(text.encode(), str(path)), path, name=name)
 
 
-def import_config(source: JsonText, path: PurePath | None, *, name: str | None = None) -> Imported:
-    """The architecture in a config that has been read already; `path` is its file, `name` the spec's."""
+def import_config(
+    source: JsonText, path: PurePath | None, *, name: str | None = None, where: str | None = None
+) -> Imported:
+    """The architecture in a config that has been read already; `path` is its file, `name` the spec's.
+
+    `where` says what of the file was read, where that is not all of it.
+    """
     model_type = source.root.get("model_type")
     account = Config(source, source.root, family=str(model_type))
     account.ignore(release.KEY)
     body = table(account)
     account.finish()
-    head: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path)]}
+    head: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path, where)]}
     stored = release.release(account, lambda: _loaded(head | body, source, None).base)
     remarks = account.account.remarks
     doc = head | ({"notes": "; ".join(remarks) + "."} if remarks else {}) | body
@@ -159,10 +164,10 @@ def slug(text: str) -> str:
     return short(re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._"), 90).rstrip(".-")
 
 
-def _source(source: JsonText, path: PurePath | None) -> Doc:
+def _source(source: JsonText, path: PurePath | None, where: str | None) -> Doc:
     digest = hashlib.sha256(source.text.encode()).hexdigest()
     return {
         "url": path.name if path is not None else source.file,
-        "where": f"sha256 {digest}",
+        "where": where or f"sha256 {digest}",
         "read": datetime.date.today().isoformat(),
     }
