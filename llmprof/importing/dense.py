@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import LEFT_OUT, Doc, Left
-from llmprof.importing.parts import rope, stack
+from llmprof.importing.parts import per_head, rope, stack
 from llmprof.spec.groups import MAX_LAYERS
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -21,6 +21,19 @@ def kv_heads(c: Config, heads: Read[int], *, default: int | None = None) -> Read
     if given.value is None:
         return inferred(heads.value, "num_key_value_heads is null: every head has keys and values of its own", heads)
     return Read(given.value, given.keys, given.note)
+
+
+def stated_head_dim(c: Config, hidden: Read[int], heads: Read[int], *, default: int) -> Read[int]:
+    """``head_dim`` of a class that has a number of its own where it is absent; null is hidden / heads."""
+    given = c.optional_size("head_dim", default=default)
+    return per_head(hidden, heads, c) if given.value is None else Read(given.value, given.keys, given.note)
+
+
+def normed_after_rotation(c: Config) -> None:
+    """Says that this family norms queries and keys after their rotation, where the language has it before."""
+    c.remark(
+        "queries and keys are normed after their rotation, before it in this file: the same kernels on the same sizes"
+    )
 
 
 def count_of_layers(c: Config, *, default: int) -> Read[int]:

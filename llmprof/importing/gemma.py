@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from llmprof.importing.config import Config, Read, inferred
+from llmprof.importing.dense import by_window, count_of_layers, every, layer_kinds, whole_rope
 from llmprof.importing.document import LEFT_OUT, Doc, Left
+from llmprof.importing.parts import GLUS
 
 
 def scaled_embedding(hidden: Read[int]) -> Doc:
@@ -34,3 +36,49 @@ def softcap(c: Config, key: str, *, default: float | None) -> Read[float] | Read
 def causal(c: Config) -> None:
     """Refuses Gemmas that look both ways, as those that make embeddings of texts do."""
     c.must("use_bidirectional_attention", None, False, why="this table is that of the causal decoders")
+
+
+def capped(c: Config, placement: str) -> Doc:
+    """Gemma 2's table: caps of scores and logits, a window in every second layer, norms placed as `placement` says."""
+    hidden = c.size("hidden_size", default=2304)
+    head_dim = c.size("head_dim", default=256)
+    bias = c.flag("attention_bias", default=False)
+    count = count_of_layers(c, default=26)
+    kinds = layer_kinds(
+        c, count, default=every(count, 2), why="not stated: every second layer sees all tokens, as the family has it"
+    )
+    causal(c)
+    c.must("hidden_act", None, "gelu_pytorch_tanh", why="the class reads hidden_activation")
+    return {
+        "structure": "causal-decoder",
+        "vocab_size": c.size("vocab_size", default=256000),
+        "d_model": hidden,
+        "max_context": c.size("max_position_embeddings", default=8192),
+        "tied_embeddings": c.flag("tie_word_embeddings", default=True),
+        "position": whole_rope(c, head_dim, theta=10000.0),
+        "embedding": scaled_embedding(hidden),
+        "layers": by_window(
+            c,
+            count,
+            kinds,
+            c.optional_size("sliding_window", "sliding_window_size", default=4096),
+            {
+                "norm": offset_norm(c.number("rms_norm_eps", default=1e-6), placement),
+                "attention": {
+                    "kind": "gqa",
+                    "n_heads": c.size("num_attention_heads", default=8),
+                    "n_kv_heads": c.size("num_key_value_heads", default=4),
+                    "head_dim": head_dim,
+                    "qkv_bias": bias,
+                    "out_bias": bias,
+                    "softcap": softcap(c, "attn_logit_softcapping", default=50.0),
+                    "scale": score_scale(c, head_dim),
+                },
+                "ffn": {
+                    "kind": c.choice("hidden_activation", of=GLUS, default="gelu_pytorch_tanh"),
+                    "d_ff": c.size("intermediate_size", default=9216),
+                },
+            },
+        ),
+        "head": {"kind": "lm", "softcap": softcap(c, "final_logit_softcapping", default=30.0)},
+    }

@@ -19,6 +19,7 @@ SPELLED: Mapping[str, str] = MappingProxyType(
     {
         "RefinedWeb": "refined_web",
         "RefinedWebModel": "refined_web_model",
+        "Yi": "yi",
         "megatron-bert": "megatron_bert",
         "xlm-roberta": "xlm_roberta",
     }

@@ -1,0 +1,45 @@
+"""ERNIE 4.5's dense models: LLaMA's block, rotations of neighbours, one word for all biases."""
+
+from __future__ import annotations
+
+from llmprof.importing.config import Config
+from llmprof.importing.dense import RUNTIME, kv_heads, stated_head_dim, whole_rope
+from llmprof.importing.document import Doc
+from llmprof.importing.family import TRANSFORMERS, Family
+from llmprof.importing.parts import GLUS
+
+
+def document(c: Config) -> Doc:
+    """The table."""
+    hidden = c.size("hidden_size", default=1024)
+    heads = c.size("num_attention_heads", default=16)
+    head_dim = stated_head_dim(c, hidden, heads, default=128)
+    bias = c.flag("use_bias", default=False)
+    return {
+        "structure": "causal-decoder",
+        "vocab_size": c.size("vocab_size", default=103424),
+        "d_model": hidden,
+        "max_context": c.size("max_position_embeddings", default=131072),
+        "tied_embeddings": c.flag("tie_word_embeddings", default=True),
+        "position": whole_rope(c, head_dim, theta=500000.0),
+        "layers": {
+            "count": c.size("num_hidden_layers", default=18),
+            "norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("rms_norm_eps", default=1e-5)},
+            "attention": {
+                "kind": "gqa",
+                "n_heads": heads,
+                "n_kv_heads": kv_heads(c, heads, default=2),
+                "head_dim": head_dim,
+                "qkv_bias": bias,
+                "out_bias": bias,
+            },
+            "ffn": {
+                "kind": c.choice("hidden_act", of=GLUS, default="silu"),
+                "d_ff": c.size("intermediate_size", default=3072),
+                "bias": bias,
+            },
+        },
+    }
+
+
+FAMILY = Family(document=document, config_class="Ernie4_5Config", source=TRANSFORMERS, idle=RUNTIME)
