@@ -16,7 +16,7 @@ from llmprof.importing.read import Imported, import_config
 from tests import import_cases
 from tests.import_towers import tower_total
 
-Head = Literal["causal-lm", "seq2seq-lm", "speech-lm", "masked-lm", "base", "tower"]
+Head = Literal["causal-lm", "own-causal-lm", "seq2seq-lm", "speech-lm", "masked-lm", "base", "tower"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,10 @@ def build_total(case: Case, config: Mapping[str, Any]) -> int:
         return tower_total(dict(config))
     made = transformers.AutoConfig.for_model(**deepcopy(dict(config)))
     made = made.get_text_config() if case.head == "causal-lm" else made
+    if case.head == "own-causal-lm":  # a class that AutoModelForCausalLM does not know
+        own: Any = getattr(transformers, type(made).__name__.removesuffix("Config") + "ForCausalLM")
+        with torch.device("meta"):
+            return sum(p.numel() for p in own(made).parameters())
     auto: Any = {
         "causal-lm": transformers.AutoModelForCausalLM,
         "seq2seq-lm": transformers.AutoModelForSeq2SeqLM,

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmprof.importing.config import Config, Read, inferred
+from llmprof.importing.dense import RUNTIME
 from llmprof.importing.document import LEFT_OUT, Doc, Left
+
+TRAINED_AND_RUN = RUNTIME | frozenset({"aux_loss_alpha", "ep_size", "moe_router_dtype", "seq_aux"})
+"""Fields beside DeepSeek's experts about their training and about where they run: no shape, no kernel, no byte."""
 
 
 def experts(

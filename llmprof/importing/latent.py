@@ -7,25 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmprof.importing.config import Config, Read, inferred
-from llmprof.importing.dense import RUNTIME, whole_rope
+from llmprof.importing.dense import whole_rope
 from llmprof.importing.document import LEFT_OUT, Doc, Left
-from llmprof.importing.experts import experts, joint_width
+from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width
 from llmprof.importing.layers import each_layer, further_tokens, layered
 from llmprof.importing.parts import GLUS
 
 INNER_EPS = 1e-6
 """Of the norms of the bottlenecks: the classes leave it at the norm's own default, whatever ``rms_norm_eps`` says."""
 
-IDLE = RUNTIME | frozenset(
+IDLE = TRAINED_AND_RUN | frozenset(
     {
-        "aux_loss_alpha",
-        "ep_size",
         "head_dim",  # the class sets it to the rotated part of a head, whatever the file says
         "indexer_rope_interleave",  # which values of a head are rotated together: no size, no kernel of ours
-        "moe_router_dtype",
         "qk_head_dim",  # the class sets it to the sum of both parts of a head
         "rope_interleave",
-        "seq_aux",
     }
 )
 """Fields of these families that decide no shape, no kernel and no byte."""
@@ -47,18 +43,20 @@ def latent_decoder(
     rope_dim_keys: Sequence[str] = ("qk_rope_head_dim",),
     direct_queries: bool = True,
     indexer: Doc | None = None,
+    position: Doc | None = None,
+    scale: Read[float] | Read[Left] | None = None,
     mlp_bias: Read[bool] | None = None,
 ) -> Doc:
     """The document of a decoder whose layers are ``dense`` or ``sparse`` as `names` says; `d` are the class's defaults.
 
     `direct_queries`: ``q_lora_rank`` may be null. `also_experts` and `rope_dim_keys` are spellings of
-    ``n_routed_experts`` and of the rotated part. `mlp_bias` is that of the feed-forwards that run for every token.
+    ``n_routed_experts`` and of the rotated part. `position` and `scale` stand in for those of
+    DeepSeek. `mlp_bias` is that of the feed-forwards that run for every token.
     """
     heads = c.size("num_attention_heads", default=d["num_attention_heads"])
     _no_heads_of_keys(c, heads)
     nope = c.size("qk_nope_head_dim", default=d["qk_nope_head_dim"])
     rope_dim = c.size(*rope_dim_keys, default=d["qk_rope_head_dim"])
-    position = whole_rope(c, rope_dim, theta=10000.0)
     act = c.choice("hidden_act", of=GLUS, default="silu")
     width = c.size("moe_intermediate_size", default=d["moe_intermediate_size"])
     shared = joint_width(width, c.optional_size("n_shared_experts", default=d["n_shared_experts"], least=0))
@@ -84,7 +82,7 @@ def latent_decoder(
         "value_dim": c.size("v_head_dim", default=d["v_head_dim"]),
         "norm": {"kind": "rmsnorm", "eps": INNER_EPS},
         "bias": c.flag("attention_bias", default=False),
-        "scale": softmax_scale(c, nope, rope_dim),
+        "scale": scale or softmax_scale(c, nope, rope_dim),
     }
     if indexer is not None:
         attention["indexer"] = indexer
@@ -106,7 +104,7 @@ def latent_decoder(
         "d_model": c.size("hidden_size", default=d["hidden_size"]),
         "max_context": c.size("max_position_embeddings", default=d["max_position_embeddings"]),
         "tied_embeddings": c.flag("tie_word_embeddings", default=False),
-        "position": position,
+        "position": position or whole_rope(c, rope_dim, theta=10000.0),
         "layers": layers,
         **further_tokens(
             c,
@@ -145,7 +143,11 @@ def softmax_scale(c: Config, nope: Read[int], rope_dim: Read[int]) -> Read[float
     kind = said.raw("rope_type") or said.raw("type")
     if kind in (None, "default") or not said.raw("mscale_all_dim"):
         return Read(LEFT_OUT)
-    mscale, factor = said.number("mscale_all_dim"), said.number("factor")
+    return scaled(nope, rope_dim, said.number("mscale_all_dim"), said.number("factor"))
+
+
+def scaled(nope: Read[int], rope_dim: Read[int], mscale: Read[float], factor: Read[float]) -> Read[float]:
+    """The scale of a rotation that is stretched by `factor`; one that is not stretched leaves it alone."""
     width = nope.value + rope_dim.value
     grown = 0.1 * mscale.value * math.log(factor.value) + 1.0 if factor.value > 1 else 1.0
     return inferred(

@@ -230,6 +230,38 @@ def test_a_rescaled_rotation_grows_the_scale_of_latent_attention() -> None:
     assert scale(rope_scaling={**YARN, "mscale_all_dim": 0.5}) == 20**-0.5 * half * half
 
 
+def test_mistral_small_4_stretches_its_rotation_where_the_file_says_nothing() -> None:
+    def scale(**changes: Any) -> float | None:
+        attention = layers(SMALL["mistral4"], **changes)[0].attention
+        assert isinstance(attention, Mla)
+        return attention.scale
+
+    grown = 0.1 * math.log(128) + 1
+    assert scale() == 16**-0.5 * grown * grown  # 8 + 8 values of a query
+    plain = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+    assert scale(rope_parameters=plain) is None
+    assert "partial_rotary_factor" in refused(
+        SMALL["mistral4"], rope_parameters={**plain, "partial_rotary_factor": 0.25}
+    )
+
+
+def test_cohere_rotates_where_it_has_a_window_and_in_dense_layers() -> None:
+    def seen(**changes: Any) -> list[str]:
+        return [
+            f"{gqa(layer).window or 'all'} {'turned' if isinstance(layer.position, Rope) else 'still'}"
+            for layer in layers(SMALL["cohere2_moe"], **changes)
+        ]
+
+    assert seen() == ["64 turned", "64 turned", "64 turned", "all still", "64 turned", "64 turned"]
+    # Two dense layers first: their pattern is 1, so that they see all, and rotate; the others count from there.
+    assert seen(first_k_dense_replace=2) == ["all turned"] * 2 + ["64 turned"] * 3 + ["all still"]
+    ffn = moe(layers(SMALL["cohere2_moe"], expert_selection_fn="sigmoid")[0])
+    assert (ffn.scores, ffn.normalise) == ("sigmoid", True)
+    assert moe(layers(SMALL["cohere2_moe"])[0]).scores == "softmax-chosen"
+    assert layers(SMALL["cohere2_moe"])[0].block == "parallel"
+    assert "shared_expert_combination_strategy" in refused(SMALL["cohere2_moe"], num_shared_experts=1)
+
+
 def test_the_bottlenecks_norms_have_an_eps_of_their_own() -> None:
     layer = layers(SMALL["deepseek_v3"], rms_norm_eps=1e-5)[0]
     assert isinstance(layer.attention, Mla)

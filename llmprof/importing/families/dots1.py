@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmprof.importing.config import Config
-from llmprof.importing.dense import FULL, RUNTIME, SLIDING, count_of_layers, kv_heads, layer_kinds, whole_rope
+from llmprof.importing.dense import FULL, SLIDING, count_of_layers, kv_heads, layer_kinds, whole_rope
 from llmprof.importing.document import Doc
-from llmprof.importing.experts import experts, joint_width, sigmoid_router
+from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width, sigmoid_router
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.layers import first_dense, layered
 from llmprof.importing.parts import GLUS, per_head
@@ -74,4 +74,4 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="Dots1Config", source=TRANSFORMERS, idle=RUNTIME)
+FAMILY = Family(document=document, config_class="Dots1Config", source=TRANSFORMERS, idle=TRAINED_AND_RUN)

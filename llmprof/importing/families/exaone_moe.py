@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmprof.importing.config import Config, Read
-from llmprof.importing.dense import FULL, RUNTIME, SLIDING, count_of_layers, every, kv_heads, layer_kinds, whole_rope
+from llmprof.importing.dense import FULL, SLIDING, count_of_layers, every, kv_heads, layer_kinds, whole_rope
 from llmprof.importing.document import Doc
-from llmprof.importing.experts import experts, joint_width, sigmoid_router
+from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width, sigmoid_router
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.layers import dense_or_sparse, layered, unknown_further_tokens
 from llmprof.importing.parts import GLUS, per_head
@@ -35,10 +35,12 @@ def document(c: Config) -> Doc:
     dense = {"kind": act, "d_ff": c.size("intermediate_size", default=16384)}
     eps = c.number("rms_norm_eps", default=1e-5)
     unknown_further_tokens(c)
+    names = dense_or_sparse(c, count, 1)
+    c.must("is_moe_layer", [name == "sparse" for name in names], why="which layers have experts is said twice")
     layers, _ = layered(
         count,
         _seen(c, count),
-        (dense_or_sparse(c, count, 1), {"dense": {"ffn": dense}, "sparse": {"ffn": moe}}),
+        (names, {"dense": {"ffn": dense}, "sparse": {"ffn": moe}}),
         common={
             "norm": {"kind": "rmsnorm", "placement": "pre", "eps": eps},
             "attention": {
@@ -81,4 +83,4 @@ def _seen(c: Config, count: Read[int]) -> tuple[Sequence[str], Mapping[str, Doc]
     return kinds.value, {FULL: rests, SLIDING: {"attention": {"window": window}}}
 
 
-FAMILY = Family(document=document, config_class="ExaoneMoeConfig", source=TRANSFORMERS, idle=RUNTIME)
+FAMILY = Family(document=document, config_class="ExaoneMoeConfig", source=TRANSFORMERS, idle=TRAINED_AND_RUN)

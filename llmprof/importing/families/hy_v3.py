@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from llmprof.importing.config import Config
-from llmprof.importing.dense import RUNTIME, count_of_layers, kv_heads, whole_rope
+from llmprof.importing.dense import count_of_layers, kv_heads, whole_rope
 from llmprof.importing.document import Doc
-from llmprof.importing.experts import experts, joint_width
+from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.heads import stated_head_dim
 from llmprof.importing.layers import dense_or_sparse, layered, unknown_further_tokens
@@ -69,4 +69,4 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="HYV3Config", source=TRANSFORMERS, idle=RUNTIME)
+FAMILY = Family(document=document, config_class="HYV3Config", source=TRANSFORMERS, idle=TRAINED_AND_RUN)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmprof.importing.config import Config
-from llmprof.importing.dense import RUNTIME, kv_heads
+from llmprof.importing.dense import kv_heads
 from llmprof.importing.document import Doc
-from llmprof.importing.experts import experts, joint_width, sigmoid_router
+from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width, sigmoid_router
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.heads import stated_head_dim
 from llmprof.importing.layers import unknown_further_tokens
@@ -60,5 +60,5 @@ FAMILY = Family(
     document=document,
     config_class="SolarOpenConfig",
     source=TRANSFORMERS,
-    idle=RUNTIME | {"intermediate_size"},  # of dense layers, of which there are none
+    idle=TRAINED_AND_RUN | {"intermediate_size"},  # of dense layers, of which there are none
 )
