@@ -32,6 +32,8 @@ class Sizes:
     heads: int = 12
     d_ff: int = 3072
     positions: int = 512
+    segments: int = 2
+    eps: float = 1e-12
 
 
 def document(
@@ -55,7 +57,7 @@ def document(
     c.ignore(*LEGACY)
     hidden = c.size("hidden_size", default=sizes.hidden)
     heads = c.size("num_attention_heads", default=sizes.heads)
-    eps = c.number("layer_norm_eps", default=1e-12)
+    eps = c.number("layer_norm_eps", default=sizes.eps)
     norm: Doc = {"kind": "layernorm", "eps": eps}
     activation = c.choice("hidden_act", of=MLPS, default="gelu")
     return {
@@ -67,7 +69,7 @@ def document(
         "position": {"kind": "learned", "rows": c.size("max_position_embeddings", default=sizes.positions)},
         "embedding": {
             "norm": norm if normed else LEFT_OUT,
-            "type_vocab_size": c.size("type_vocab_size", default=2),
+            "type_vocab_size": c.size("type_vocab_size", default=sizes.segments),
         },
         "layers": {
             "count": c.size("num_hidden_layers", default=sizes.layers),

@@ -43,5 +43,6 @@ CASES = [
     *both("ernie", "Ernie", older={"use_task_id": False, "task_type_vocab_size": 3}),
     *both("roberta", "Roberta", one_segment={"type_vocab_size": 1}, another_activation={"hidden_act": "gelu_new"}),
     *both("xlm-roberta", "XLMRoberta", one_segment={"type_vocab_size": 1, "output_past": True}),
+    *both("xlm-roberta-xl", "XLMRobertaXL", two_segments={"type_vocab_size": 2}),
     *both("camembert", "Camembert", one_segment={"type_vocab_size": 1}),
 ]

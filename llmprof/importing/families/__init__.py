@@ -21,7 +21,9 @@ SPELLED: Mapping[str, str] = MappingProxyType(
         "RefinedWebModel": "refined_web_model",
         "Yi": "yi",
         "megatron-bert": "megatron_bert",
+        "openai-gpt": "openai_gpt",
         "xlm-roberta": "xlm_roberta",
+        "xlm-roberta-xl": "xlm_roberta_xl",
     }
 )
 """A ``model_type`` that is no name of a Python module -> its file."""
