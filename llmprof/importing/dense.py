@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmprof.importing.config import Config, Read, inferred
+from llmprof.importing.config import MISSING, Config, Read, inferred
 from llmprof.importing.document import LEFT_OUT, Doc, Left
 from llmprof.importing.parts import per_head, rope, stack
 from llmprof.spec.groups import MAX_LAYERS
@@ -36,9 +36,9 @@ def normed_after_rotation(c: Config) -> None:
     )
 
 
-def count_of_layers(c: Config, *, default: int) -> Read[int]:
-    """``num_hidden_layers``, few enough to be named one by one."""
-    count = c.size("num_hidden_layers", default=default)
+def count_of_layers(c: Config, *, default: int | None = None) -> Read[int]:
+    """``num_hidden_layers``, few enough to be named one by one; without a default the file must say it."""
+    count = c.size("num_hidden_layers", default=MISSING if default is None else default)
     if count.value > MAX_LAYERS:
         c.stop("num_hidden_layers", f"at most {MAX_LAYERS:,} layers")
     return count
