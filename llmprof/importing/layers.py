@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import Doc
@@ -20,11 +21,16 @@ def each_layer(c: Config, key: str, of: Iterable[str], default: Sequence[str]) -
     return tuple(found.value)
 
 
+def told(c: Config, read: Read[Any]) -> None:
+    """Says in a remark what was taken for granted, where no value of the spec has it for its own."""
+    if read.note is not None:
+        c.remark(read.note)
+
+
 def first_dense(c: Config, count: Read[int], first: int) -> tuple[str, ...]:
     """Layers with experts after ``first_k_dense_replace`` without; `first` is how many the class has."""
     dense = c.size(FIRST, default=first, least=0)
-    if not dense.keys:
-        c.remark(str(dense.note))
+    told(c, dense)
     return dense_first(count.value, dense.value)
 
 
@@ -51,6 +57,7 @@ def dense_or_sparse(c: Config, count: Read[int], first: int, *, field: bool = Tr
 def every_so_often(c: Config, count: Read[int], n_experts: Read[int]) -> tuple[str, ...]:
     """Qwen's rule: every ``decoder_sparse_step``-th layer has experts, but not those of ``mlp_only_layers``."""
     step = c.size("decoder_sparse_step", default=1)
+    told(c, step)
     without = set(c.sizes("mlp_only_layers", default=inferred((), "null: none")).value)
     return tuple(
         "sparse" if n_experts.value and layer not in without and (layer + 1) % step.value == 0 else "dense"

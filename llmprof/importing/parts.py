@@ -46,15 +46,24 @@ def stack(count: Read[int], names: Sequence[str], groups: Mapping[str, Doc], com
         return {"count": count, **common, **groups[used[0]]}
     runs = [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
     if len(runs) == len(used):
-        own = {name: {"count": Read(names.count(name), count.keys), **groups[name]} for name in used}
+        own = {name: {"count": Read(names.count(name), count.keys, count.note), **groups[name]} for name in used}
         return {**common, **own}
     return {"count": count, "pattern": _cycle(names), **common, **{name: groups[name] for name in used}}
 
 
 def _cycle(names: Sequence[str]) -> list[str]:
-    """The shortest list that, repeated and cut, is `names`."""
-    whole = list(names)
-    return next(whole[:n] for n in range(1, len(whole) + 1) if all(whole[i] == whole[i % n] for i in range(len(whole))))
+    """The shortest list that, repeated and cut, is `names`; as many steps as there are names.
+
+    `border[i]` is how many of the first i + 1 names are both their start and their end, as in Knuth, Morris and Pratt's
+    search (SIAM J. Comput. 6(2), 1977, recalled); the names begin again after what is not in the whole's.
+    """
+    border = [0] * len(names)
+    for i in range(1, len(names)):
+        k = border[i - 1]
+        while k and names[i] != names[k]:
+            k = border[k - 1]
+        border[i] = k + (names[i] == names[k])
+    return list(names[: len(names) - border[-1]])
 
 
 def per_head(hidden: Read[int], heads: Read[int], c: Config, *keys: str) -> Read[int]:
@@ -96,7 +105,9 @@ def rope(
     for one in (inner, scaling):
         kind = one.raw("rope_type") or one.raw("type")
         one.ignore(*one.unread().keys() - {"rope_theta", "partial_rotary_factor"})
-        if kind not in (None, "default"):
+        if kind == "mrope":
+            c.remark("for text the axes of the rotation (mrope) have one index: it is a plain one")
+        elif kind not in (None, "default"):
             c.remark(
                 f"the rotation is rescaled for longer contexts ({kind}), which is left out: it changes the tables of "
                 "cosines and sines, no size and no kernel"
@@ -110,7 +121,7 @@ def rope(
     unsaid = partial == 1.0 and not at.has("partial_rotary_factor")
     factor: Read[float] = Read(1.0) if unsaid else at.number("partial_rotary_factor", default=partial)
     c.ignore("partial_rotary_factor")
-    rotated = int(head_dim.value * factor.value)
+    rotated = int(head_dim.value * min(factor.value, 2.0))  # a factor above 1 is refused below, however large
     if factor.value == 1.0:
         return {"kind": "rope", "theta": base}
     if rotated % round_to or not 0 < rotated <= head_dim.value:

@@ -10,7 +10,7 @@ from llmprof.importing.document import Doc
 from llmprof.importing.experts import experts, joint_width
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.heads import stated_head_dim
-from llmprof.importing.layers import dense_first, each_layer, layered
+from llmprof.importing.layers import dense_first, each_layer, layered, told
 from llmprof.importing.parts import GLUS
 
 
@@ -106,6 +106,9 @@ def _seen(
         *every(Read(before), prefix.value),
         *every(Read(count.value - before), rest.value),
     )
+    if not c.has("layer_types"):
+        told(c, prefix if before else Read(0))
+        told(c, rest)
     seen = each_layer(c, "layer_types", (FULL, SLIDING), default)
     if SLIDING in seen and window.value is None:
         c.stop("sliding_window", f"a window, for the layers of {SLIDING}")

@@ -10,7 +10,7 @@ from llmprof.importing.dense import FULL, SLIDING, count_of_layers, kv_heads, la
 from llmprof.importing.document import Doc
 from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width, sigmoid_router
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.layers import first_dense, layered
+from llmprof.importing.layers import first_dense, layered, told
 from llmprof.importing.parts import GLUS, per_head
 
 ROUTER: Mapping[str, Any] = {"n_group": 1, "topk_group": 1, "norm_topk_prob": False, "routed_scaling_factor": 1.0}
@@ -44,6 +44,8 @@ def document(c: Config) -> Doc:
         default=[SLIDING if window.value and i >= first.value else FULL for i in range(count.value)],
         why=f"not stated: the layers from max_window_layers = {first.value} on have the window, as the family has it",
     )
+    if SLIDING in kinds.value:
+        told(c, kinds)
     if SLIDING in kinds.value and window.value is None:
         c.stop("sliding_window", f"a window, for the layers of {SLIDING}")
     layers, _ = layered(

@@ -10,7 +10,7 @@ from llmprof.importing.dense import FULL, SLIDING, count_of_layers, every, kv_he
 from llmprof.importing.document import Doc
 from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width, sigmoid_router
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.layers import dense_or_sparse, layered, unknown_further_tokens
+from llmprof.importing.layers import dense_or_sparse, layered, told, unknown_further_tokens
 from llmprof.importing.parts import GLUS, per_head
 
 ROUTER: Mapping[str, Any] = {"n_group": 1, "topk_group": 1, "norm_topk_prob": True, "routed_scaling_factor": 2.5}
@@ -77,6 +77,7 @@ def _seen(c: Config, count: Read[int]) -> tuple[Sequence[str], Mapping[str, Doc]
         default=every(count, interval),
         why=f"not stated: every {interval}th layer sees all, as the class has it",
     )
+    told(c, kinds)
     if window.value is None and (SLIDING in kinds.value or not c.has("layer_types")):
         c.stop("sliding_window", "a window, or layer_types that has none")
     rests: Doc = {} if window.value is None else {"position": {"kind": "none"}}

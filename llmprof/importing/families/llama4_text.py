@@ -10,7 +10,7 @@ from llmprof.importing.document import Doc
 from llmprof.importing.experts import experts
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.heads import stated_head_dim
-from llmprof.importing.layers import each_layer, layered
+from llmprof.importing.layers import each_layer, layered, told
 from llmprof.importing.parts import GLUS
 
 FULL, CHUNKED = "full_attention", "chunked_attention"
@@ -66,6 +66,8 @@ def _experts(c: Config, count: Read[int]) -> tuple[str, ...]:
     """Which layers have experts: those that ``moe_layers`` lists, else every ``interleave_moe_layer_step``-th."""
     step = c.size("interleave_moe_layer_step", default=1)
     by_step = tuple(range(step.value - 1, count.value, step.value))
+    if not c.has("moe_layers"):
+        told(c, step)
     with_experts = set(c.sizes("moe_layers", default=inferred(by_step, "every so many layers")).value)
     return tuple("sparse" if layer in with_experts else "dense" for layer in range(count.value))
 
@@ -77,6 +79,10 @@ def _seen(c: Config, count: Read[int], eps: Read[float]) -> tuple[Sequence[str],
     """
     rotated = _rotated(c, count)
     kinds = each_layer(c, "layer_types", (FULL, CHUNKED), tuple(CHUNKED if rotates else FULL for rotates in rotated))
+    if not c.has("layer_types"):
+        c.remark(
+            "layer_types is not in the file: layers that rotate see their chunk, the others all, as the class has it"
+        )
     names = tuple(_name(rotates, kind) for rotates, kind in zip(rotated, kinds, strict=True))
     chunk = c.optional_size("attention_chunk_size", default=8192)
     if CHUNKED in kinds and chunk.value is None:
@@ -112,6 +118,7 @@ def _rotated(c: Config, count: Read[int]) -> tuple[bool, ...]:
     interval = c.size("no_rope_layer_interval", default=4)
     listed = c.sizes("no_rope_layers", default=inferred((), "as often as no_rope_layer_interval says")).value
     if not listed:
+        told(c, interval)
         return tuple((layer + 1) % interval.value != 0 for layer in range(count.value))
     if len(listed) < count.value:
         c.stop("no_rope_layers", f"at least {count.value} numbers, one for each layer")
