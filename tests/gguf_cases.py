@@ -26,6 +26,7 @@ BASE = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
     "tie_word_embeddings": False,
+    "rms_norm_eps": 1e-6,
     "pad_token_id": 0,
 }
 
@@ -212,7 +213,9 @@ _LATENT = {
     "moe_intermediate_size": 20,
     "routed_scaling_factor": 2.5,
 }
+_WITHOUT_EPS = {key: value for key, value in BASE.items() if key != "rms_norm_eps"}
 _GEMMA = {**BASE, "head_dim": 24, "tie_word_embeddings": True}
+_SCALED = {**_GEMMA, "query_pre_attn_scalar": 24, "sliding_window": 32}
 
 CASES = (
     Case(
@@ -229,7 +232,7 @@ CASES = (
     Case(
         arch="llama",
         model_type="mixtral",
-        config={**BASE, "num_local_experts": 4, "num_experts_per_tok": 2},
+        config={**BASE, "num_local_experts": 4, "num_experts_per_tok": 2, "rope_theta": 1e6},
         keys=_llama,
     ),
     Case(arch="qwen2", model_type="qwen2", config=BASE, keys=_keyed, changes={"tied": {"tie_word_embeddings": True}}),
@@ -237,20 +240,27 @@ CASES = (
     Case(
         arch="qwen3moe",
         model_type="qwen3_moe",
-        config={**BASE, "head_dim": 24, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 40},
+        config={
+            **BASE,
+            "head_dim": 24,
+            "num_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 40,
+            "norm_topk_prob": True,
+        },
         keys=_qwen3moe,
     ),
     Case(arch="gemma", model_type="gemma", config=_GEMMA, keys=_keyed),
     Case(
         arch="gemma2",
         model_type="gemma2",
-        config={**_GEMMA, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "sliding_window": 32},
+        config={**_SCALED, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
         keys=_gemma2,
     ),
     Case(
         arch="gemma3",
         model_type="gemma3_text",
-        config={**_GEMMA, "num_hidden_layers": 7, "sliding_window": 32, "rope_theta": 1e6},
+        config={**_SCALED, "num_hidden_layers": 7, "rope_theta": 1e6},
         keys=_gemma3,
     ),
     Case(
@@ -263,7 +273,7 @@ CASES = (
     Case(
         arch="starcoder2",
         model_type="starcoder2",
-        config={**BASE, "use_bias": True, "sliding_window": None},
+        config={**_WITHOUT_EPS, "use_bias": True, "sliding_window": None},
         keys=_starcoder2,
         changes={"without biases": {"use_bias": False}},
     ),
