@@ -136,6 +136,7 @@ RUNTIME = frozenset(
         "pretraining_tp",
         "transformers.js_config",
         "use_flash_attn",
+        "use_flash_attention",
         "use_flash_attention_2",
     }
 )

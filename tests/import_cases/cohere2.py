@@ -42,7 +42,7 @@ CASES = [
                 "use_embedding_sharing": True,
                 "use_gated_activation": True,
                 "use_parallel_block": True,
-                "use_parallel_embedding": False,
+                "use_parallel_embedding": True,
                 "cache_implementation": "hybrid",
             },
         },

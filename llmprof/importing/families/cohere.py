@@ -16,12 +16,15 @@ def document(c: Config) -> Doc:
     head_dim = per_head(hidden, heads, c, "head_dim")
     eps = c.number("layer_norm_eps", default=1e-5)
     bias = c.flag("attention_bias", default=False)
+    context = c.size("max_position_embeddings", default=8192)
+    if c.raw("model_max_length") not in (None, context.value):
+        c.leave_out("model_max_length", "the class reads max_position_embeddings")
     normed = c.flag("use_qk_norm", default=False).value
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=256000),
         "d_model": hidden,
-        "max_context": c.size("max_position_embeddings", default=8192),
+        "max_context": context,
         "tied_embeddings": c.flag("tie_word_embeddings", default=True),
         "position": whole_rope(c, head_dim, theta=500000.0),
         "layers": {

@@ -32,7 +32,6 @@ def document(c: Config) -> Doc:
     c.must("use_embedding_sharing", tied.value, why="tie_word_embeddings is what the class reads")
     c.must("use_gated_activation", True, why="the class has a gated feed-forward")
     c.must("use_parallel_block", True, why="the class has parallel blocks")
-    c.must("use_parallel_embedding", False, why="the class has one embedding")
     c.must("use_qk_norm", False, why="the class norms no queries and keys")
     return {
         "structure": "causal-decoder",
@@ -68,4 +67,6 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="Cohere2Config", source=TRANSFORMERS, idle=RUNTIME)
+FAMILY = Family(
+    document=document, config_class="Cohere2Config", source=TRANSFORMERS, idle=RUNTIME | {"use_parallel_embedding"}
+)

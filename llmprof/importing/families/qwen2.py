@@ -15,6 +15,9 @@ def document(c: Config) -> Doc:
     hidden = c.size("hidden_size", default=4096)
     heads = c.size("num_attention_heads", default=32)
     head_dim = per_head(hidden, heads, c, "head_dim")
+    c.leave_out(
+        "dual_chunk_attention_config", "prompts may be cut into chunks beyond what was trained; the class does not"
+    )
     c.must("use_mrope", False, why="rotations by several positions are those of images")
     return {
         "structure": "causal-decoder",
