@@ -58,6 +58,8 @@ _SUFFIXES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 _WORDS = ("I32", "U32")
 _BITS = (2, 3, 4, 8)
+_WHOLE_BITS = (2, 4, 8)
+"""Those of which a word holds a whole number: compressed-tensors lets no value stand in two words."""
 _MLX_BITS = (2, 3, 4, 5, 6, 8)
 _STATE = re.compile(r"\.quant_state\.bitsandbytes__(?:nf4|fp4)")
 
@@ -101,7 +103,7 @@ def unpacked(tensor: StoredTensor, names: Mapping[str, StoredTensor]) -> Unpacke
         if tensor.dtype == "U8":
             return Unpacked(stem, 2 * tensor.elements, _widened(tensor.shape, 2))
         if tensor.dtype in _WORDS:
-            return Unpacked(stem, tensor.elements, None, tuple((32, bits) for bits in _BITS))
+            return Unpacked(stem, tensor.elements, None, tuple((32, bits) for bits in _WHOLE_BITS))
     if name.endswith("_blocks") and tensor.dtype == "U8" and f"{name.removesuffix('_blocks')}_scales" in names:
         *outer, blocks, half = tensor.shape if len(tensor.shape) > 1 else (1, *tensor.shape)
         return Unpacked(name.removesuffix("_blocks"), 2 * tensor.elements, (*outer, 2 * blocks * half))
