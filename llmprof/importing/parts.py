@@ -77,7 +77,8 @@ def per_head(hidden: Read[int], heads: Read[int], c: Config, *keys: str) -> Read
     if keys and c.has_any(*keys):
         return c.size(*keys, default=whole)
     if heads.value and hidden.value % heads.value:
-        c.wrong((heads.keys or hidden.keys or ("hidden_size",))[0], f"a divisor of {hidden.value:,}")
+        at = (heads.keys or hidden.keys or ("hidden_size",))[0].rpartition(".")[2]
+        c.wrong(at, f"a divisor of {hidden.value:,}")
     return whole
 
 

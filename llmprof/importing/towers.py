@@ -121,13 +121,13 @@ def text_tower(
     if inside is not None:
         inside(inner)
     doc = table(inner, default_type)
+    doc["tied_embeddings"] = _tied(c, key, doc["tied_embeddings"], tied=tied, either=either)
     c.ignore(*stale)
     for name, value in c.unread().items():
         if name in OWN:
             c.must(name, doc[OWN[name]].value, None, why=f"{key} has another")
         elif inner.has(name) and not idle(name, value):
             c.must(name, inner.raw(name), None, why=f"{key} has another")
-    doc["tied_embeddings"] = _tied(c, key, doc["tied_embeddings"], tied=tied, either=either)
     leave_out_the_rest(c, f"the tower of text ({key})")
     return doc
 

@@ -25,6 +25,10 @@ CASES = [
             "untied": {"tie_word_embeddings": False},
             "tied in the tower": {"text_config": {**TEXT, "tie_word_embeddings": True}},
             "untied in the tower": {"text_config": {**TEXT, "tie_word_embeddings": False}},
+            "untied around a tied tower": {
+                "tie_word_embeddings": False,
+                "text_config": {**TEXT, "tie_word_embeddings": True},
+            },
             "tied in both": {"tie_word_embeddings": True, "text_config": {**TEXT, "tie_word_embeddings": True}},
             "untied in both": {"tie_word_embeddings": False, "text_config": {**TEXT, "tie_word_embeddings": False}},
             "no word of its type": {"text_config": {k: v for k, v in TEXT.items() if k != "model_type"}},
