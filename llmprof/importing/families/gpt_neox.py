@@ -55,4 +55,6 @@ def partly_rotated(c: Config, head_dim: Read[int], *, partial: float) -> Doc:
     return {**doc, "rotary_dim": inferred(rotated, note, share, head_dim) if rotated else LEFT_OUT}
 
 
-FAMILY = Family(document=document, config_class="GPTNeoXConfig", source=TRANSFORMERS, idle=frozenset({"is_decoder"}))
+FAMILY = Family(
+    document=document, config_class="GPTNeoXConfig", source=TRANSFORMERS, idle=frozenset({"is_decoder", "num_steps"})
+)
