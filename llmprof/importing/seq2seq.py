@@ -59,9 +59,7 @@ def width(c: Config, sizes: Sizes) -> Read[int]:
 
 def document(c: Config, sizes: Sizes, layout: Layout, *, positions: Read[int], position: Doc) -> Doc:
     """The architecture: `position` marks both sides, `positions` is the longest input of either."""
-    name = built_as(c)
-    if name is not None and name.endswith("ForCausalLM"):
-        c.stop("architectures", "an encoder-decoder: the decoder alone is another architecture")
+    whole(c)
     for key, value in layout.said.items():
         c.must(key, value, None, why="the class of this model_type builds nothing else")
     c.must("tie_word_embeddings", True, why="untied, each side has a token table of its own, which cannot be said")
@@ -82,6 +80,13 @@ def document(c: Config, sizes: Sizes, layout: Layout, *, positions: Read[int], p
         "encoder": side(c, "encoder", hidden, sizes, layout.placement),
         "decoder": side(c, "decoder", hidden, sizes, layout.placement),
     }
+
+
+def whole(c: Config) -> None:
+    """Stops the import of a config that is of one side alone."""
+    if (built_as(c) or "").endswith("ForCausalLM"):
+        c.stop("architectures", "an encoder-decoder: the decoder alone is another architecture")
+    c.must("is_encoder_decoder", True, None, why="one side alone is another architecture")
 
 
 def side(c: Config, which: str, hidden: Read[int], sizes: Sizes, placement: str, **attention: Any) -> Doc:

@@ -243,6 +243,12 @@ KIN = {
 }
 
 
+@pytest.mark.parametrize(("model_type", "config"), [("bart", bart.SMALL), ("t5", t5.SMALL), ("whisper", whisper.SMALL)])
+def test_one_side_alone_is_another_architecture(model_type: str, config: dict[str, Any]) -> None:
+    assert "is_encoder_decoder" in refused(model_type, config, is_encoder_decoder=False)
+    assert "is_decoder" in refused(model_type, config, is_decoder=True)
+
+
 def test_fields_of_early_releases_must_say_what_the_class_builds() -> None:
     assert "normalize_before" in refused("bart", bart.SMALL, normalize_before=True)
     assert "tie_word_embeddings" in refused("bart", bart.SMALL, tie_word_embeddings=False)
@@ -259,6 +265,11 @@ def test_whisper_has_no_bias_on_its_keys_and_stored_sinusoids() -> None:
     assert attentions(spec)[0].k_bias is False
     assert decoder.layers[0].cross_attention is not None
     assert decoder.layers[0].cross_attention.k_bias is False
+
+
+def test_whisper_has_another_name_of_its_heads() -> None:
+    assert arch("whisper", whisper.SMALL, num_key_value_heads=6).stacks == arch("whisper", whisper.SMALL).stacks
+    assert "num_key_value_heads" in refused("whisper", whisper.SMALL, num_key_value_heads=2)
 
 
 def test_t5_ties_as_its_config_says() -> None:

@@ -39,4 +39,4 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="BioGptConfig", source=TRANSFORMERS)
+FAMILY = Family(document=document, config_class="BioGptConfig", source=TRANSFORMERS, idle=frozenset({"is_decoder"}))

@@ -53,18 +53,12 @@ def encoder_decoder(c: Config, sizes: Sizes) -> Doc:
         "max_distance": c.size("relative_attention_max_distance", default=128),
     }
     c.ignore("n_positions")
-    tied, scale = _output(c, sizes, hidden)
     if (built_as(c) or "").endswith("EncoderModel"):
-        stack = {"count": count, **layer}
-        head: Doc = {"kind": "none"}
-        return {
-            "structure": "encoder",
-            **around,
-            "tied_embeddings": False,
-            "position": position,
-            "layers": stack,
-            "head": head,
-        }
+        c.ignore("scale_decoder_outputs", "tie_word_embeddings")
+        alone: Doc = {"tied_embeddings": False, "position": position, "layers": {"count": count, **layer}}
+        return {"structure": "encoder", **around, **alone, "head": {"kind": "none"}}
+    c.must("is_encoder_decoder", True, None, why="one side alone is another architecture")
+    tied, scale = _output(c, sizes, hidden)
     return {
         "structure": "encoder-decoder",
         **around,

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from llmprof.importing.blocks import built_as
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.seq2seq import LEGACY, Sizes, side, width
+from llmprof.importing.seq2seq import LEGACY, Sizes, side, whole, width
 
 SIZES = Sizes(vocab_size=51865, d_model=384, layers=(4, 4), heads=6, d_ff=1536)
 
 
 def document(c: Config) -> Doc:
     """The table. ``scale_embedding`` is read by no code of the class."""
-    name = built_as(c)
-    if name is not None and name.endswith("ForCausalLM"):
-        c.stop("architectures", "an encoder-decoder: the decoder alone is another architecture")
+    whole(c)
     hidden = width(c, SIZES)
     positions = c.size("max_target_positions", default=448)
     source = c.size("max_source_positions", default=1500)
     channels = c.size("num_mel_bins", default=80)
-    c.ignore("num_key_value_heads", *LEGACY)
+    c.ignore(*LEGACY)
     encoder = side(c, "encoder", hidden, SIZES, "pre", k_bias=False)
+    heads = encoder["attention"]["n_heads"]
+    c.must("num_key_value_heads", heads.value, None, why="another name of the encoder's heads")
     decoder = side(c, "decoder", hidden, SIZES, "pre", k_bias=False)
     return {
         "structure": "encoder-decoder",

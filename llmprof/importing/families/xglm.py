@@ -36,4 +36,4 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="XGLMConfig", source=TRANSFORMERS)
+FAMILY = Family(document=document, config_class="XGLMConfig", source=TRANSFORMERS, idle=frozenset({"is_decoder"}))
