@@ -12,6 +12,7 @@ from llmprof.importing.parts import MLPS, per_head, stack
 def document(c: Config) -> Doc:
     """The table."""
     built_as(c)
+    c.must("n_special", 0, None, why="further tokens would have rows of their own")
     hidden = c.size("n_embd", "hidden_size", default=768)
     heads = c.size("n_head", "num_attention_heads", default=12)
     head_dim = per_head(hidden, heads, c)
@@ -60,5 +61,14 @@ FAMILY = Family(
     document=document,
     config_class="GPT2Config",
     source=TRANSFORMERS,
-    idle=frozenset({"summary_activation", "summary_proj_to_labels", "summary_type", "summary_use_proj"}),
+    idle=frozenset(
+        {
+            "n_special",
+            "predict_special_tokens",
+            "summary_activation",
+            "summary_proj_to_labels",
+            "summary_type",
+            "summary_use_proj",
+        }
+    ),
 )
