@@ -14,6 +14,8 @@ CASES = [
             "as released": {
                 "n_ctx": 64,
                 "n_inner": None,
+                "n_special": 0,
+                "predict_special_tokens": True,
                 "architectures": ["GPT2LMHeadModel"],
                 "summary_type": "cls_index",
             },

@@ -25,7 +25,9 @@ def document(c: Config) -> Doc:
     built_as(c)
     c.must("pre_seq_len", None, why="a prefix that was tuned adds an encoder of its own")
     off(c, "prefix_projection", why="a prefix that was tuned adds an encoder of its own")
-    c.must("quantization_bit", 0, None, why="how the weights are stored: say it with --weights, and leave it out here")
+    c.must(
+        "quantization_bit", 0, None, why="how the weights are stored: say it with --weight-dtype, and leave it out here"
+    )
     first = [key for key in FIRST if c.has(key)]
     second = [key for key in SECOND if c.has(key)]
     if first and second:

@@ -65,6 +65,7 @@ FAMILY = Family(
         {
             "n_special",
             "predict_special_tokens",
+            "predict_special_tokens",
             "summary_activation",
             "summary_proj_to_labels",
             "summary_type",

@@ -58,6 +58,7 @@ def _attention(c: Config, heads: Read[int], head_dim: Read[int]) -> Doc:
             "matrix product and no byte of the cache, but launches an elementwise kernel that is not counted"
         )
     scale = c.number("softmax_scale") if c.has("softmax_scale") else Read(LEFT_OUT)
+    c.ignore("rope_dail_config", "rope_hf_config", "rope_impl", "rope_theta")  # of a rotation that is off
     c.ignore("alibi_bias_max", "attn_impl", "attn_uses_sequence_id", "learned_pos_emb")
     return multi_head(heads, head_dim, bias=False, scale=scale)
 
@@ -66,5 +67,7 @@ FAMILY = Family(
     document=document,
     config_class="MptConfig",
     source=TRANSFORMERS,
-    idle=frozenset({"init_config", "init_device", "learned_pos_emb", "tokenizer_name", "verbose"}),
+    idle=frozenset(
+        {"init_config", "init_device", "learned_pos_emb", "tokenizer_name", "use_pad_tok_in_ffn", "verbose"}
+    ),
 )
