@@ -63,8 +63,6 @@ FAMILY = Family(
     source=TRANSFORMERS,
     idle=frozenset(
         {
-            "n_special",
-            "predict_special_tokens",
             "predict_special_tokens",
             "summary_activation",
             "summary_proj_to_labels",
