@@ -11,7 +11,21 @@ from dataclasses import replace
 from llmprof.engines.hf import hf_cache
 from llmprof.errors import InputError
 from llmprof.predict.api import predict
-from llmprof.spec.arch import ArchSpec, Glu, Gqa, Mamba1, Mamba2, Moe
+from llmprof.spec.arch import (
+    ArchSpec,
+    GatedDeltaNet,
+    Glu,
+    Gqa,
+    LayerSpec,
+    Mamba1,
+    Mamba2,
+    Mixer,
+    Mla,
+    Moe,
+    RgLru,
+    Rwkv4,
+    ShortConv,
+)
 from llmprof.workload import Execution, Workload
 
 _BF16_BYTES = 2
@@ -25,10 +39,22 @@ def output_matrix(arch: ArchSpec) -> int:
 
 def expanded_beyond_absorbed(arch: ArchSpec, workload: Workload) -> int:
     """FLOPs by which reading latents expanded costs more; 0 in a fresh prompt, where there are none to read."""
-    absorbed, expanded = (
-        predict(arch, replace(workload, latent=form), _UNFUSED).cost.matmul_flops for form in ("absorbed", "expanded")
-    )
-    return expanded - absorbed
+    absorbed = predict(arch, replace(workload, latent="absorbed"), _UNFUSED)
+    expanded = predict(_unchosen(arch, workload.context), replace(workload, latent="expanded"), _UNFUSED)
+    return expanded.cost.matmul_flops - absorbed.cost.matmul_flops
+
+
+def _unchosen(arch: ArchSpec, context: int) -> ArchSpec:
+    """`arch` with indexers that choose all of `context`: so much is computed where choosing is done by a mask."""
+
+    def of(layer: LayerSpec) -> LayerSpec:
+        if not isinstance(layer.attention, Mla) or layer.attention.indexer is None:
+            return layer
+        indexer = replace(layer.attention.indexer, top_k=max(context, layer.attention.indexer.top_k))
+        return replace(layer, attention=replace(layer.attention, indexer=indexer))
+
+    stacks = (replace(stack, layers=tuple(of(layer) for layer in stack.layers)) for stack in arch.stacks)
+    return replace(arch, stacks=tuple(stacks))
 
 
 def broadcast_cache(arch: ArchSpec, workload: Workload) -> int:
@@ -108,11 +134,50 @@ def engine_states(arch: ArchSpec, workload: Workload) -> int:
 def padded_convolution(arch: ArchSpec, workload: Workload) -> int:
     """FLOPs of convolved positions whose results are dropped: d_conv - 1 of a prompt, one of a step."""
     total = 0
-    for mixer in _state_spaces(arch):
-        channels = mixer.d_inner + (2 * mixer.n_groups * mixer.d_state if isinstance(mixer, Mamba2) else 0)
-        positions = 1 if workload.phase == "decode" else mixer.d_conv - 1
-        total += 2 * workload.batch * channels * mixer.d_conv * positions
+    for mixer in _mixers(arch):
+        channels = _convolved(mixer, arch.d_model)
+        if channels and not isinstance(mixer, Rwkv4):
+            positions = 1 if workload.phase == "decode" else mixer.d_conv - 1
+            total += 2 * workload.batch * channels * mixer.d_conv * positions
     return total
+
+
+def _convolved(mixer: Mixer, d_model: int) -> int:
+    """Channels of a mixer's convolution."""
+    match mixer:
+        case Mamba1():
+            return mixer.d_inner
+        case Mamba2():
+            return mixer.d_inner + 2 * mixer.n_groups * mixer.d_state
+        case GatedDeltaNet():
+            return 2 * mixer.n_key_heads * mixer.key_dim + mixer.n_heads * mixer.value_dim
+        case ShortConv():
+            return d_model
+        case RgLru():
+            return mixer.width
+        case Rwkv4():
+            return 0
+
+
+def step_convolution(arch: ArchSpec, workload: Workload) -> int:
+    """FLOPs of the convolutions of a step; 0 in a prompt."""
+    if workload.phase != "decode":
+        return 0
+    pairs = ((mixer, _convolved(mixer, arch.d_model)) for mixer in _mixers(arch))
+    return sum(
+        2 * workload.batch * channels * mixer.d_conv for mixer, channels in pairs if not isinstance(mixer, Rwkv4)
+    )
+
+
+def uncounted_steps(arch: ArchSpec, workload: Workload) -> int:
+    """FLOPs of a delta rule's step: the state read by the key, its correction, the state read by the query."""
+    if workload.phase != "decode":
+        return 0
+    return sum(
+        3 * 2 * workload.batch * mixer.n_heads * mixer.key_dim * mixer.value_dim
+        for mixer in _mixers(arch)
+        if isinstance(mixer, GatedDeltaNet)
+    )
 
 
 def chunk_scan(arch: ArchSpec, workload: Workload) -> int:
@@ -120,7 +185,7 @@ def chunk_scan(arch: ArchSpec, workload: Workload) -> int:
     if workload.phase == "decode":
         return 0
     total = 0
-    for mixer in _state_spaces(arch):
+    for mixer in _mixers(arch):
         if isinstance(mixer, Mamba2):
             chunks = -(-workload.new_tokens // mixer.chunk)
             repeated = chunks * mixer.chunk**2 * mixer.d_state * (mixer.n_heads - mixer.n_groups)
@@ -129,8 +194,9 @@ def chunk_scan(arch: ArchSpec, workload: Workload) -> int:
     return total
 
 
-def _state_spaces(arch: ArchSpec) -> Iterator[Mamba1 | Mamba2]:
+def _mixers(arch: ArchSpec) -> Iterator[Mixer]:
+    """The recurrent mixers of all layers, those beside an attention too."""
     for layer in arch.main.layers:
         for mixer in (layer.attention, layer.mixer):
-            if isinstance(mixer, Mamba1 | Mamba2):
+            if isinstance(mixer, Mixer):
                 yield mixer

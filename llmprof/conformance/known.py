@@ -61,6 +61,9 @@ T5 = frozenset({"t5", "mt5", "umt5"})
 LATENT = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite", "glm_moe_dsa"})
 WHOLE_CACHE = frozenset({"gpt_neo"})
 MAMBA1 = frozenset({"mamba", "falcon_mamba", "jamba"})
+SHORT = frozenset({"lfm2", "lfm2_moe"})
+DELTA = frozenset({"qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "olmo_hybrid"})
+GRIFFIN = frozenset({"recurrent_gemma"})
 MAMBA2 = frozenset({"mamba2", "nemotron_h", "falcon_h1", "granitemoehybrid", "bamba", "zamba2"})
 
 KNOWN: tuple[Known, ...] = (
@@ -81,9 +84,9 @@ KNOWN: tuple[Known, ...] = (
         quantity="matmul_flops",
         classes=LATENT,
         difference=lambda case: formulas.expanded_beyond_absorbed(case.arch, case.workload),
-        formula="FLOPs with --latent expanded, less those with --latent absorbed",
-        why="each step makes all heads' keys and values of all past latents anew; the default here attends to the "
-        "latents themselves",
+        formula="FLOPs with --latent expanded of all tokens, less those with --latent absorbed of the chosen ones",
+        why="each step makes all heads' keys and values of all past latents anew, and masks those that an indexer has "
+        "not chosen; the default here attends to the chosen latents themselves",
         evidence="deepseek_v3/modeling_deepseek_v3.py, DeepseekV3Attention.forward: kv_b_proj of the whole cache",
     ),
     Known(
@@ -155,12 +158,44 @@ KNOWN: tuple[Known, ...] = (
     Known(
         key="convolution-padding",
         quantity="matmul_flops",
-        classes=MAMBA1 | MAMBA2,
+        classes=MAMBA1 | MAMBA2 | SHORT | DELTA,
         difference=lambda case: formulas.padded_convolution(case.arch, case.workload),
         formula="prompt: 2 B C d_conv (d_conv - 1) per layer; decode: 2 B C d_conv per layer",
         why="a prompt is padded by d_conv - 1 on both sides and as many results are cut off; a step convolves d_conv "
         "kept columns and the new one, and uses one of two results",
         evidence="mamba/modeling_mamba.py and mamba2/modeling_mamba2.py, causal_conv1d_fn and causal_conv1d_update",
+    ),
+    Known(
+        key="prompt-padding",
+        quantity="matmul_flops",
+        classes=GRIFFIN,
+        difference=lambda case: (
+            formulas.padded_convolution(case.arch, case.workload) if case.workload.phase == "prefill" else 0
+        ),
+        formula="prompt: 2 B C d_conv (d_conv - 1) per layer",
+        why="a prompt is padded by d_conv - 1 on both sides and as many results are cut off",
+        evidence="recurrent_gemma/modeling_recurrent_gemma.py, RecurrentGemmaRecurrentBlock.forward: conv_1d",
+    ),
+    Known(
+        key="step-convolution-not-counted",
+        quantity="matmul_flops",
+        classes=GRIFFIN,
+        difference=lambda case: -formulas.step_convolution(case.arch, case.workload),
+        formula="decode: - 2 B C d_conv per layer",
+        why="the convolution of a step multiplies element by element and sums, which torch's counter takes for no "
+        "product",
+        evidence="recurrent_gemma/modeling_recurrent_gemma.py, RecurrentGemmaRecurrentBlock.forward: torch.sum",
+    ),
+    Known(
+        key="step-not-counted",
+        quantity="matmul_flops",
+        classes=DELTA,
+        difference=lambda case: -formulas.uncounted_steps(case.arch, case.workload),
+        formula="decode: - 6 B heads key_dim value_dim per layer",
+        why="a step of the delta rule multiplies element by element and sums, which torch's counter takes for no "
+        "product",
+        evidence="qwen3_next/modeling_qwen3_next.py, torch_recurrent_gated_delta_rule: "
+        "(last_recurrent_state * k_t.unsqueeze(-1)).sum(dim=-2)",
     ),
     Known(
         key="chunk-scan-per-head",

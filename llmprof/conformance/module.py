@@ -76,7 +76,7 @@ def _of_passes(result: Result, workloads: Sequence[Workload], network: nn.Module
     if cache is None:
         reason = "what it returns holds no cache: no past_key_values, and no tuple of tensors"
         return rows + passes_unmeasured(arch, workloads, "module", reason)[1:]
-    kept = kept_by(cache, network)
+    kept = kept_by(cache, network, name=name)
     rows.append(compared("kv_cache_bytes", "module", prediction.kv_cache_bytes, kept.kv_bytes, phase="prefill"))
     states = prediction.recurrent_state_bytes
     if states or kept.state_bytes:

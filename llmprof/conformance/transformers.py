@@ -51,13 +51,19 @@ def add_rows(result: Result, workloads: Sequence[Workload], config: Mapping[str,
     except CannotTestify as error:
         add_unmeasured(result, workloads, str(error))
         return
-    case = Case(arch=arch, workload=workloads[0], config=config)
+    case = Case(arch=arch, workload=workloads[0], config=model.config.to_dict())
     rows = parameter_rows(arch, model.network, "transformers", result.matched)
     result.rows += [explained_row(row, case) for row in rows]
     result.ran["transformers"] = f"{model.name}, {arch.n_layers} layers"
     prompt = workloads[0]
     try:
-        passes = run(model, tokens=prompt.new_tokens, source=prompt.source_tokens, cached=arch.structure != "encoder")
+        passes = run(
+            model,
+            tokens=prompt.new_tokens,
+            source=prompt.source_tokens,
+            batch=prompt.batch,
+            cached=arch.structure != "encoder",
+        )
     except CannotTestify as error:
         result.rows += passes_unmeasured(arch, workloads, "transformers", str(error))
         return
@@ -112,9 +118,15 @@ def _tables(found: Matching, theirs: Mapping[str, int], matrices: Mapping[str, i
 def _pass_rows(arch: ArchSpec, workload: Workload, passes: Passes) -> list[Row]:
     prediction = predict(arch, workload, UNFUSED)
     counted = passes.prefill if workload.phase == "prefill" else passes.decode
-    assert counted is not None, "a decoder makes a step"
+    if counted is None:
+        return passes_unmeasured(arch, [workload], "transformers", "its class keeps no cache, and makes no step")
     rows = [flops_row("transformers", prediction.cost.matmul_flops, counted, workload.phase)]
-    if workload.phase == "prefill" and passes.kept is not None:
+    if workload.phase == "prefill" and arch.structure != "encoder" and passes.kept is None:
+        reason = "its class keeps no cache"
+        rows.append(
+            unmeasured("kv_cache_bytes", "transformers", reason, predicted=prediction.kv_cache_bytes, phase="prefill")
+        )
+    elif workload.phase == "prefill" and passes.kept is not None:
         kept, states = passes.kept, prediction.recurrent_state_bytes
         rows.append(
             compared("kv_cache_bytes", "transformers", prediction.kv_cache_bytes, kept.kv_bytes, phase="prefill")

@@ -67,10 +67,13 @@ class Referee:
     by_path: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def flop_counter(session: Runnable) -> Referee:
-    """The dense count of `torch.utils.flop_counter.FlopCounterMode` over one pass of `session`."""
+def flop_counter(session: Runnable, formulas: Mapping[Any, Callable[..., int]] | None = None) -> Referee:
+    """The dense count of `torch.utils.flop_counter.FlopCounterMode` over one pass of `session`.
+
+    `formulas` are of ops that its registry does not have: op -> FLOPs by the shapes of its arguments.
+    """
     name = f"torch {torch.__version__} FlopCounterMode"
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=dict(formulas or {}))
     seen = _Dispatched(lambda: counter.mod_tracker.parents)
     try:
         # The counter is entered last, so it sees each op first and passes on what it has decomposed.

@@ -22,20 +22,21 @@ class Kept:
     state_bytes: int
 
 
-def kept_by(cache: object, network: nn.Module | None = None) -> Kept:
+def kept_by(cache: object, network: nn.Module | None = None, *, name: str = "past_key_values") -> Kept:
     """What `cache`, of whatever class, and the modules of `network` hold, each storage once.
 
-    A tensor counts as rows by the name of its attribute, and in a plain tuple or list by itself. Numbers that are no
+    A tensor counts as rows by the name of its attribute, and in a plain tuple or list where the cache is called
+    `name` and that is no state. Numbers that are no
     floating-point tensors, such as positions, are not counted.
     """
     rows = states = 0
     seen: set[int] = set()
-    for name, tensor in (*_tensors(cache, "keys"), *_of_modules(network)):
+    for attribute, tensor in (*_tensors(cache, "states" if name == "state" else "keys"), *_of_modules(network)):
         if id(tensor) in seen or not tensor.is_floating_point():
             continue
         seen.add(id(tensor))
         size = tensor.numel() * tensor.element_size()
-        rows, states = (rows + size, states) if name in ROWS else (rows, states + size)
+        rows, states = (rows + size, states) if attribute in ROWS else (rows, states + size)
     return Kept(kv_bytes=rows, state_bytes=states)
 
 

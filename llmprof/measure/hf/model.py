@@ -77,12 +77,22 @@ def build(config: Mapping[str, Any], head: Head) -> HfModel:
     try:
         with quiet(), torch.device("meta"), torch.no_grad():
             made = transformers.CONFIG_MAPPING[kind].from_dict(values)
-            made = made.get_text_config() if head == "causal-lm" else made
+            made = _tower(made) if head == "causal-lm" else made
             made._experts_implementation = ROUTED
+            if head == "base" and made.is_encoder_decoder:
+                auto = transformers.AutoModelForTextEncoding  # the encoder of two stacks alone
             network = auto.from_config(made, attn_implementation="eager", dtype=torch.bfloat16)
     except Exception as error:  # the library raises whatever it likes
         raise CannotTestify(f"{version()} cannot build {kind}: {said(error)}") from error
     return HfModel(network=network.eval(), config=made, head=head)
+
+
+def _tower(config: Any) -> Any:
+    """The part of a config that the text goes through; whether its tables are tied is said by the whole."""
+    text = config.get_text_config()
+    if text is not config:
+        text.tie_word_embeddings = config.tie_word_embeddings
+    return text
 
 
 def said(error: Exception) -> str:

@@ -26,8 +26,10 @@ def matrices(network: nn.Module) -> dict[str, int]:
 
 def _owned(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
     seen: set[int] = set()
-    for name, module in network.named_modules():
+    # Tables first: what is tied to a table counts there, whatever stands first.
+    modules = sorted(network.named_modules(), key=lambda each: not isinstance(each[1], nn.Embedding))
+    for name, module in modules:
         for parameter in module.parameters(recurse=False):
-            if id(parameter) not in seen:
+            if id(parameter) not in seen and parameter.numel():
                 seen.add(id(parameter))
                 yield name, parameter, parameter.numel()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 from llmprof.measure.hf.kept import Kept, kept_by
@@ -16,6 +19,19 @@ from llmprof.measure.referees import flop_counter
 
 CACHES = ("past_key_values", "cache_params", "state")
 """What the classes call the cache among their outputs and arguments."""
+
+
+def _triangular_solve(matrix: Sequence[int], right: Sequence[int], *_: Any, **options: Any) -> int:
+    """Q (Q - 1) for each right-hand column: a unit triangle of Q rows, by substitution, 2 per multiply-add."""
+    rows = matrix[-1]
+    columns = right[-1] if options.get("left", True) else right[-2]
+    return prod(right[:-2]) * columns * rows * (rows - 1)
+
+
+FORMULAS: Mapping[Any, Callable[..., int]] = MappingProxyType(
+    {torch.ops.aten.linalg_solve_triangular: _triangular_solve}
+)
+"""Ops that classes of transformers launch and that torch's counter has no formula for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +73,7 @@ def counted(network: nn.Module, call: Callable[[], Any]) -> Counted:
 
     session = _Call(twin=network, call=kept, returned=[])
     with quiet():
-        found = flop_counter(session)
+        found = flop_counter(session, FORMULAS)
     if failed:
         raise failed[0]
     if found.value is None:
@@ -67,7 +83,10 @@ def counted(network: nn.Module, call: Callable[[], Any]) -> Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """What a prompt of `tokens` took, and one step after it (None for an encoder); what is kept after the prompt."""
+    """What a prompt of `tokens` took, and one step after it; what is kept after the prompt.
+
+    The last two are None where nothing is kept: in an encoder, and in a class that has no cache.
+    """
 
     prefill: Counted
     decode: Counted | None
@@ -101,10 +120,14 @@ def _run(model: HfModel, tokens: int, source: int, batch: int, cached: bool) -> 
         first |= {"input_ids": prompt}
     prefill = counted(network, lambda: network(**first))
     name = next((name for name in CACHES if getattr(prefill.output, name, None) is not None), None)
-    if name is None:
-        raise CannotTestify(f"{version()}: {model.name} returns no cache")
-    cache = getattr(prefill.output, name)
-    kept = kept_by(cache, network)  # before the step, which adds to it
+    if name is not None:
+        cache = getattr(prefill.output, name)
+    elif CACHES[0] in inspect.signature(network.forward).parameters:  # one that it fills and does not return
+        name, cache = CACHES[0], transformers.DynamicCache(config=model.config)
+        prefill = counted(network, lambda: network(**first, **{CACHES[0]: cache}))
+    else:
+        return Passes(prefill=prefill, decode=None, kept=None)
+    kept = kept_by(cache, network, name=name)  # before the step, which adds to it
     after: dict[str, Any] = {"use_cache": True, name: cache}
     if model.head in ("seq2seq-lm", "speech-seq2seq"):
         encoded = (prefill.output.encoder_last_hidden_state,)
