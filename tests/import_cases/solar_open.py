@@ -22,7 +22,6 @@ CASES = [
         variations={
             "biases of the projections in": {"attention_bias": True},
             "two shared experts": {"n_shared_experts": 2},
-            "half of a head rotated": {"partial_rotary_factor": 0.5},
             "groups": {"n_group": 3, "topk_group": 2},
             "tied": {"tie_word_embeddings": True},
         },

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmprof.importing.config import Config
-from llmprof.importing.dense import kv_heads
+from llmprof.importing.dense import kv_heads, whole_rope
 from llmprof.importing.document import Doc
 from llmprof.importing.experts import TRAINED_AND_RUN, experts, joint_width, sigmoid_router
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.heads import stated_head_dim
 from llmprof.importing.layers import unknown_further_tokens
-from llmprof.importing.parts import GLUS, rope
+from llmprof.importing.parts import GLUS
 
 ROUTER: Mapping[str, Any] = {"n_group": 1, "topk_group": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0}
 
@@ -33,7 +33,7 @@ def document(c: Config) -> Doc:
         "d_model": hidden,
         "max_context": c.size("max_position_embeddings", default=131072),
         "tied_embeddings": c.flag("tie_word_embeddings", default=False),
-        "position": rope(c, head_dim, theta=1000000.0),
+        "position": whole_rope(c, head_dim, theta=1000000.0),
         "layers": {
             "count": c.size("num_hidden_layers", default=48),
             "norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("rms_norm_eps", default=1e-5)},
