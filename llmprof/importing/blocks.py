@@ -7,11 +7,12 @@ stack, where a family has several.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import LEFT_OUT, Doc
+from llmprof.importing.parts import stack
 from llmprof.spec.groups import MAX_LAYERS
 
 OTHER_HEAD = re.compile(
@@ -55,6 +56,20 @@ def layer_count(c: Config, *keys: str, default: int) -> Read[int]:
     if count.value > MAX_LAYERS:
         c.stop(keys[0], f"at most {MAX_LAYERS:,} layers")
     return count
+
+
+def unequal(count: Read[int], names: Sequence[str], groups: Mapping[str, Doc], common: Doc) -> Doc:
+    """A stack whose layer i is like the group `names[i]`, of which each says only what it has beside `common`."""
+    used = set(names)
+    if len(used) == 1:
+        return {"count": count, **_over(common, groups[names[0]])}
+    return stack(count, names, groups, common)
+
+
+def _over(common: Doc, own: Doc) -> Doc:
+    """What a group comes to: its mappings over those of the stack, key by key, as the spec language merges them."""
+    both = {key: _over(common[key], item) for key, item in own.items() if isinstance(common.get(key), dict)}
+    return {**common, **own, **both}
 
 
 def off(c: Config, *keys: str, why: str) -> None:

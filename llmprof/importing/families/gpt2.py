@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from llmprof.importing.blocks import built_as, four_times, layer_count, multi_head
+from llmprof.importing.blocks import built_as, four_times, layer_count, multi_head, unequal
 from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import LEFT_OUT, Doc
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.parts import MLPS, per_head, stack
+from llmprof.importing.parts import MLPS, per_head
 
 
 def document(c: Config) -> Doc:
@@ -21,9 +21,10 @@ def document(c: Config) -> Doc:
     if c.flag("reorder_and_upcast_attn", default=False).value:
         c.remark("the release computes attention scores in fp32 (reorder_and_upcast_attn); llmprof does not")
     count = layer_count(c, "n_layer", "num_hidden_layers", default=12)
-    names, attentions = _attentions(c, count, heads, head_dim)
+    names, scales = _scales(c, count, head_dim)
     common: Doc = {
         "norm": {"kind": "layernorm", "placement": "pre", "eps": c.number("layer_norm_epsilon", default=1e-5)},
+        "attention": multi_head(heads, head_dim, bias=True),
         "ffn": {
             "kind": c.choice("activation_function", of=MLPS, default="gelu_new"),
             "d_ff": c.size("n_inner", default=four_times(hidden)),
@@ -37,22 +38,21 @@ def document(c: Config) -> Doc:
         "max_context": positions,
         "tied_embeddings": c.flag("tie_word_embeddings", default=True),
         "position": {"kind": "learned", "rows": positions},
-        "layers": stack(count, names, attentions, common),
+        "layers": unequal(count, names, scales, common),
     }
 
 
-def _attentions(c: Config, count: Read[int], heads: Read[int], head_dim: Read[int]) -> tuple[list[str], dict[str, Doc]]:
-    """The attention of each layer: the same in all, unless the scores' factor falls with the layer's index."""
+def _scales(c: Config, count: Read[int], head_dim: Read[int]) -> tuple[list[str], dict[str, Doc]]:
+    """What scores are multiplied by, by layer: the same in all, unless it falls with the layer's index."""
     by_width = c.flag("scale_attn_weights", default=True)
     by_layer = c.flag("scale_attn_by_inverse_layer_idx", default=False)
     if not by_layer.value:
         scale = Read(LEFT_OUT, by_width.keys) if by_width.value else inferred(1.0, "scores are not scaled", by_width)
-        return ["all"] * count.value, {"all": {"attention": multi_head(heads, head_dim, bias=True, scale=scale)}}
+        return ["all"] * count.value, {"all": {"attention": {"scale": scale}}}
     whole = head_dim.value**-0.5 if by_width.value else 1.0
-    scales = [inferred(whole / i, f"over {i}, the layer's number", by_layer) for i in range(1, count.value + 1)]
     groups: dict[str, Doc] = {
-        f"layer-{i}": {"attention": multi_head(heads, head_dim, bias=True, scale=scale)}
-        for i, scale in enumerate(scales)
+        f"layer-{i}": {"attention": {"scale": inferred(whole / (i + 1), f"over {i + 1}, the layer's number", by_layer)}}
+        for i in range(count.value)
     }
     return list(groups), groups
 

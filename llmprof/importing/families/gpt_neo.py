@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmprof.importing.blocks import built_as, four_times, layer_count, multi_head
+from llmprof.importing.blocks import built_as, four_times, layer_count, multi_head, unequal
 from llmprof.importing.config import Config, Read
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.parts import MLPS, per_head, stack
+from llmprof.importing.parts import MLPS, per_head
 
 DEFAULT_TYPES = [[["global", "local"], 12]]
 
@@ -21,17 +21,17 @@ def document(c: Config) -> Doc:
     head_dim = per_head(hidden, heads, c)
     positions = c.size("max_position_embeddings", default=2048)
     count = layer_count(c, "num_layers", "num_hidden_layers", default=24)
-    attention = multi_head(heads, head_dim, bias=False, out_bias=True, scale=1.0)
     window = c.size("window_size", default=256)
     common: Doc = {
         "norm": {"kind": "layernorm", "placement": "pre", "eps": c.number("layer_norm_epsilon", default=1e-5)},
+        "attention": multi_head(heads, head_dim, bias=False, out_bias=True, scale=1.0),
         "ffn": {
             "kind": c.choice("activation_function", of=MLPS, default="gelu_new"),
             "d_ff": c.size("intermediate_size", default=four_times(hidden)),
             "bias": True,
         },
     }
-    groups = {"global": {"attention": attention}, "local": {"attention": {**attention, "window": window}}}
+    groups: dict[str, Doc] = {"global": {}, "local": {"attention": {"window": window}}}
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=50257),
@@ -39,7 +39,7 @@ def document(c: Config) -> Doc:
         "max_context": positions,
         "tied_embeddings": c.flag("tie_word_embeddings", default=True),
         "position": {"kind": "learned", "rows": positions},
-        "layers": stack(count, _types(c, count), groups, common),
+        "layers": unequal(count, _types(c, count), groups, common),
     }
 
 

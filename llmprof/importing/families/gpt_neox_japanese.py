@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from llmprof.importing.blocks import built_as, layer_count, multi_head
+from llmprof.importing.blocks import built_as, layer_count, multi_head, unequal
 from llmprof.importing.config import Config, inferred
 from llmprof.importing.document import Doc
 from llmprof.importing.families.gpt_neox import partly_rotated
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.parts import MLPS, per_head, stack
+from llmprof.importing.parts import MLPS, per_head
 
 
 def document(c: Config) -> Doc:
@@ -21,15 +21,13 @@ def document(c: Config) -> Doc:
     norm: Doc = {"kind": "layernorm", "placement": "pre", "eps": c.number("layer_norm_eps", default=1e-5)}
     common: Doc = {
         "norm": norm,
+        "attention": multi_head(heads, head_dim, bias=False),
         "ffn": {
             "kind": c.choice("hidden_act", of=MLPS, default="gelu"),
             "d_ff": inferred(times.value * hidden.value, f"{times.value} x {hidden.value}", times, hidden),
         },
     }
-    groups: dict[str, Doc] = {
-        "body": {"attention": multi_head(heads, head_dim, bias=False)},
-        "last": {"attention": multi_head(heads, head_dim, bias=False, out_bias=True)},
-    }
+    groups: dict[str, Doc] = {"body": {}, "last": {"attention": {"out_bias": True}}}
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=32000),
@@ -37,7 +35,7 @@ def document(c: Config) -> Doc:
         "max_context": c.size("max_position_embeddings", default=2048),
         "tied_embeddings": c.flag("tie_word_embeddings", default=True),
         "position": partly_rotated(c, head_dim, partial=1.0),
-        "layers": stack(count, ["body"] * (count.value - 1) + ["last"], groups, common),
+        "layers": unequal(count, ["body"] * (count.value - 1) + ["last"], groups, common),
     }
 
 

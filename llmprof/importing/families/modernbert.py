@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from llmprof.importing.blocks import built_as, encoder_head, layer_count, multi_head
+from llmprof.importing.blocks import built_as, encoder_head, layer_count, multi_head, unequal
 from llmprof.importing.config import Config, Read
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.parts import GLUS, MLPS, per_head, rope, stack
+from llmprof.importing.parts import GLUS, MLPS, per_head, rope
 
 TYPES = ("full_attention", "sliding_attention")
 
@@ -27,14 +25,13 @@ def document(c: Config) -> Doc:
     c.must("position_embedding_type", "absolute", "sans_pos", "rope", None, why="the class rotates whatever this says")
     count = layer_count(c, "num_hidden_layers", default=22)
     types = _types(c, count)
-    attention = multi_head(heads, head_dim, bias=c.flag("attention_bias", default=False))
-    groups = _groups(c, head_dim, types, attention, {**norm, "placement": "pre"})
-    bias = c.flag("mlp_bias", default=False)
     common: Doc = {
+        "norm": {**norm, "placement": "pre"},
+        "attention": multi_head(heads, head_dim, bias=c.flag("attention_bias", default=False)),
         "ffn": {
             "kind": c.choice("hidden_activation", of=GLUS, default="gelu"),
             "d_ff": c.size("intermediate_size", default=1152),
-            "bias": bias,
+            "bias": c.flag("mlp_bias", default=False),
         },
         "final_norm": norm,
     }
@@ -46,7 +43,7 @@ def document(c: Config) -> Doc:
         "max_context": c.size("max_position_embeddings", default=8192),
         "tied_embeddings": c.flag("tie_word_embeddings", default=True),
         "embedding": {"norm": norm},
-        "layers": stack(count, names, groups, common),
+        "layers": unequal(count, names, _groups(c, head_dim, types), common),
         **_head(c, norm),
     }
 
@@ -61,15 +58,16 @@ def _types(c: Config, count: Read[int]) -> list[str]:
     return said
 
 
-def _groups(c: Config, head_dim: Read[int], types: list[str], attention: Doc, norm: Doc) -> dict[str, Doc]:
+def _groups(c: Config, head_dim: Read[int], types: list[str]) -> dict[str, Doc]:
+    """What layers have beside each other: a window and a rotation of their own, the first no norm in front."""
     window = c.size("local_attention", default=128)
-    theta = {TYPES[0]: 160000.0, TYPES[1]: 10000.0}
-    key = {TYPES[0]: "global_rope_theta", TYPES[1]: "local_rope_theta"}
-    position = {kind: rope(c, head_dim, theta=theta[kind], theta_key=key[kind], layer_type=kind) for kind in TYPES}
-    seen: dict[str, Doc] = {TYPES[0]: attention, TYPES[1]: {**attention, "window": window}}
-    made = {kind: {"norm": norm, "attention": seen[kind], "position": position[kind]} for kind in TYPES}
-    first: dict[str, Any] = {**made[types[0]], "norm": {**norm, "first": False}}
-    return {"first": first, "global": made[TYPES[0]], "local": made[TYPES[1]]}
+    whole = rope(c, head_dim, theta=160000.0, theta_key="global_rope_theta", layer_type=TYPES[0])
+    part = rope(c, head_dim, theta=10000.0, theta_key="local_rope_theta", layer_type=TYPES[1])
+    made: dict[str, Doc] = {
+        TYPES[0]: {"position": whole},
+        TYPES[1]: {"attention": {"window": window}, "position": part},
+    }
+    return {"first": {"norm": {"first": False}, **made[types[0]]}, "global": made[TYPES[0]], "local": made[TYPES[1]]}
 
 
 def _head(c: Config, norm: Doc) -> Doc:
