@@ -126,6 +126,11 @@ def optional_scale(factor: Read[float]) -> Read[float] | Read[Left]:
     return factor if factor.value != 1.0 else Read(LEFT_OUT, factor.keys)
 
 
+def scaled_embedding(factor: Read[float]) -> Doc | Left:
+    """Token embeddings that are multiplied by a factor, or nothing written where it is 1."""
+    return {"scale": factor} if factor.value != 1.0 else LEFT_OUT
+
+
 RUNTIME = frozenset(
     {
         "_flash_attn_2_enabled",

@@ -20,6 +20,7 @@ SPELLED: Mapping[str, str] = MappingProxyType(
         "RefinedWeb": "refined_web",
         "RefinedWebModel": "refined_web_model",
         "Yi": "yi",
+        "phi-msft": "phi_msft",
         "megatron-bert": "megatron_bert",
         "openai-gpt": "openai_gpt",
         "xlm-roberta": "xlm_roberta",

@@ -14,7 +14,7 @@ from llmprof.importing.parts import GLUS, per_head
 
 
 def document(c: Config) -> Doc:
-    """The table; what decides a shape must be in the file."""
+    """The table; what decides a shape must be in the file. The classes have ``silu`` where it says nothing."""
     hidden = c.size("hidden_size")
     heads = c.size("num_attention_heads")
     head_dim = per_head(hidden, heads, c)
@@ -40,7 +40,7 @@ def document(c: Config) -> Doc:
             "count": c.size("num_hidden_layers"),
             "norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("rms_norm_eps")},
             "attention": {"kind": "gqa", "n_heads": heads, "n_kv_heads": heads, "head_dim": head_dim},
-            "ffn": {"kind": c.choice("hidden_act", of=GLUS), "d_ff": c.size("intermediate_size")},
+            "ffn": {"kind": c.choice("hidden_act", of=GLUS, default="silu"), "d_ff": c.size("intermediate_size")},
         },
     }
 
@@ -48,6 +48,8 @@ def document(c: Config) -> Doc:
 FAMILY = Family(
     document=document,
     config_class=None,
-    source="https://huggingface.co/baichuan-inc: Baichuan2-7B-Base, Baichuan2-13B-Base, modeling_baichuan.py, recalled",
+    source="https://github.com/mlc-ai/mlc-llm/tree/79d603f085f50500e9509fa01785ffa7ecfaaa93/python/mlc_llm/model: "
+    "model_preset.py and baichuan/baichuan_model.py, read 2026-11-30; "
+    "https://huggingface.co/baichuan-inc: Baichuan2-7B-Base, Baichuan2-13B-Base, modeling_baichuan.py, recalled",
     idle=RUNTIME | {"_from_model_config", "z_loss_weight"},
 )

@@ -14,6 +14,7 @@ from llmprof.importing.dense import (
     kv_heads,
     layer_kinds,
     optional_scale,
+    scaled_embedding,
     whole_rope,
 )
 from llmprof.importing.document import Doc
@@ -35,7 +36,7 @@ def document(c: Config) -> Doc:
         "max_context": c.size("max_position_embeddings", default=8192),
         "tied_embeddings": c.flag("tie_word_embeddings", default=True),
         "position": whole_rope(c, head_dim, theta=10000.0),
-        "embedding": {"scale": optional_scale(c.number("embedding_multiplier", default=1.0))},
+        "embedding": scaled_embedding(c.number("embedding_multiplier", default=1.0)),
         "layers": _layers(
             c,
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmprof.importing.config import Config, Read
-from llmprof.importing.dense import RUNTIME, kv_heads, optional_scale, whole_rope
+from llmprof.importing.dense import RUNTIME, kv_heads, optional_scale, scaled_embedding, whole_rope
 from llmprof.importing.document import LEFT_OUT, Doc
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.parts import GLUS, per_head
@@ -24,7 +24,7 @@ def document(c: Config) -> Doc:
         "max_context": c.size("max_position_embeddings", default=2048),
         "tied_embeddings": c.flag("tie_word_embeddings", default=False),
         "position": whole_rope(c, head_dim, theta=10000.0),
-        "embedding": {"scale": optional_scale(c.number("embedding_multiplier", default=1.0))},
+        "embedding": scaled_embedding(c.number("embedding_multiplier", default=1.0)),
         "layers": {
             "count": c.size("num_hidden_layers", default=32),
             "norm": {

@@ -37,7 +37,7 @@ def document(c: Config) -> Doc:
                 "qkv_bias": bias,
                 "out_bias": bias,
             },
-            "ffn": {"kind": c.choice("hidden_act", of=GLUS), "d_ff": c.size("intermediate_size")},
+            "ffn": {"kind": c.choice("hidden_act", of=GLUS, default="silu"), "d_ff": c.size("intermediate_size")},
         },
     }
 
@@ -45,6 +45,8 @@ def document(c: Config) -> Doc:
 FAMILY = Family(
     document=document,
     config_class=None,
-    source="https://huggingface.co/internlm/internlm-7b, its configuration and modeling file, recalled",
+    source="https://github.com/mlc-ai/mlc-llm/tree/79d603f085f50500e9509fa01785ffa7ecfaaa93/python/mlc_llm/model: "
+    "model_preset.py and internlm/internlm_model.py, read 2026-11-30; "
+    "https://huggingface.co/internlm/internlm-7b, its configuration and modeling file, recalled",
     idle=RUNTIME,
 )

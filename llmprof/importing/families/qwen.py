@@ -57,7 +57,9 @@ def document(c: Config) -> Doc:
 FAMILY = Family(
     document=document,
     config_class=None,
-    source="https://huggingface.co/Qwen/Qwen-7B, configuration_qwen.py and modeling_qwen.py, recalled",
+    source="https://github.com/mlc-ai/mlc-llm/tree/79d603f085f50500e9509fa01785ffa7ecfaaa93/python/mlc_llm/model: "
+    "model_preset.py and qwen/qwen_model.py, read 2026-11-30; "
+    "https://huggingface.co/Qwen/Qwen-7B, configuration_qwen.py and modeling_qwen.py, recalled",
     idle=RUNTIME
     | {
         "bf16",
