@@ -19,6 +19,8 @@ from llmprof.importing.read import table
 TOWERS: Mapping[str, str] = MappingProxyType(
     {
         "vision_config": "vision tower",
+        "high_res_vision_config": "vision tower for high resolutions",
+        "vq_config": "quantiser of images",
         "audio_config": "audio tower",
         "encoder_config": "audio tower",
         "projector_config": "projector",
@@ -49,19 +51,23 @@ PROJECTOR = frozenset(
         "projector_hidden_act",
         "projector_hidden_size",
         "projector_layernorm_eps",
-        "projector_pooling_ratio",
         "projector_use_layernorm",
+        "force_image_size",
         "scale_factor",
         "spatial_merge_size",
+        "spatial_pool_mode",
+        "spatial_pool_stride",
         "use_image_newline_parameter",
         "use_reentrant_checkpointing",
         "use_unified_vision_chunk",
         "video_placeholder",
+        "video_pruning_rate",
         "video_seq_length",
+        "video_temporal_patch_size",
         "vision_aspect_ratio",
         "vision_feature_layer",
         "vision_feature_select_strategy",
-        "vision_use_cls_token",
+        "vision_hidden_size",
         "window_size",  # of what joins the towers in Granite Speech
     }
 )

@@ -1,0 +1,7 @@
+"""GOT-OCR 2: the tower of text, ``qwen2`` where it does not say what it is."""
+
+from __future__ import annotations
+
+from llmprof.importing.towers import family_of_towers
+
+FAMILY = family_of_towers("qwen2", tied=True)

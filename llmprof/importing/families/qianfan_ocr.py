@@ -1,0 +1,7 @@
+"""Qianfan-OCR: the tower of text, ``qwen3`` where it does not say what it is."""
+
+from __future__ import annotations
+
+from llmprof.importing.towers import family_of_towers
+
+FAMILY = family_of_towers("qwen3", tied=False)
