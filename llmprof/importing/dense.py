@@ -79,9 +79,17 @@ def layer_kinds(c: Config, count: Read[int], *, default: Sequence[str], why: str
     return kinds
 
 
-def every(count: Read[int], interval: int, *, others: str = SLIDING, last: str = FULL) -> list[str]:
-    """`last` at each `interval`-th layer, counted from 1, and `others` between them."""
-    return [others if (i + 1) % interval else last for i in range(count.value)]
+def interval(c: Config, *keys: str, default: int, listed: str = "layer_types") -> int:
+    """Every how many layers one is unlike the others; not read where `listed` says it of each layer."""
+    if c.has(listed):
+        c.ignore(*keys)
+        return default
+    return c.size(*keys, default=default).value
+
+
+def every(count: Read[int], step: int, *, others: str = SLIDING, last: str = FULL) -> list[str]:
+    """`last` at each `step`-th layer, counted from 1, and `others` between them."""
+    return [others if (i + 1) % step else last for i in range(count.value)]
 
 
 def by_window(
@@ -133,16 +141,23 @@ def scaled_embedding(factor: Read[float]) -> Doc | Left:
 
 RUNTIME = frozenset(
     {
+        "_attn_implementation_internal",
+        "_experts_implementation",
         "_flash_attn_2_enabled",
         "cache_implementation",
         "context_window_size",
+        "low_cpu_mem_usage",
+        "max_batch_size",
         "model_max_length",
         "prefill_chunk_size",
         "pretraining_tp",
+        "tensor_parallel_shards",
         "transformers.js_config",
+        "trust_remote_code",
         "use_flash_attn",
         "use_flash_attention",
         "use_flash_attention_2",
+        "use_return_dict",
     }
 )
 """Fields of configs that say how a library is to run a model (transformers, MLC), and that no modeling file reads."""

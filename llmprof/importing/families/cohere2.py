@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from llmprof.importing.config import Config
-from llmprof.importing.dense import RUNTIME, by_window, count_of_layers, every, kv_heads, layer_kinds, whole_rope
+from llmprof.importing.dense import (
+    RUNTIME,
+    by_window,
+    count_of_layers,
+    every,
+    interval,
+    kv_heads,
+    layer_kinds,
+    whole_rope,
+)
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.parts import GLUS, per_head
@@ -18,12 +27,12 @@ def document(c: Config) -> Doc:
     bias = c.flag("attention_bias", default=False)
     tied = c.flag("tie_word_embeddings", default=True)
     count = count_of_layers(c, default=40)
-    interval = c.size("sliding_window_pattern", "_sliding_window_pattern", "layer_switch", default=4)
+    step = interval(c, "sliding_window_pattern", "_sliding_window_pattern", "layer_switch", default=4)
     kinds = layer_kinds(
         c,
         count,
-        default=every(count, interval.value),
-        why=f"every {interval.value} layers one sees all tokens, by sliding_window_pattern or the family's habit",
+        default=every(count, step),
+        why=f"every {step} layers one sees all tokens, by sliding_window_pattern or the family's habit",
     )
     # Fields of the release that the class does not read, at the values that it implements.
     c.must("order_of_interleaved_layers", "local_attn_first", why="the class has the layers with a window first")

@@ -62,9 +62,9 @@ def _kinds(c: Config, count: Read[int], window: Read[int] | Read[None]) -> Read[
     if c.has("layer_types") or window.value is None:
         c.ignore("sliding_window_pattern")
         return layer_kinds(c, count, default=[FULL] * count.value, why="not stated: no layer has a window")
-    interval = c.size("sliding_window_pattern", default=4)
-    why = f"every {interval.value} layers one sees all tokens, by sliding_window_pattern or the family's habit"
-    return layer_kinds(c, count, default=every(count, interval.value), why=why)
+    step = c.size("sliding_window_pattern", default=4).value
+    why = f"every {step} layers one sees all tokens, by sliding_window_pattern or the family's habit"
+    return layer_kinds(c, count, default=every(count, step), why=why)
 
 
 FAMILY = Family(document=document, config_class="Exaone4Config", source=TRANSFORMERS, idle=RUNTIME)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from llmprof.importing.config import Config
-from llmprof.importing.dense import FULL, RUNTIME, SLIDING, by_window, count_of_layers, every, layer_kinds, whole_rope
+from llmprof.importing.dense import (
+    FULL,
+    RUNTIME,
+    SLIDING,
+    by_window,
+    count_of_layers,
+    every,
+    interval,
+    layer_kinds,
+    whole_rope,
+)
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.gemma import causal, offset_norm, scaled_embedding, score_scale, softcap
@@ -17,12 +27,12 @@ def document(c: Config) -> Doc:
     eps = c.number("rms_norm_eps", default=1e-6)
     bias = c.flag("attention_bias", default=False)
     count = count_of_layers(c, default=26)
-    interval = c.size("sliding_window_pattern", "_sliding_window_pattern", default=6)
+    step = interval(c, "sliding_window_pattern", "_sliding_window_pattern", default=6)
     kinds = layer_kinds(
         c,
         count,
-        default=every(count, interval.value),
-        why=f"every {interval.value} layers one sees all tokens, by sliding_window_pattern or the family's habit",
+        default=every(count, step),
+        why=f"every {step} layers one sees all tokens, by sliding_window_pattern or the family's habit",
     )
     causal(c)
     c.must("hidden_act", None, "gelu_pytorch_tanh", why="the class reads hidden_activation")

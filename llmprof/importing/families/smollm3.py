@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from llmprof.importing.config import Config, Read, inferred
-from llmprof.importing.dense import FULL, RUNTIME, SLIDING, by_group, count_of_layers, kv_heads, layer_kinds, whole_rope
+from llmprof.importing.dense import (
+    FULL,
+    RUNTIME,
+    SLIDING,
+    by_group,
+    count_of_layers,
+    interval,
+    kv_heads,
+    layer_kinds,
+    whole_rope,
+)
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.parts import GLUS, per_head
+from llmprof.importing.qwen import used_window
 
 
 def document(c: Config) -> Doc:
@@ -47,20 +58,18 @@ def document(c: Config) -> Doc:
 def _layers(c: Config, common: Doc) -> Doc:
     """``no_rope_layers`` has a 1 for each layer that rotates; a window, where it is used, is that of the others."""
     count = count_of_layers(c, default=36)
-    interval = c.size("no_rope_layer_interval", default=4)
+    step = interval(c, "no_rope_layer_interval", default=4, listed="no_rope_layers")
     rotates = c.sizes(
         "no_rope_layers",
         default=inferred(
-            [int((i + 1) % interval.value != 0) for i in range(count.value)],
-            f"not stated: every {interval.value} layers one rotates nothing, by no_rope_layer_interval",
-            interval,
+            [int((i + 1) % step != 0) for i in range(count.value)],
+            f"not stated: every {step} layers one rotates nothing, by no_rope_layer_interval",
         ),
     )
     if len(rotates.value) != count.value:
         c.stop("no_rope_layers", f"{count.value} numbers, one for each layer")
     used = c.flag("use_sliding_window", default=False)
-    window = c.optional_size("sliding_window", default=None) if used.value else Read(None, used.keys)
-    c.ignore("sliding_window")
+    window = used_window(c, used, default=None)
     slides = window.value is not None
     kinds = layer_kinds(
         c,
