@@ -2,8 +2,9 @@
 
 Sources, all read 2026-11-30 unless a line says otherwise:
 
-- GPT-2 137,022,720 and Qwen3-0.6B 751,632,384 values, Llama-2-7B 6,738,417,664: "safetensors: total" of the models'
-  pages on https://huggingface.co (openai-community/gpt2, Qwen/Qwen3-0.6B, meta-llama/Llama-2-7b-hf), recalled.
+- GPT-2 137,022,720, Qwen3-0.6B 751,632,384 and Llama-2-7B 6,738,417,664 values: ``safetensors.total`` of the hub's API
+  (openai-community/gpt2, Qwen/Qwen3-0.6B, meta-llama/Llama-2-7b-hf), as several public repositories quote it; so are
+  the 1,503,300,328 bytes of Qwen3-0.6B's one file.
 - DeepSeek-V3: BF16 3,918,786,560, F8_E4M3 680,571,043,840 and F32 41,555,600 values are what the hub's API says of
   deepseek-ai/DeepSeek-V3 and DeepSeek-R1 (``safetensors.parameters``); three public repositories quote it. 688,586,727,753
   bytes are those of the 163 files: the size of deepseek-v3.1:671b in Ollama's listing, and the accounting of another
@@ -46,9 +47,13 @@ def test_gpt2_with_its_masks(tmp_path: Path) -> None:
 
 
 def test_qwen3_with_a_copy_of_its_tied_table(tmp_path: Path) -> None:
-    made = explained("qwen3-0.6b", QWEN3_06B.plain(), tmp_path)
+    tensors = dict(sorted(QWEN3_06B.plain().items()))
+    made = explained("qwen3-0.6b", tensors, tmp_path)
     assert (made.values, made.params_total) == (751_632_384, 596_049_920)
     assert made.by_kind[Kind.COPY][1] == 151_936 * 1_024
+    # In the order of the release, and with the metadata that its writer adds, even the file has its published size.
+    path = write_safetensors(tmp_path / "model.safetensors", tensors, {"format": "pt"})
+    assert path.stat().st_size == sum(read_safetensors(path).files.values()) == 1_503_300_328
 
 
 def test_llama_2_with_its_frequencies(tmp_path: Path) -> None:
@@ -91,8 +96,8 @@ def test_deepseek_v3(tmp_path: Path) -> None:
     assert 100 < headers / len(file.tensors) < 150
     made = join(catalog.find("deepseek-v3").base, file)
     assert made.explained, made.lacking
-    assert made.params_total == 671_026_404_352
-    # 11,610,770,176 of the layer itself, by the spec; copies of both tables; its scales and its correction
+    assert (made.params_total, made.further_expected) == (671_026_404_352, 11_610_067_968)
+    # 11,610,067,968 of the layer itself, by the spec; copies of both tables; its scales and its correction
     copies, scales = 2 * 129_280 * 7_168, made.by_kind[Kind.MTP][1] - made.further_expected - 2 * 129_280 * 7_168
     assert made.by_kind[Kind.BUFFER][1] == 59 * 256
     assert made.by_kind[Kind.QUANTISATION][1] + scales + 59 * 256 == 41_555_600
