@@ -14,6 +14,7 @@ from llmprof.importing import families, jsontext
 from llmprof.importing.common import idle
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc, leaves, placed, plain
+from llmprof.importing.inexpressible import INEXPRESSIBLE
 from llmprof.importing.jsontext import JsonText, shown
 from llmprof.importing.quantised import release
 from llmprof.spec.emit import emit
@@ -125,7 +126,7 @@ def table(c: Config, default_type: str | None = None) -> Doc:
     c.ignore(*found.idle)
     for part in c.parts():
         for key, value in part.unread().items():
-            if not idle(key, value):
+            if not idle(key, value) and not c.account.report.full:
                 near = did_you_mean(key, sorted(part.asked))
                 part.wrong(
                     key,
@@ -140,7 +141,11 @@ def _unknown_family(c: Config, kind: Any) -> None:
     near = did_you_mean(kind, known) if isinstance(kind, str) else None
     path = child_path(c.path, "model_type")
     found = "the field 'model_type' is missing" if kind is None else f"found {shown(kind)}"
-    problem = c.source.problem(path if kind is not None else c.path, found, "one of " + ", ".join(known), near or None)
+    why = INEXPRESSIBLE.get(kind) if isinstance(kind, str) else None
+    expected = (
+        "one of " + ", ".join(known) if why is None else f"a family that the spec language can say: this has {why}"
+    )
+    problem = c.source.problem(path if kind is not None else c.path, found, expected, near if why is None else None)
     raise SpecError([problem])
 
 

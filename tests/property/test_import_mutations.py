@@ -22,6 +22,22 @@ from tests.importing import Case, build_total, cases, imported
 ALL = os.environ.get("LLMPROF_ALL_MUTATIONS") == "1"
 """All values of a field; by default one that depends on the field's name, so that a run stays short."""
 
+OF_A_TOWER = frozenset(
+    {
+        "head_dim",
+        "hidden_act",
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "num_key_value_heads",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+        "vocab_size",
+    }
+)
+"""Fields of a tower of text that are changed inside the whole."""
+
 BY_TYPE = {model_type: [c for c in cases() if c.model_type == model_type] for model_type in families.known()}
 BUILT = [name for name, found in BY_TYPE.items() if any(not case.params for case in found)]
 
@@ -53,6 +69,8 @@ def mutations(case: Case, config: dict[str, Any]) -> Iterator[tuple[str, Any, di
     tower = config.get("text_config")
     if case.head == "tower" and tower:
         for key, value, changed in _of_one(case, tower, made.text_config):
+            if not ALL and key not in OF_A_TOWER:  # the tower's own family has the others
+                continue
             yield f"text_config.{key}", value, {**config, "text_config": changed}
 
 
