@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -12,7 +11,6 @@ from llmprof.cli.command import Command, Group
 from llmprof.cli.messages import bold, say
 
 if TYPE_CHECKING:
-    from llmprof.report.tables import Table
     from llmprof.spec.arch import ArchSpec
 
 app = typer.Typer(
@@ -24,75 +22,59 @@ ListFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="tab
 
 @app.command(name="list", cls=Command)
 def list_specs(
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="Only those with this in their name or in an alias.")
+    ] = None,
     family: Annotated[str | None, typer.Option("--family", help="Only this family, such as llama or t5.")] = None,
     structure: Annotated[str | None, typer.Option("--structure", help="Only this structure, such as encoder.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="RANGE", help="Only this many parameters: 1B..10B, ..7B, 70B.., ends included."),
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            "--attention",
+            metavar="NAMES",
+            help="Only those with a layer of each of these: mha, gqa, mqa, mla, windowed, recurrent, or a kind of the "
+            "language.",
+        ),
+    ] = None,
+    variants: Annotated[bool, typer.Option("--variants", help="Their variants too, each in a row of its own.")] = False,
     output_format: ListFormat = "table",
 ) -> None:
-    """List the specs of the catalogue with their sizes, variants and aliases."""
+    """List the specs of the catalogue with their sizes, caches and attention."""
     from llmprof import catalog
-    from llmprof.errors import InputError
-    from llmprof.predict.api import parameters
+    from llmprof.cli import listing
     from llmprof.report import tables
+    from llmprof.report.list_table import list_table
     from llmprof.report.write import write_text
     from llmprof.spec.arch import Structure
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
+    filters: list[listing.Filter] = []
+    if text is not None:
+        filters.append(listing.by_text(text))
     if family is not None:
         options.choice(family, sorted({entry.family for entry in catalog.entries()}), option="--family")
+        filters.append(listing.Filter(f"--family {family}", lambda row: row.entry.family == family))
     if structure is not None:
         options.choice(structure, get_args(Structure), option="--structure")
-    records: list[dict[str, Any]] = []
-    for entry in catalog.entries():
-        if family is not None and entry.family != family:
-            continue
-        spec = entry.load()
-        if structure is not None and spec.base.structure != structure:
-            continue
-        records.append(
-            {
-                "name": spec.name,
-                "family": entry.family,
-                "structure": spec.base.structure,
-                "n_layers": spec.base.n_layers,
-                "params_total": parameters(spec.base).total,
-                "variants": list(spec.variants),
-                "aliases": list(spec.aliases),
-            }
-        )
-    if not records:
-        raise InputError(f"no spec of the family {family} has the structure {structure}")
+        filters.append(listing.Filter(f"--structure {structure}", lambda row: row.arch.structure == structure))
+    if size is not None:
+        filters.append(listing.by_size(size))
+    if attention is not None:
+        filters.append(listing.by_attention(attention))
+    found = list(listing.rows(catalog.entries(), variants=variants))
+    records = [listing.record(row) for row in listing.narrowed(found, filters)]
     if output_format == "json":
         write_text(tables.to_json({"schema_version": 1, "specs": records}), None)
     elif output_format == "csv":
         write_text(tables.to_csv(records), None)
+    elif output_format == "markdown":
+        write_text(tables.to_markdown([list_table(records, wide=True)]), None)
     else:
-        table = _table(records, wrap=output_format == "table")
-        markdown = output_format == "markdown"
-        write_text(tables.to_markdown([table]) if markdown else tables.to_text([table], color=bold(None)), None)
-
-
-VARIANTS_WIDTH = 44
-"""Columns for the names of variants, so that the whole table fits in 120."""
-
-
-def _table(records: list[dict[str, Any]], *, wrap: bool) -> Table:
-    """The list for people; long lists of variants go on in further rows if `wrap`."""
-    from llmprof.report.tables import Table
-    from llmprof.units import format_exact
-
-    rows: list[tuple[str, ...]] = []
-    for r in records:
-        names = ", ".join(r["variants"])
-        lines = (textwrap.wrap(names, VARIANTS_WIDTH, break_on_hyphens=False) if wrap else [names]) or [""]
-        rows.append((r["name"], r["structure"], lines[0], f"{r['n_layers']}", format_exact(r["params_total"])))
-        rows += [("", "", line, "", "") for line in lines[1:]]
-    return Table(
-        title="",
-        columns=("name", "structure", "variants", "layers", "parameters"),
-        rows=tuple(rows),
-        left=3,
-        notes=("Layers and parameters are of the base. A variant is NAME:VARIANT; --format json has the aliases too.",),
-    )
+        write_text(tables.to_text([list_table(records, wide=False)], color=bold(None)), None)
 
 
 @app.command(cls=Command)

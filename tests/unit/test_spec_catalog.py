@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from spec_samples import DECODER, ENCODER, edited
 
 from llmprof import catalog
 from llmprof.errors import InputError, SpecError
+from llmprof.predict.api import parameters
 
 WITH_VARIANTS = edited(DECODER, ("name: small", "name: small\naliases: [Org/Small-1B, tiny]")) + (
     "variants:\n  wide: {d_model: 128}\n  deep: {layers.count: 9}\n"
@@ -197,6 +199,38 @@ def test_every_shipped_alias_finds_its_spec(shipped: tuple[catalog.Entry, ...]) 
     for entry in shipped:
         for alias in entry.load().aliases:
             assert catalog.find(alias.upper()).name == entry.name
+
+
+def test_names_and_aliases_are_stable(shipped: tuple[catalog.Entry, ...]) -> None:
+    """`tests/golden/names.csv` pins them: a name or an alias that is gone, or that has come, is a change of that file."""
+    with (Path(__file__).parent.parent / "golden" / "names.csv").open(newline="", encoding="utf-8") as file:
+        pinned = {row["name"]: row["aliases"] for row in csv.DictReader(file)}
+    found = {entry.name: ";".join(entry.load().aliases) for entry in shipped}
+    assert pinned.keys() - found.keys() == set(), "a name of the catalogue is gone"
+    assert found.keys() - pinned.keys() == set(), "add the new name to tests/golden/names.csv"
+    assert {name: found[name] for name in found if found[name] != pinned[name]} == {}
+
+
+def test_every_model_has_the_name_of_its_repository(shipped: tuple[catalog.Entry, ...]) -> None:
+    """Among the aliases of a model is its name on the hub, but for those that were never released there."""
+    without = {
+        entry.name
+        for entry in shipped
+        if entry.path.parent.parent.name == "models" and not any("/" in alias for alias in entry.load().aliases)
+    }
+    never_released = {name for name in without if name.startswith(("gpt3-", "palm-", "u-palm", "cogview", "opt-175b"))}
+    # llama-2-34b was trained and not released; the first release of ChatGLM-6B is a revision of the second's repository.
+    assert without - never_released == {"llama-2-34b", "chatglm-6b-v150528"}
+
+
+def test_the_whole_catalogue_loads_and_is_counted_within_two_seconds(shipped: tuple[catalog.Entry, ...]) -> None:
+    """CPU seconds of this process, so that a busy machine does not fail it: 0.5 of them for 289 specs on 2026-11-30."""
+    forget()
+    parameters.cache_clear()
+    begin = time.process_time()
+    total = sum(parameters(entry.load().base).total for entry in catalog.entries())
+    assert time.process_time() - begin < 2.0
+    assert total > 10**13
 
 
 def test_the_whole_catalogue_loads_within_a_second(shipped: tuple[catalog.Entry, ...]) -> None:
