@@ -17,6 +17,7 @@ from llmprof.importing.document import Doc, leaves, placed, plain
 from llmprof.importing.inexpressible import INEXPRESSIBLE
 from llmprof.importing.jsontext import JsonText, shown
 from llmprof.importing.quantised import release
+from llmprof.importing.released_class import headed
 from llmprof.spec.emit import emit
 from llmprof.spec.load import SpecFile, load_tree
 from llmprof.spec.nodes import child_path, short
@@ -83,7 +84,7 @@ def import_config(
     model_type = source.root.get("model_type")
     account = Config(source, source.root, family=str(model_type))
     account.ignore(release.KEY)
-    body = table(account)
+    body = headed(account, table(account))
     account.finish()
     head: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path, where)]}
     stored = release.release(account, lambda: _loaded(head | body, source, None).base)

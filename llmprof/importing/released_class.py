@@ -1,0 +1,47 @@
+"""What the class that a config was released with says of the head of a causal decoder.
+
+``architectures`` names the class whose weights are in the files: with an output matrix (``LlamaForCausalLM``), without
+one (``MistralModel``, as models that make embeddings of texts are released), or with a head that the spec language does
+not have (``LlamaForSequenceClassification``).
+"""
+
+from __future__ import annotations
+
+from llmprof.importing.config import Config, Read, inferred
+from llmprof.importing.document import Doc
+
+_WITH_OUTPUT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_TOWERS = ("text_config", "llm_config", "language_config", "thinker_config", "vision_config", "audio_config")
+
+
+def headed(c: Config, body: Doc) -> Doc:
+    """The document of a causal decoder; without an output matrix, where that is how it was released.
+
+    A matrix that is the token table is there in any case, so then nothing changes. The names of classes say something
+    in the families of transformers alone: those that come with code of their own are called as their makers like, and a
+    model of several towers has a head that this reader knows nothing of. A head that the language does not have is
+    refused.
+    """
+    names = c.raw("architectures")
+    if (
+        names is None
+        or not c.family.endswith("Config")
+        or body.get("structure") != "causal-decoder"
+        or c.has_any(*_TOWERS)
+    ):
+        return body
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        c.wrong("architectures", "a list of names of classes")
+        return body
+    if not names or any(name.endswith(_WITH_OUTPUT) for name in names):
+        return body
+    base = c.family.removesuffix("Config")
+    if names != [f"{base}Model"]:
+        c.refuse("architectures", f"{base}ForCausalLM or {base}Model: the spec language has no other head of these")
+        return body
+    tied = body["tied_embeddings"]
+    if tied.value if isinstance(tied, Read) else tied:
+        return body
+    said: Read[str] = Read(names[0], ("architectures",))
+    head = {"kind": inferred("none", f"architectures names {names[0]}, which has no output matrix", said)}
+    return {**body, "head": head}

@@ -1,0 +1,74 @@
+"""The class that a config was released with: with an output matrix, without one, or with a head we do not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmprof.errors import SpecError
+from llmprof.predict.parameters import parameters
+from llmprof.spec.arch import LmHead, NoHead
+from tests.importing import imported
+
+MISTRAL = {
+    "model_type": "mistral",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "max_position_embeddings": 32768,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "sliding_window": 4096,
+    "vocab_size": 32000,
+}
+
+
+def test_a_base_model_has_no_output_matrix() -> None:
+    # https://huggingface.co/intfloat/e5-mistral-7b-instruct, a MistralModel of 7,110,660,096 values (its header,
+    # recalled): Mistral 7B's 7,241,732,096 without 32000 x 4096.
+    found = imported(MISTRAL | {"architectures": ["MistralModel"]})
+    assert parameters(found.spec.base).total == 7_110_660_096 == 7_241_732_096 - 32000 * 4096
+    assert isinstance(found.spec.base.head, NoHead)
+    assert "MistralModel" in found.notes["head.kind"]
+
+
+@pytest.mark.parametrize("names", [["MistralForCausalLM"], ["FlaxMistralForCausalLM"], [], None])
+def test_a_causal_model_has_one(names: list[str] | None) -> None:
+    found = imported(MISTRAL | {"architectures": names})
+    assert parameters(found.spec.base).total == 7_241_732_096
+    assert isinstance(found.spec.base.head, LmHead)
+
+
+def test_a_matrix_that_is_the_token_table_is_there_in_any_case() -> None:
+    found = imported({"model_type": "bloom", "architectures": ["BloomModel"]}).spec.base
+    assert isinstance(found.head, LmHead)
+    assert found.tied_embeddings
+
+
+@pytest.mark.parametrize(
+    "names", [["MistralForSequenceClassification"], ["LlamaForCausalLMEagle3"], ["MistralModel", "Other"], "x", [1], {}]
+)
+def test_another_head_is_refused(names: Any) -> None:
+    with pytest.raises(SpecError) as caught:
+        imported(MISTRAL | {"architectures": names})
+    assert [problem.path for problem in caught.value.problems] == ["architectures"]
+
+
+def test_a_class_of_its_makers_own_says_nothing() -> None:
+    config = {
+        "model_type": "internlm2",
+        "architectures": ["InternLM2Model"],
+        "bias": False,
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "max_position_embeddings": 256,
+        "num_attention_heads": 6,
+        "num_hidden_layers": 2,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000,
+        "tie_word_embeddings": False,
+        "vocab_size": 300,
+    }
+    assert isinstance(imported(config).spec.base.head, LmHead)
