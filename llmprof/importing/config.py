@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Generic, NoReturn, TypeVar
 
-from llmprof.errors import Problem, SpecError
 from llmprof.importing.jsontext import JsonText, shown
 from llmprof.spec.nodes import child_path, short
+from llmprof.spec.problems import Report
 from llmprof.spec.words import did_you_mean
 
 T = TypeVar("T")
 MAX_SIZE = 2**40
+MOST_NAMES = 500
+"""So many fields are looked at for one that was meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,9 @@ class Account:
     `defaults` are the fields that the file does not have and that were read nevertheless: path -> what was taken.
     """
 
+    report: Report
     defaults: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    problems: dict[Problem, None] = field(default_factory=dict)
 
 
 class Config:
@@ -74,7 +77,7 @@ class Config:
         passed: Mapping[str, Any] | None = None,
     ) -> None:
         self.source, self.path, self.family = source, path, family
-        self.account = account if account is not None else Account()
+        self.account = account if account is not None else Account(Report(source.file))
         self._values = {**values, **(passed or {})}
         self._passed = frozenset(passed or ())
         self._parts: dict[str, Config] = {}
@@ -107,8 +110,7 @@ class Config:
             return Read(None, (found[0],))
         if found is None and default is None:
             return Read(None, (), self._absent(keys, "null"))
-        assert default is not None
-        return self.size(*keys, default=default, least=least)
+        return self.size(*keys, default=1 if default is None else default, least=least)
 
     def number(self, *keys: str, default: float | Read[float] | _Missing = MISSING) -> Read[float]:
         """A finite number above 0; whole ones are taken too."""
@@ -119,6 +121,15 @@ class Config:
             "a number above 0",
         )
         return Read(float(good.value), good.keys, good.note)
+
+    def optional_number(self, *keys: str, default: float | None) -> Read[float] | Read[None]:
+        """The same, or None where the field is null."""
+        found = self._find(keys)
+        if found is not None and found[1] is None:
+            return Read(None, (child_path(self.path, found[0]),))
+        if found is None and default is None:
+            return Read(None, (), self._absent(keys, "null"))
+        return self.number(*keys, default=1.0 if default is None else default)
 
     def flag(self, *keys: str, default: bool | Read[bool] | _Missing = MISSING) -> Read[bool]:
         """``true`` or ``false``."""
@@ -242,7 +253,7 @@ class Config:
     def stop(self, key: str, expected: str) -> NoReturn:
         """As `refuse`, and ends at once: nothing sensible can be read after it."""
         self.refuse(key, expected)
-        raise SpecError(list(self.account.problems))
+        self._raise()
 
     def unread(self) -> dict[str, Any]:
         """The fields of this object that nobody has asked for."""
@@ -250,8 +261,7 @@ class Config:
 
     def finish(self) -> None:
         """Raises SpecError with every problem that was found."""
-        if self.account.problems:
-            raise SpecError(list(self.account.problems))
+        self.account.report.raise_if_any()
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -259,7 +269,12 @@ class Config:
         self.asked.add(key)
 
     def _problem(self, path: str, found: str, expected: str, hint: str | None = None) -> None:
-        self.account.problems[self.source.problem(path, found, expected, hint)] = None
+        self.account.report.take(self.source.problem(path, found, expected, hint))
+
+    def _raise(self) -> NoReturn:
+        """Ends the import: there is at least one problem."""
+        self.account.report.raise_if_any()
+        raise AssertionError("a problem has been noted")
 
     def _find(self, keys: Sequence[str]) -> tuple[str, Any] | None:
         """The first spelling that is there with a value, else one that is there with null; None where none is."""
@@ -291,15 +306,9 @@ class Config:
         found = self._find(keys)
         if found is None or (found[1] is None and isinstance(default, Read)):
             if isinstance(default, _Missing):
-                near = did_you_mean(keys[0], list(self.unread()))
-                raise SpecError(
-                    [
-                        *self.account.problems,
-                        self.source.problem(
-                            self.path, f"the field {short(keys[0])!r} is missing", expected, near or None
-                        ),
-                    ]
-                )
+                near = did_you_mean(keys[0], list(islice(self.unread(), MOST_NAMES)))
+                self._problem(self.path, f"the field {short(keys[0])!r} is missing", expected, near or None)
+                self._raise()
             if isinstance(default, Read):
                 absent = self._absent(keys, shown(default.value))
                 return Read(default.value, default.keys, default.note or absent)

@@ -20,11 +20,13 @@ from llmprof.errors import Problem, SpecError
 from llmprof.spec.nodes import Mark, child_path, short
 from llmprof.spec.source import whole_file
 
-MAX_BYTES = 4 << 20
+MAX_BYTES = 1 << 20
 """Real configs have a few kilobytes; those that list the modules a quantisation spares have up to a few hundred."""
+MAX_VALUES = 100_000
 MAX_DEPTH = 64
 MAX_DIGITS = 40
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 EXPECTED = "a Hugging Face config.json"
 
 
@@ -116,9 +118,13 @@ def decode(data: bytes, name: str, *, expected: str = EXPECTED) -> JsonText:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise whole_file(name, "this is not UTF-8 text", expected, line=line) from None
+    if text.count(",") > MAX_VALUES:
+        raise whole_file(name, f"more than {MAX_VALUES:,} values", expected)
     root = parse(text, name, expected=expected)
     if not isinstance(root, dict):
         raise whole_file(name, f"the root is {shown(root)}", expected)
+    if _SURROGATE.search(text) and not _is_text(root):
+        raise whole_file(name, "half of a surrogate pair, which stands for no character", expected)
     return JsonText(name, text, root)
 
 
@@ -146,6 +152,15 @@ def parse(text: str, name: str, *, expected: str = EXPECTED, bounded: bool = Fal
         raise whole_file(name, str(error), expected) from None
     except (ValueError, RecursionError) as error:
         raise whole_file(name, f"this is not JSON: {short(str(error))}", expected) from None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all text of a value can be written: an escape may be half of a character."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shown(value: Any) -> str:
