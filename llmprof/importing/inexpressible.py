@@ -15,7 +15,9 @@ _CROSS = "layers of attention to the rows of an image in its tower of text"
 
 INEXPRESSIBLE: Mapping[str, str] = MappingProxyType(
     {
+        "apertus": "xIELU, an activation with two parameters of its own in each layer",
         "bailing_hybrid": _PER_CHANNEL,
+        "bitnet": "norms inside the attention and the feed-forward, before their last matrices",
         "gemma3n": _PER_LAYER,
         "gemma3n_text": _PER_LAYER,
         "gemma4": _PER_LAYER + ", or keys that are values too",
@@ -24,6 +26,7 @@ INEXPRESSIBLE: Mapping[str, str] = MappingProxyType(
         "minimax": "lightning attention: linear attention with a fixed decay for each head",
         "mllama": _CROSS,
         "mllama_text_model": _CROSS,
+        "modernbert-decoder": "a dense layer and a norm before the output matrix of a causal decoder",
         "pixtral": "a vision tower alone, and no text",
         "zamba": _SHARED_BLOCK,
         "zamba2": _SHARED_BLOCK,
