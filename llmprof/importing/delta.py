@@ -41,13 +41,14 @@ def layers_of_delta_and_attention(
         "linear": {"attention": delta_net(c), "position": NOWHERE},
         "full": _attention(c, defaults, norm),
     }
-    groups = {name: {**mixers[name], "ffn": experts if sparse[0] else dense} for name in mixers}
+    common: Doc = {"norm": {**norm, "placement": "pre"}}
     if len(set(sparse)) > 1:
-        groups = {
-            name + end: {**mixers[name], "ffn": ffn} for name in mixers for end, ffn in (("", dense), ("-moe", experts))
-        }
+        ffns = {"": dense, "-moe": experts}
+        groups = {one + two: {**mixers[one], "ffn": ffns[two]} for one in mixers for two in ffns}
         names = [name + ("-moe" if more else "") for name, more in zip(names, sparse, strict=True)]
-    layers = stack(count, names, groups, {"norm": {**norm, "placement": "pre"}})
+    else:
+        groups, common["ffn"] = mixers, experts if sparse[0] else dense
+    layers = stack(count, names, groups, common)
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=defaults["vocab_size"]),

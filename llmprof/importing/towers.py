@@ -15,6 +15,7 @@ from llmprof.importing.config import Config, Read
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.read import table
+from llmprof.spec.nodes import child_path
 
 TOWERS: Mapping[str, str] = MappingProxyType(
     {
@@ -156,7 +157,7 @@ def leave_out_the_rest(c: Config, what: str) -> None:
     """Says that `what` alone was read, and what stands beside it; the fields of the projector say nothing more."""
     beside = [f"the {name} ({field})" for field, name in TOWERS.items() if c.has(field)]
     c.ignore(*PROJECTOR)
-    c.remark(f"only {what} is read; left out are " + ", ".join([*beside, "what joins the towers"]))
+    c.remark(f"only {what} is read; left out: {', '.join(beside) + ' and ' if beside else ''}what joins the towers")
 
 
 def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, either: bool) -> Read[bool]:
@@ -170,6 +171,8 @@ def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, e
         return read
     if c.has(TIE):
         outer = c.flag(TIE, default=tied)
+        if not stated:
+            c.account.defaults.pop(child_path(child_path(c.path, key), TIE), None)  # it counts for nothing
         if either:
             return Read(outer.value or read.value, (*outer.keys, *read.keys))
         if stated and read.value != outer.value:

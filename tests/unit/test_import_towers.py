@@ -30,7 +30,7 @@ def paths(config: dict[str, Any]) -> set[str]:
 def test_what_is_left_out_is_named() -> None:
     found = imported({"model_type": "llava", "text_config": LLAMA, "vision_config": {"hidden_size": 1024}})
     assert found.remarks == (
-        "only the tower of text (text_config) is read; left out are the vision tower (vision_config), what joins the "
+        "only the tower of text (text_config) is read; left out: the vision tower (vision_config) and what joins the "
         "towers",
     )
     alone = imported(LLAMA)
@@ -93,6 +93,12 @@ def test_flags_that_decide_nothing_stop_the_import(
     model_type: str, whole: bool | None, tower: bool | None, version: str | None
 ) -> None:
     assert "tie_word_embeddings" in " ".join(paths(of_flags(model_type, whole, tower, version)))
+
+
+def test_a_flag_that_counts_for_nothing_is_no_default_that_was_taken() -> None:
+    found = imported(of_flags("llava_next", False, None, None))
+    assert "text_config.tie_word_embeddings" not in found.defaults
+    assert "text_config.tie_word_embeddings" in imported(of_flags("llava_next", None, None, None)).defaults
 
 
 def test_a_class_that_ties_nothing() -> None:
