@@ -20,9 +20,13 @@ WRAPPERS = (
     "language_model.",
     "text_model.",
     "gpt_neox.",
+    "gpt_neox_japanese.",
+    "biogpt.",
     "backbone.",
     "bert.",
     "roberta.",
+    "ernie.",
+    "distilbert.",
     "rwkv.",
     "base_model.",
 )
@@ -32,6 +36,8 @@ _EMBEDDINGS = {
     "embed_tokens": "embed",
     "wte": "embed",
     "embed_in": "embed",
+    "tokens_embed": "embed",
+    "w": "embed",  # CTRL
     "shared": "embed",
     "word_embeddings": "embed",
     "tok_embeddings": "embed",
@@ -44,12 +50,14 @@ _EMBEDDINGS = {
     "decoder.embed_tokens": "embed",
     "wpe": "pos_embed",
     "embed_positions": "pos_embed",
+    "positions_embed": "pos_embed",
     "embeddings.position_embeddings": "pos_embed",
     "encoder.embed_positions": "encoder.pos_embed | pos_embed",
     "decoder.embed_positions": "decoder.pos_embed | pos_embed",
     "embeddings.token_type_embeddings": "type_embed",
     "embeddings.LayerNorm": "embed_norm",
     "embeddings.norm": "embed_norm",
+    "emb_ln": "embed_norm",
     "word_embeddings_layernorm": "embed_norm",
     "encoder.layernorm_embedding": "encoder.embed_norm",
     "decoder.layernorm_embedding": "decoder.embed_norm",
@@ -69,18 +77,26 @@ _ENDS = {
     "final_layer_norm": "final_norm",
     "embedding_norm": "final_norm",  # LFM2 calls the norm behind its layers so
     "ln_out": "final_norm",
+    "layer_norm": "final_norm",
+    "layernorm": "final_norm",
     "encoder.final_layernorm": "final_norm",  # R: ChatGLM
     "encoder.layer_norm": "encoder.final_norm",
     "decoder.layer_norm": "decoder.final_norm",
     "encoder.final_layer_norm": "encoder.final_norm",
     "decoder.final_layer_norm": "decoder.final_norm | final_norm",
     "encoder.norm": "encoder.final_norm",
+    "encoder.ln": "final_norm",  # Megatron-BERT
+    "encoder.LayerNorm": "final_norm",  # XLM-RoBERTa-XL
+    "vocab_transform": "head.dense",  # these three are DistilBERT's
+    "vocab_layer_norm": "head.norm",
+    "vocab_projector": "lm_head | embed",
     "decoder.norm": "decoder.final_norm",
     "lm_head": "lm_head | embed",
     "embed_out": "lm_head | embed",
     "output": "lm_head | embed",
     "output_layer": "lm_head | embed",
     "proj_out": "lm_head | embed",
+    "output_projection": "lm_head | embed",
     "head": "lm_head | embed",
     "pooler.dense": "pooler",
     "cls.predictions.transform.dense": "head.dense",
@@ -101,7 +117,16 @@ OUTER: Mapping[str, str] = {**_EMBEDDINGS, **_ENDS}
 RELATIVE_BIAS = "layer.0.SelfAttention.relative_attention_bias"
 """T5's table, which stands in the first layer and serves its stack."""
 
-_SELF_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "attn.attention", "mixer", "temporal_block")
+_SELF_ATTENTION = (
+    "self_attn",
+    "attn",
+    "attention",
+    "self_attention",
+    "multi_head_attention",
+    "attn.attention",
+    "mixer",
+    "temporal_block",
+)
 """What an attention is called below its layer."""
 
 _QKV = "attn.q_proj + attn.k_proj + attn.v_proj"
@@ -112,12 +137,19 @@ _PROJECTIONS = {
     "k_proj": "attn.k_proj",
     "v_proj": "attn.v_proj",
     "o_proj": "attn.o_proj",
+    "Wq": "attn.q_proj",
+    "Wk": "attn.k_proj",
+    "Wv": "attn.v_proj",
     "wq": "attn.q_proj",
     "wk": "attn.k_proj",
     "wv": "attn.v_proj",
     "wo": "attn.o_proj",
     "out_proj": "attn.o_proj | attn.out_proj",
     "dense": "attn.o_proj",
+    "q_lin": "attn.q_proj",
+    "k_lin": "attn.k_proj",
+    "v_lin": "attn.v_proj",
+    "out_lin": "attn.o_proj",
     "c_proj": "attn.o_proj",
     "Wo": "attn.o_proj",
     "qkv_proj": _QKV,
@@ -190,6 +222,17 @@ _MIXER_PARTS = {
     "in_proj_z": "attn.in_proj*",
     "in_proj_a": "attn.gates_proj*",
     "in_proj_b": "attn.gates_proj*",
+    "q_proj": "attn.in_proj*",  # OLMo Hybrid, whose projections and convolutions are apart
+    "k_proj": "attn.in_proj*",
+    "v_proj": "attn.in_proj*",
+    "g_proj": "attn.in_proj*",
+    "a_proj": "attn.gates_proj*",
+    "b_proj": "attn.gates_proj*",
+    "q_conv1d": "attn.conv*",
+    "k_conv1d": "attn.conv*",
+    "v_conv1d": "attn.conv*",
+    "o_proj": "attn.out_proj",
+    "o_norm": "attn.norm",
     "linear_x": "attn.in_proj",
     "linear_y": "attn.gate_proj",
     "linear_out": "attn.out_proj",
@@ -231,6 +274,12 @@ _NORMS = {
     "ln_attn": "attn_norm",
     "ln_mlp": "ffn_norm",
     "attention_norm": "attn_norm",
+    "attention_layer_norm": "attn_norm",
+    "feedforward_layer_norm": "ffn_norm | attn_post_norm",
+    "layernorm1": "attn_norm",
+    "layernorm2": "ffn_norm",
+    "post_norm1": "attn_post_norm",
+    "post_norm2": "ffn_post_norm",
     "attn_norm": "attn_norm",
     "mlp_norm": "ffn_norm",
     "operator_norm": "attn_norm",
@@ -241,6 +290,12 @@ _NORMS = {
     "encoder_attn_layer_norm": "cross_norm",
     "final_layer_norm": "ffn_norm",
     "attention.output.LayerNorm": "attn_norm",
+    "attention.ln": "attn_norm",  # Megatron-BERT
+    "ln": "ffn_norm",
+    "attention.self_attn_layer_norm": "attn_norm",  # XLM-RoBERTa-XL
+    "LayerNorm": "ffn_norm",
+    "sa_layer_norm": "attn_norm",  # DistilBERT
+    "output_layer_norm": "ffn_norm",
     "output.LayerNorm": "ffn_norm",
     "pre_ff_layernorm": "ffn_norm",
     "pre_mlp_layernorm": "ffn_norm",
@@ -268,6 +323,14 @@ _MATRICES = {
     "fc2": "ffn.down",
     "c_fc": "ffn.up",
     "c_proj": "ffn.down",
+    "0": "ffn.up",  # CTRL
+    "2": "ffn.down",
+    "fc11": "ffn.up",  # Nomic's BERT
+    "fc12": "ffn.gate",
+    "lin1": "ffn.up",
+    "lin2": "ffn.down",
+    "c_fc_0": "ffn.gate",  # EXAONE
+    "c_fc_1": "ffn.up",
     "fc_in": "ffn.up",
     "fc_out": "ffn.down",
     "dense_h_to_4h": _UP,
@@ -288,6 +351,7 @@ _MATRICES = {
     "gate.wg": "ffn.router",
     "router": "ffn.router",
     "router.layer": "ffn.router",
+    "router.gate": "ffn.router",
     "shared_expert_gate": "ffn.shared_gate",
     "experts.*.gate_proj": "ffn.experts:gate",
     "experts.*.up_proj": "ffn.experts:up",
@@ -364,6 +428,7 @@ PARAMETERS: Mapping[str, str] = _joined(
     _below(("self_attn", "attn"), {"sinks": "attn.core:sinks"}),
     _below(_MIXERS, _MIXER_PARAMETERS),
     _below(_FEED_FORWARDS[:-1], _STACKED),
+    {"attention.dense_bias": "attn.o_proj:bias"},
     {"feed_forward.time_mix_key": "ffn.shift:k", "feed_forward.time_mix_receptance": "ffn.shift:r"},
 )
 """Tensors below a layer that are called by a name of their own."""
