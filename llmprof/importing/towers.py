@@ -107,7 +107,7 @@ def family_of_towers(
 
 def text_tower(
     c: Config,
-    default_type: str,
+    default_type: str | None,
     *,
     key: str = "text_config",
     tied: bool | Rule,
@@ -116,15 +116,17 @@ def text_tower(
     inside: Callable[[Config], None] | None = None,
     passed: Mapping[str, Any] | None = None,
 ) -> Doc:
-    """The document of the tower of text at `key`, whose ``model_type`` is `default_type` where it says none.
+    """The document of the tower of text at `key`.
 
-    `tied` is what the class of the whole takes for ``tie_word_embeddings``, or why it has no flag that counts; with
-    `either` it ties where its own flag or the tower's says so. A field of the tower that stands around it too must say
-    the same there, but those that are `stale` in released files. `inside` reads fields of the tower that its table
-    does not know; `passed` are fields that the class of the whole adds to it.
+    Its ``model_type`` is `default_type` where it says none (None: it must). `tied` is what the class of the whole takes
+    for ``tie_word_embeddings``, or why it has no flag that counts; with `either` it ties where its own flag or the
+    tower's says so. A field of the tower that stands around it too must say the same there, but those that are `stale`
+    in released files. `inside` reads fields of the tower that its table does not know; `passed` are fields that the
+    class of the whole adds to it.
     """
     inner = c.tower(key, passed=passed)
-    inner.ignore("quantization_config")  # read with that of the whole, when the architecture is there
+    if key == "text_config":
+        inner.ignore("quantization_config")  # read with that of the whole, when the architecture is there
     if inside is not None:
         inside(inner)
     doc = table(inner, default_type)

@@ -140,6 +140,13 @@ def test_fields_of_the_text_among_the_others() -> None:
     assert paths({**flat, "n_shared": 3}) == {"n_shared"}
 
 
+def test_a_tower_under_another_key() -> None:
+    config = {"model_type": "internvl_chat", "llm_config": LLAMA, "vision_config": {}}
+    assert "only the tower of text (llm_config) is read" in imported(config).remarks[0]
+    assert paths({**config, "use_llm_lora": 16}) == {"use_llm_lora"}
+    assert paths({**config, "llm_config": {k: v for k, v in LLAMA.items() if k != "model_type"}}) == {"llm_config"}
+
+
 def test_sizes_that_voxtral_adds_are_listed() -> None:
     text = {key: value for key, value in LLAMA.items() if key != "vocab_size"} | {"num_key_value_heads": 2}
     found = imported({"model_type": "voxtral", "text_config": {**text, "head_dim": 12}})
