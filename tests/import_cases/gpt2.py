@@ -19,6 +19,7 @@ CASES = [
                 "architectures": ["GPT2LMHeadModel"],
                 "summary_type": "cls_index",
             },
+            "as GPT-SW3": {"apply_query_key_layer_scaling": True, "normalize_attention_scores": True, "n_inner": 192},
             "stated width": {"n_inner": 100},
             "untied": {"tie_word_embeddings": False},
             "other activation": {"activation_function": "relu"},

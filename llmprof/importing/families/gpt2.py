@@ -63,6 +63,8 @@ FAMILY = Family(
     source=TRANSFORMERS,
     idle=frozenset(
         {
+            "apply_query_key_layer_scaling",  # GPT-SW3: of its training, as the next
+            "normalize_attention_scores",
             "predict_special_tokens",
             "summary_activation",
             "summary_proj_to_labels",
