@@ -39,6 +39,8 @@ def output_matrix(arch: ArchSpec) -> int:
 
 def expanded_beyond_absorbed(arch: ArchSpec, workload: Workload) -> int:
     """FLOPs by which reading latents expanded costs more; 0 in a fresh prompt, where there are none to read."""
+    if not any(isinstance(layer.attention, Mla) for stack in arch.stacks for layer in stack.layers):
+        return 0
     absorbed = predict(arch, replace(workload, latent="absorbed"), _UNFUSED)
     expanded = predict(_unchosen(arch, workload.context), replace(workload, latent="expanded"), _UNFUSED)
     return expanded.cost.matmul_flops - absorbed.cost.matmul_flops
@@ -178,6 +180,13 @@ def uncounted_steps(arch: ArchSpec, workload: Workload) -> int:
         for mixer in _mixers(arch)
         if isinstance(mixer, GatedDeltaNet)
     )
+
+
+def batch_by_batch(arch: ArchSpec, workload: Workload) -> int:
+    """FLOPs of a step over B x B rows, less those of B rows."""
+    if workload.phase != "decode":
+        return 0
+    return (workload.batch - 1) * predict(arch, workload, _UNFUSED).cost.matmul_flops
 
 
 def chunk_scan(arch: ArchSpec, workload: Workload) -> int:

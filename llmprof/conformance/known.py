@@ -58,7 +58,6 @@ class Known:
 
 
 T5 = frozenset({"t5", "mt5", "umt5"})
-LATENT = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite", "glm_moe_dsa"})
 WHOLE_CACHE = frozenset({"gpt_neo"})
 MAMBA1 = frozenset({"mamba", "falcon_mamba", "jamba"})
 SHORT = frozenset({"lfm2", "lfm2_moe"})
@@ -82,7 +81,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         key="latents-expanded",
         quantity="matmul_flops",
-        classes=LATENT,
+        classes=frozenset(),
         difference=lambda case: formulas.expanded_beyond_absorbed(case.arch, case.workload),
         formula="FLOPs with --latent expanded of all tokens, less those with --latent absorbed of the chosen ones",
         why="each step makes all heads' keys and values of all past latents anew, and masks those that an indexer has "
@@ -196,6 +195,16 @@ KNOWN: tuple[Known, ...] = (
         "product",
         evidence="qwen3_next/modeling_qwen3_next.py, torch_recurrent_gated_delta_rule: "
         "(last_recurrent_state * k_t.unsqueeze(-1)).sum(dim=-2)",
+    ),
+    Known(
+        key="step-of-each-pair",
+        quantity="matmul_flops",
+        classes=frozenset({"rwkv"}),
+        difference=lambda case: formulas.batch_by_batch(case.arch, case.workload),
+        formula="decode: (B - 1) times the FLOPs of the step",
+        why="the last token's row is added as [B, d] to [B, 1, d], which makes B x B rows of B sequences; they are "
+        "right for a single one",
+        evidence="rwkv/modeling_rwkv.py, RwkvSelfAttention.extract_key_value: shifted = state[1][:, :, self.layer_id]",
     ),
     Known(
         key="chunk-scan-per-head",

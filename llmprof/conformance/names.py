@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """Endings of their names, our paths, and the neighbour that must be there for it to be so."""
+    """Endings of their names, our paths, and the neighbours that must and must not be there for it to be so."""
 
     theirs: str
     ours: str
     beside: str = ""
+    without: str = ""
 
 
 AROUND = (
@@ -159,11 +160,13 @@ INSIDE = (
     Name("input_layernorm temporal_pre_norm attn_norm", "attn_norm"),
     Name("encoder_attn_layer_norm", "cross_norm"),
     Name("post_attention_layernorm", "attn_post_norm", beside="post_feedforward_layernorm"),
+    Name("post_attention_layernorm", "attn_norm", beside="post_mlp_layernorm", without="input_layernorm"),
     Name("post_self_attn_layernorm post_norm1", "attn_post_norm"),
     Name("post_feedforward_layernorm post_mlp_layernorm post_norm2", "ffn_post_norm"),
     Name(
         "post_attention_layernorm pre_feedforward_layernorm pre_ff_layernorm ln_mlp norm_2 "
         "ln_2 ln2 mlp_norm ffn_norm final_layer_norm output.LayerNorm LayerNorm channel_pre_norm "
+        "post_mlp_layernorm "
         "output_layer_norm layernorm2 ln",
         "ffn_norm",
     ),
@@ -202,6 +205,8 @@ def ours(module: str, others: Collection[str], prefixes: Collection[str]) -> Ite
         if not any(_ends(rest, ending) for ending in name.theirs.split()):
             continue
         if name.beside and not any(_ends(other, name.beside) for other in others):
+            continue
+        if name.without and any(_ends(other, name.without) for other in others):
             continue
         found = []
         for path in name.ours.split():

@@ -90,7 +90,7 @@ def build(config: Mapping[str, Any], head: Head) -> HfModel:
 def _tower(config: Any) -> Any:
     """The part of a config that the text goes through; whether its tables are tied is said by the whole."""
     text = config.get_text_config()
-    if text is not config:
+    if text is not config and hasattr(config, "tie_word_embeddings"):
         text.tie_word_embeddings = config.tie_word_embeddings
     return text
 
