@@ -36,11 +36,11 @@ def normed_after_rotation(c: Config) -> None:
     )
 
 
-def count_of_layers(c: Config, *, default: int | None = None) -> Read[int]:
-    """``num_hidden_layers``, few enough to be named one by one; without a default the file must say it."""
-    count = c.size("num_hidden_layers", default=MISSING if default is None else default)
+def count_of_layers(c: Config, key: str = "num_hidden_layers", *, default: int | None = None) -> Read[int]:
+    """How many layers there are, few enough to be named one by one; without a default the file must say it."""
+    count = c.size(key, default=MISSING if default is None else default)
     if count.value > MAX_LAYERS:
-        c.stop("num_hidden_layers", f"at most {MAX_LAYERS:,} layers")
+        c.stop(key, f"at most {MAX_LAYERS:,} layers")
     return count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from llmprof.importing.config import Config, Read, inferred
@@ -46,7 +47,8 @@ def stack(count: Read[int], names: Sequence[str], groups: Mapping[str, Doc], com
         return {"count": count, **common, **groups[used[0]]}
     runs = [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
     if len(runs) == len(used):
-        own = {name: {"count": Read(names.count(name), count.keys, count.note), **groups[name]} for name in used}
+        times = Counter(names)
+        own = {name: {"count": Read(times[name], count.keys, count.note), **groups[name]} for name in used}
         return {**common, **own}
     return {"count": count, "pattern": _cycle(names), **common, **{name: groups[name] for name in used}}
 

@@ -81,7 +81,7 @@ def _layers(c: Config, common: Doc) -> Doc:
     if SLIDING in kinds.value and window.value is None:
         c.stop("sliding_window", f"a window, for the layers of {SLIDING}")
     thetas = _thetas(c, count)
-    bases = list(dict.fromkeys(theta for theta in thetas if theta))
+    bases = {theta: number for number, theta in enumerate(dict.fromkeys(theta for theta in thetas if theta))}
     groups: dict[str, Doc] = {}
     names = []
     for kind, theta in zip(kinds.value, thetas, strict=True):
@@ -91,7 +91,7 @@ def _layers(c: Config, common: Doc) -> Doc:
             name, group = name + "-nope", {**group, "position": {"kind": "none"}}
         elif theta is not None:
             at = Read(theta, ("layer_rope_theta",))
-            name += f"-{bases.index(theta)}" if len(bases) > 1 else ""
+            name += f"-{bases[theta]}" if len(bases) > 1 else ""
             group = {**group, "position": {"kind": "rope", "theta": at}}
         groups[name] = group
         names.append(name)
