@@ -23,7 +23,7 @@ RELATIVE_BIAS = "attn_rel_b"
 
 LAYER: Mapping[str, str] = {
     "attn_norm": "attn_norm | ffn_norm",
-    "attn_norm_2": "ffn_norm",
+    "attn_norm_2": "attn_norm",  # Falcon's, in whose files attn_norm is the feed-forward's
     "ffn_norm": "ffn_norm",
     "attn_output_norm": "attn_norm",
     "layer_output_norm": "ffn_norm",

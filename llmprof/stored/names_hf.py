@@ -209,8 +209,8 @@ _MIXER_PARTS = {
     "conv1d": "mixer.conv | attn.conv",
     "conv_1d": "attn.conv",
     "conv": "attn.conv",
-    "x_proj": "mixer.x_proj | attn.x_proj",
-    "dt_proj": "mixer.dt_proj | attn.dt_proj",
+    "x_proj": "attn.x_proj",
+    "dt_proj": "attn.dt_proj",
     "out_proj": "mixer.out_proj | attn.out_proj | attn.o_proj",
     "norm": "mixer.norm | attn.norm",
     "dt_layernorm": "attn.dt_norm",
@@ -341,9 +341,6 @@ _MATRICES = {
     "wi_0": "ffn.gate",
     "wi_1": "ffn.up",
     "wo": "ffn.down",
-    "w1": "ffn.gate | ffn.up",
-    "w2": "ffn.down",
-    "w3": "ffn.up",
     "key": "ffn.up",
     "value": "ffn.down",
     "receptance": "ffn.receptance",
@@ -365,6 +362,9 @@ _MATRICES = {
     "fc2_latent_proj": "ffn.latent_up",
 }
 
+_NUMBERED = {"w1": "ffn.gate", "w2": "ffn.down", "w3": "ffn.up"}
+"""LLaMA's own names, which most follow."""
+
 _SHARED = ("shared_expert", "shared_experts", "shared_mlp")
 """What the experts that run for every token are called, below a feed-forward or, in Granite, below the layer."""
 
@@ -378,6 +378,8 @@ _SHARED_MATRICES = {
 }
 
 _FIXED_MATRICES = {
+    "mlp.w1": "ffn.up",  # R: the first Qwen, whose numbers are others
+    "mlp.w2": "ffn.gate",
     "intermediate.dense": "ffn.up",
     "output.dense": "ffn.down",
     "layer.2.DenseReluDense.wi": "ffn.up",
@@ -419,6 +421,7 @@ LAYER: Mapping[str, str] = _joined(
     _below(_MIXERS, _MIXER_PARTS),
     _FIXED_ATTENTION,
     _below(_FEED_FORWARDS, _MATRICES),
+    _below(("feed_forward", "block_sparse_moe", "ffn"), _NUMBERED),
     _below((*_SHARED, *(f"{ffn}.{name}" for ffn in _FEED_FORWARDS[:-1] for name in _SHARED)), _SHARED_MATRICES),
     _FIXED_MATRICES,
 )
