@@ -25,6 +25,7 @@ COMMANDS = (
     ("check",),
     ("compare",),
     ("import",),
+    ("verify",),
     ("mask",),
     ("claims",),
     ("specs",),

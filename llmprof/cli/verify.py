@@ -70,7 +70,7 @@ def verify(
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     _check_module(spec, config, module, allow_code)
     check_writable(output)
-    require_torch(referees=False)
+    require_torch(referees=False, command="verify")
     factory = _factory(module)
     results, errors = [], []
     for ref in spec or _catalogue():
