@@ -22,6 +22,7 @@ SPELLED: Mapping[str, str] = MappingProxyType(
         "Yi": "yi",
         "phi-msft": "phi_msft",
         "megatron-bert": "megatron_bert",
+        "nemotron-nas": "nemotron_nas",
         "openai-gpt": "openai_gpt",
         "xlm-roberta": "xlm_roberta",
         "xlm-roberta-xl": "xlm_roberta_xl",
