@@ -168,10 +168,14 @@ def test_what_is_meant_to_hurt(name: str) -> None:
 
 
 def test_what_is_imported_is_loaded_and_dumped_as_itself() -> None:
+    seen: set[str] = set()
     for config in CONFIGS:
         found = import_config(decode(json.dumps(config).encode(), "config.json"), None, name="imported")
         loaded = load_text(found.text)
         assert loaded.base == found.spec.base
+        if config["model_type"] in seen:  # one of each family goes the whole way round
+            continue
+        seen.add(config["model_type"])
         again = load_text(dump(loaded))
         assert again.base == loaded.base
         assert dump(again) == dump(loaded)
