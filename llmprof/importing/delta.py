@@ -29,6 +29,8 @@ def layers_of_delta_and_attention(
     c.must("attention_bias", False, why="the projection of the gate would have a bias")
     c.must("attn_output_gate", True, why="the class has the gate in any case")
     c.must("use_sliding_window", False, why="the class has no windows")
+    if c.raw("use_sliding_window") is False:
+        c.ignore("max_window_layers", "sliding_window")
     c.must("output_gate_type", "swish", "silu", why="the gate of the mixer's norm has another activation")
     c.must("mamba_ssm_dtype", "float32", why="states are kept in fp32 here")
     names = _names(c, count)
@@ -91,10 +93,10 @@ def _attention(c: Config, defaults: Mapping[str, int], norm: Doc) -> Doc:
 
 def _names(c: Config, count: Read[int]) -> list[str]:
     """A list of words, else attention in every ``full_attention_interval``-th layer."""
-    every = c.size("full_attention_interval", default=Read(4))
-    placed = ["linear" if (i + 1) % every.value else "full" for i in range(count.value)]
     if not c.has("layer_types"):
-        return placed
+        every = c.size("full_attention_interval", default=4)
+        return ["linear" if (i + 1) % every.value else "full" for i in range(count.value)]
+    c.ignore("full_attention_interval")
     found = c.words("layer_types", of=WORDS)
     if len(found.value) != count.value:
         c.stop("layer_types", f"one word for each of {count.value:,} layers")
@@ -103,8 +105,10 @@ def _names(c: Config, count: Read[int]) -> list[str]:
 
 def _further_tokens(c: Config, names: Sequence[str]) -> Doc:
     """Layers that predict further tokens: like those of the attention (modeling code of vLLM's Qwen3-Next MTP)."""
-    count = c.size("mtp_num_hidden_layers", "num_nextn_predict_layers", default=Read(0), least=0)
     c.must("mtp_use_dedicated_embeddings", False, why="a further table of embeddings")
+    if not c.has_any("mtp_num_hidden_layers", "num_nextn_predict_layers"):
+        return {}
+    count = c.size("mtp_num_hidden_layers", "num_nextn_predict_layers", least=0)
     if not count.value:
         return {}
     like = next((name for name in ("full-moe", "full") if name in names), None)

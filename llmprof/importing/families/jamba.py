@@ -60,7 +60,7 @@ def document(c: Config) -> Doc:
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=65536),
         "d_model": hidden,
-        "max_context": c.size("max_position_embeddings", default=262144),
+        "max_context": c.size("max_position_embeddings", "n_ctx", default=262144),
         "tied_embeddings": c.flag("tie_word_embeddings", default=False),
         "position": NOWHERE,
         "layers": stack(

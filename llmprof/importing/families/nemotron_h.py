@@ -48,12 +48,16 @@ def document(c: Config) -> Doc:
             {
                 "mamba": {"attention": _mamba(c), "ffn": NOWHERE},
                 "softmax": {"attention": _attention(c), "ffn": NOWHERE},
-                "mlp": {"attention": NOWHERE, "ffn": _mlp(c, "intermediate_size", default=21504)},
-                "moe": {"attention": NOWHERE, "ffn": _experts(c)} if "moe" in names.value else {},
+                "mlp": _alone(_mlp(c, "intermediate_size", default=21504)) if "mlp" in names.value else {},
+                "moe": _alone(_experts(c)) if "moe" in names.value else {},
             },
             {"norm": {"kind": "rmsnorm", "placement": "pre", "eps": _eps(c)}},
         ),
     }
+
+
+def _alone(ffn: Doc) -> Doc:
+    return {"attention": NOWHERE, "ffn": ffn}
 
 
 def _names(c: Config) -> Read[Any]:
@@ -104,12 +108,14 @@ def _mamba(c: Config) -> Doc:
 
 def _attention(c: Config) -> Doc:
     heads = c.size("num_attention_heads", default=32)
+    shared = kv_heads(c, heads, default=8)
+    c.must("num_query_groups", shared.value, None, why="num_key_value_heads by another name")
     c.must("attention_bias", False, why="the class's attention has no biases")
     c.must("sliding_window", None, why="the class's attention has no window")
     return {
         "kind": "gqa",
         "n_heads": heads,
-        "n_kv_heads": kv_heads(c, heads, default=8),
+        "n_kv_heads": shared,
         "head_dim": c.size("head_dim", "attention_head_dim", default=128),
     }
 
@@ -148,7 +154,7 @@ def _experts(c: Config) -> Doc:
 def _no_more(c: Config) -> None:
     """What is not part of the model proper."""
     fp32_residual(c, default=False)
-    if c.size("num_nextn_predict_layers", default=0, least=0).value:
+    if c.has("num_nextn_predict_layers") and c.size("num_nextn_predict_layers", least=0).value:
         pattern = c.raw("mtp_hybrid_override_pattern") or c.raw("mtp_layers_block_type") or "one attention, one moe"
         c.remark(
             f"layers that predict further tokens ({shown(pattern)}) are left out: they are counted apart, and the "
@@ -161,10 +167,13 @@ FAMILY = Family(
     config_class="NemotronHConfig",
     source=TRANSFORMERS,
     # Read by no line of the modeling code: expand, time_step_rank, and the rotation that the attention does not have.
-    # moe_shared_expert_overlap is how a GPU runs two streams. Where no layer has experts their sizes say nothing.
+    # moe_shared_expert_overlap is how a GPU runs two streams. Sizes of what no layer has say nothing.
     idle=IDLE
     | {
         "expand",
+        "intermediate_size",
+        "mlp_bias",
+        "mlp_hidden_act",
         "mamba_dt_init_floor",
         "mamba_dt_max",
         "mamba_dt_min",
