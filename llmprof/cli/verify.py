@@ -152,15 +152,17 @@ def _subjects(ref: str, config: str | None, hf: bool, factory: Callable[[], obje
     from llmprof import catalog
     from llmprof.conformance import configs
     from llmprof.conformance.verify import Subject
+    from llmprof.importing.read import CONFIG
 
-    file = catalog.find(ref)
+    file = catalog.find(ref, tell=say)
     arch = file.arch(catalog.split(ref)[1])
     known = None
     if config is not None:
         known = configs.read(Path(config))
     elif catalog.is_foreign(ref):
-        path = Path(ref)
-        known = configs.read(path, is_origin=True) if path.is_dir() or path.suffix == ".json" else None
+        path = Path(ref) / CONFIG if Path(ref).is_dir() else Path(ref)
+        known = configs.read(path, is_origin=True) if path.suffix == ".json" and path.is_file() else None
+        known = known if known is not None and known.model_type else None  # an index of weights is JSON too
     elif arch.variant is None and file.path is not None and file.path.is_relative_to(catalog.root()):
         carried = configs.carried(arch.name)
         known = configs.read(carried) if carried is not None else None

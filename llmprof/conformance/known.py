@@ -57,6 +57,9 @@ class Known:
         return self.difference(case)
 
 
+READ_IN = "5.23.0"
+"""The release of transformers that the errors below were read in and seen with."""
+
 T5 = frozenset({"t5", "mt5", "umt5"})
 WHOLE_CACHE = frozenset({"gpt_neo"})
 MAMBA1 = frozenset({"mamba", "falcon_mamba", "jamba"})

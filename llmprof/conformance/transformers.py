@@ -54,7 +54,7 @@ def add_rows(result: Result, workloads: Sequence[Workload], config: Mapping[str,
     case = Case(arch=arch, workload=workloads[0], config=model.config.to_dict())
     rows = parameter_rows(arch, model.network, "transformers", result.matched)
     result.rows += [explained_row(row, case) for row in rows]
-    result.ran["transformers"] = f"{model.name}, {arch.n_layers} layers"
+    result.ran["transformers"] = f"{model.name}, {arch.n_layers} layers{_of_another_release()}"
     prompt = workloads[0]
     try:
         passes = run(
@@ -72,6 +72,14 @@ def add_rows(result: Result, workloads: Sequence[Workload], config: Mapping[str,
         for workload in workloads
         for row in _pass_rows(arch, workload, passes)
     ]
+
+
+def _of_another_release() -> str:
+    """A remark where the library is not the one whose errors are known."""
+    from importlib import metadata
+
+    release = metadata.version("transformers")
+    return "" if release == known.READ_IN else f" (release {release}; its known errors were read in {known.READ_IN})"
 
 
 def parameter_rows(arch: ArchSpec, network: nn.Module, witness: Witness, matched: dict[str, str]) -> list[Row]:
