@@ -43,7 +43,7 @@ def _valid(name: str | None) -> str | None:
     from llmprof.importing.read import slug
     from llmprof.spec.nodes import short
 
-    if name is not None and slug(name) != name:
+    if name is not None and (not name or slug(name) != name):
         near = slug(name)
         raise InputError(
             f"--name: found {short(name)!r}; expected lower case letters, digits, '.', '_' and '-'"
