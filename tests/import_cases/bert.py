@@ -44,5 +44,15 @@ CASES = [
     *both("roberta", "Roberta", one_segment={"type_vocab_size": 1}, another_activation={"hidden_act": "gelu_new"}),
     *both("xlm-roberta", "XLMRoberta", one_segment={"type_vocab_size": 1, "output_past": True}),
     *both("xlm-roberta-xl", "XLMRobertaXL", two_segments={"type_vocab_size": 2}),
+    *both("data2vec-text", "Data2VecText", one_segment={"type_vocab_size": 1}),
     *both("camembert", "Camembert", one_segment={"type_vocab_size": 1}),
+    Case(
+        model_type="bert-generation",
+        config={key: value for key, value in SMALL.items() if key != "type_vocab_size"},
+        variations={
+            "as released": {"architectures": ["BertGenerationEncoder"]},
+            "another activation": {"hidden_act": "relu"},
+        },
+        head="base",
+    ),
 ]

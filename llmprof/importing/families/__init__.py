@@ -21,6 +21,8 @@ SPELLED: Mapping[str, str] = MappingProxyType(
         "RefinedWebModel": "refined_web_model",
         "Yi": "yi",
         "phi-msft": "phi_msft",
+        "bert-generation": "bert_generation",
+        "data2vec-text": "data2vec_text",
         "megatron-bert": "megatron_bert",
         "nemotron-nas": "nemotron_nas",
         "openai-gpt": "openai_gpt",
