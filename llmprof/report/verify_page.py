@@ -35,11 +35,11 @@ UNMEASURED = "## Unmeasured\n"
 OWN = """\
 ## A module of your own
 
-`llmprof verify SPEC --module package.module:factory --allow-code` calls the factory under torch's meta device and holds what
-it makes against SPEC in the same way: parameters in total and of each module whose name is known
-(`llmprof/conformance/names.py`; what is not matched by name must still add up), FLOPs of a forward pass on token ids, and of a step
-and the bytes of the cache where it returns one: `past_key_values`, or a nest of tensors behind its first output. The
-module is taken to bf16. `--allow-code` is there because this imports and runs code.
+`llmprof verify SPEC --module package.module:factory --allow-code` calls the factory under torch's meta device and holds
+what it makes against SPEC in the same way: parameters in total and of each module whose name is known
+(`llmprof/conformance/names.py`; what is not matched by name must still add up), FLOPs of a forward pass on token ids,
+and of a step and the bytes of the cache where it returns one: `past_key_values`, or a nest of tensors behind its first
+output. The module is taken to bf16. `--allow-code` is there because this imports and runs code.
 """
 
 
