@@ -27,6 +27,9 @@ TOWERS: Mapping[str, str] = MappingProxyType(
         "projector_config": "projector",
         "qformer_config": "query former",
         "perceiver_config": "perceiver",
+        "talker_config": "talker",
+        "token2wav_config": "vocoder",
+        "code2wav_config": "vocoder",
     }
 )
 """A field of a config -> what it describes beside the text."""
@@ -38,6 +41,7 @@ PROJECTOR = frozenset(
         "downsample_factor",
         "downsample_rate",
         "downsample_ratio",
+        "enable_audio_output",
         "has_lora_adapter",
         "ignore_index",
         "language_model_only",
@@ -45,6 +49,7 @@ PROJECTOR = frozenset(
         "image_seq_length",
         "mm_tokens_per_image",
         "multimodal_projector_bias",
+        "position_id_per_seconds",
         "projection_dim",
         "projection_hidden_size",
         "projection_layer_norm_eps",
@@ -55,6 +60,7 @@ PROJECTOR = frozenset(
         "projector_use_layernorm",
         "force_image_size",
         "scale_factor",
+        "seconds_per_chunk",
         "spatial_merge_size",
         "spatial_pool_mode",
         "spatial_pool_stride",
@@ -88,6 +94,7 @@ def family_of_towers(
     *,
     tied: bool | Rule,
     either: bool = False,
+    silent: bool = False,
     stale: Iterable[str] = (),
     inside: Callable[[Config], None] | None = None,
     remark: str | None = None,
@@ -100,7 +107,7 @@ def family_of_towers(
     def document(c: Config) -> Doc:
         if remark is not None:
             c.remark(remark)
-        return text_tower(c, default_type, tied=tied, either=either, stale=stale, inside=inside)
+        return text_tower(c, default_type, tied=tied, either=either, silent=silent, stale=stale, inside=inside)
 
     return Family(document=document, config_class=None, source=TRANSFORMERS)
 
@@ -112,6 +119,7 @@ def text_tower(
     key: str = "text_config",
     tied: bool | Rule,
     either: bool = False,
+    silent: bool = False,
     stale: Iterable[str] = (),
     inside: Callable[[Config], None] | None = None,
     passed: Mapping[str, Any] | None = None,
@@ -120,9 +128,10 @@ def text_tower(
 
     Its ``model_type`` is `default_type` where it says none (None: it must). `tied` is what the class of the whole takes
     for ``tie_word_embeddings``, or why it has no flag that counts; with `either` it ties where its own flag or the
-    tower's says so. A field of the tower that stands around it too must say the same there, but those that are `stale`
-    in released files. `inside` reads fields of the tower that its table does not know; `passed` are fields that the
-    class of the whole adds to it.
+    tower's says so; with `silent` a tower that says nothing has no say, whatever its class takes for granted. A field
+    of the tower that stands around it too must say the same there, but those that are `stale` in released files.
+    `inside` reads fields of the tower that its table does not know; `passed` are fields that the class of the whole
+    adds to it.
     """
     inner = c.tower(key, passed=passed)
     if key == "text_config":
@@ -130,14 +139,14 @@ def text_tower(
     if inside is not None:
         inside(inner)
     doc = table(inner, default_type)
-    doc["tied_embeddings"] = _tied(c, key, doc["tied_embeddings"], tied=tied, either=either)
+    doc["tied_embeddings"] = _tied(c, key, doc["tied_embeddings"], tied=tied, either=either, silent=silent)
     c.ignore(*stale)
     for name, value in c.unread().items():
         if name in OWN:
             c.must(name, doc[OWN[name]].value, None, why=f"{key} has another")
         elif inner.has(name) and not idle(name, value):
             c.must(name, inner.raw(name), None, why=f"{key} has another")
-    leave_out_the_rest(c, f"the tower of text ({key})")
+    leave_out_the_rest(c, f"the tower of text ({child_path(c.path, key)})")
     return doc
 
 
@@ -162,7 +171,9 @@ def leave_out_the_rest(c: Config, what: str) -> None:
     c.remark(f"only {what} is read; left out: {', '.join(beside) + ' and ' if beside else ''}what joins the towers")
 
 
-def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, either: bool) -> Read[bool]:
+def _tied(
+    c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, either: bool, silent: bool = False
+) -> Read[bool]:
     """Which flag counts: the one around the tower, since version 5 of transformers; before it, the tower's own."""
     read = inner if isinstance(inner, Read) else Read(inner)
     stated = bool(read.keys)
@@ -182,6 +193,9 @@ def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, e
         return outer
     if either or read.value == tied:
         return read
+    if silent and not stated:
+        c.account.defaults.pop(child_path(child_path(c.path, key), TIE), None)
+        return Read(tied, (), f"{TIE} is not in the file: {str(tied).lower()} is the default of {c.family}")
     # The class of the whole and that of the tower take different things for granted. Before version 5 of transformers
     # the tower's counted (Mistral-Small-3.1 states none and is untied), since then that of the whole does.
     major = _major(c)
@@ -194,6 +208,6 @@ def _tied(c: Config, key: str, inner: Read[bool] | bool, *, tied: bool | Rule, e
 
 def _major(c: Config) -> int | None:
     """The major version of the transformers that wrote the file; None where it does not say."""
-    said = c.raw("transformers_version")
+    said = c.raw("transformers_version") or c.source.root.get("transformers_version")
     head = said.partition(".")[0] if isinstance(said, str) else ""
     return int(head) if head.isdecimal() and len(head) < 4 else None

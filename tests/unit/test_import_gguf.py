@@ -101,7 +101,7 @@ def test_every_architecture_has_a_case() -> None:
     assert {case.arch for case in CASES} == set(TABLES)
 
 
-def small_llama(kv_rows: int = 4, **changes: Any) -> Gguf:
+def small_llama(kv_rows: int = 4, /, **changes: Any) -> Gguf:
     """The header of a LLaMA of one layer; keys that are None are left out."""
     keys: dict[str, Any] = {
         "general.architecture": "llama",
@@ -152,6 +152,7 @@ def test_a_tied_llama_by_hand(tmp_path: Path) -> None:
         ({"general.architecture": None}, "general.architecture", "missing"),
         ({"llama.attention.sliding_window": 32}, "llama.attention.sliding_window", "may decide a shape"),
         ({"llama.block_count": None}, "llama.block_count", "missing"),
+        ({"llama.block_count": 2**31}, "llama.block_count", "the 1 layers that the file has tensors of"),
         ({"llama.attention.layer_norm_rms_epsilon": None}, "layer_norm_rms_epsilon", "missing"),
         ({"llama.attention.head_count_kv": 2}, "blk.0.attn_k.weight", "2 of keys"),
         ({"llama.attention.key_length": 6, "llama.attention.value_length": 4}, "value_length", "as of the keys"),

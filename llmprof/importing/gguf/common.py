@@ -31,7 +31,7 @@ def sizes(k: Keys) -> tuple[int, int]:
     """Width and layers, and the context that the model was made for. Returns the width and the heads."""
     width, heads = k.size("embedding_length"), k.size("attention.head_count")
     k.put("hidden_size", width, "embedding_length")
-    k.put("num_hidden_layers", k.size("block_count"), "block_count")
+    k.put("num_hidden_layers", k.layers(), "block_count")
     k.put("num_attention_heads", heads, "attention.head_count")
     k.put("num_key_value_heads", k.size("attention.head_count_kv", default=heads), "attention.head_count_kv")
     k.put("max_position_embeddings", k.size("context_length"), "context_length")
@@ -109,7 +109,7 @@ def scaling(k: Keys) -> dict[str, Any] | None:
 
 def whole_context(k: Keys) -> None:
     """Says that all layers see all tokens, where llama.cpp has no window for a family that may have one."""
-    layers = k.size("block_count")
+    layers = k.layers()
     k.put("use_sliding_window", False)
     k.put("max_window_layers", layers)
     k.put("layer_types", ["full_attention"] * layers)

@@ -134,7 +134,7 @@ def _gemma(k: Keys) -> int:
 
 def _scale(k: Keys, each: int, *, largest: int) -> None:
     """The files do not say it: llama.cpp scales by the width over all heads in the model of so many layers alone."""
-    by_width = k.size("block_count") == largest
+    by_width = k.layers() == largest
     width, heads = k.size("embedding_length"), k.size("attention.head_count")
     k.put("query_pre_attn_scalar", width // heads if by_width else each)
 
@@ -144,9 +144,7 @@ def _every(k: Keys, interval: int) -> list[str]:
     interval = k.size("attention.sliding_window_pattern", default=interval)
     if k.architecture == "gemma3":
         k.put("sliding_window_pattern", interval, "attention.sliding_window_pattern")
-    return [
-        "sliding_attention" if (layer + 1) % interval else "full_attention" for layer in range(k.size("block_count"))
-    ]
+    return ["sliding_attention" if (layer + 1) % interval else "full_attention" for layer in range(k.layers())]
 
 
 def phi3(k: Keys) -> str:

@@ -60,7 +60,7 @@ def gpt_oss(k: Keys) -> str:
     k.put("sliding_window", window, "attention.sliding_window")
     interval = k.size("attention.sliding_window_pattern", default=2)
     kinds = ("sliding_attention", "full_attention")
-    k.put("layer_types", [kinds[(layer + 1) % interval == 0] for layer in range(k.size("block_count"))])
+    k.put("layer_types", [kinds[(layer + 1) % interval == 0] for layer in range(k.layers())])
     k.put("attention_bias", biases(k, "attn_q", "attn_k", "attn_v", "attn_output"))
     k.put("rms_norm_eps", k.number(RMS), RMS)
     k.put("hidden_act", "silu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -14,6 +15,8 @@ from llmprof.importing.headers.reading import wrong
 from llmprof.importing.headers.tensor import StoredFile, StoredTensor
 from llmprof.importing.jsontext import shown
 from llmprof.spec.words import did_you_mean
+
+_BLOCK = re.compile(r"blk\.([0-9]{1,6})\.")
 
 FREE = ("general.", "tokenizer.", "split.", "quantize.", "imatrix.", "adapter.")
 """Keys that are about the file, its tokens, or how it was made; they decide no shape."""
@@ -32,6 +35,7 @@ class Keys:
         self.fields: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
         self._asked: set[str] = set()
+        self._last = 1 + max((int(match[1]) for match in map(_BLOCK.match, self.tensors) if match), default=0)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -49,6 +53,13 @@ class Keys:
         if type(value) is not int or not least <= value <= MAX_SIZE:
             self.wrong(key, f"a whole number from {least}, the same for all layers")
         return value
+
+    def layers(self) -> int:
+        """How many layers there are. Stops where the file has no tensor of the last of them."""
+        count = self.size("block_count")
+        if count > self._last:
+            self.wrong("block_count", f"the {self._last} layers that the file has tensors of")
+        return count
 
     def number(self, key: str, *, default: float | None = None) -> float:
         """A finite number above 0, as short as fp32 allows: files keep 1e-5 as the fp32 that is nearest to it."""
@@ -100,7 +111,7 @@ class Keys:
 
     def holds(self, name: str, shape: tuple[int, ...], why: str) -> None:
         """Stops where a tensor of every layer, ``blk.N.`` before its `name`, is there with another shape."""
-        for layer in range(self.size("block_count")):
+        for layer in range(self.layers()):
             tensor = self.tensors.get(f"blk.{layer}.{name}")
             if tensor is not None and tensor.shape != shape:
                 found = f"found {list(tensor.shape)}"
@@ -108,7 +119,7 @@ class Keys:
 
     def in_all(self, name: str) -> bool:
         """Whether every layer has a tensor; stops where some have it and some not."""
-        count = self.size("block_count")
+        count = self.layers()
         there = sum(f"blk.{layer}.{name}" in self.tensors for layer in range(count))
         if there not in (0, count):
             raise wrong(self.file.path, f"blk.N.{name}", f"found in {there} of {count} layers", "in all or in none")

@@ -14,7 +14,7 @@ def gpt2(k: Keys) -> str:
     k.must("attention.head_count_kv", heads, why="every head has keys of its own")
     k.put("n_embd", width, "embedding_length")
     k.put("n_head", heads, "attention.head_count")
-    k.put("n_layer", k.size("block_count"), "block_count")
+    k.put("n_layer", k.layers(), "block_count")
     k.put("n_positions", k.shape("position_embd.weight")[0])
     k.must("context_length", k.fields["n_positions"], why="the rows of position_embd.weight")
     k.holds("attn_qkv.weight", (3 * width, width), "by embedding_length")
@@ -35,7 +35,7 @@ def bloom(k: Keys) -> str:
     k.must("feed_forward_length", 4 * width, why="the class has four times the width")
     k.put("hidden_size", width, "embedding_length")
     k.put("n_head", heads, "attention.head_count")
-    k.put("n_layer", k.size("block_count"), "block_count")
+    k.put("n_layer", k.layers(), "block_count")
     k.put("seq_length", k.size("context_length"), "context_length")
     k.holds("attn_qkv.weight", (3 * width, width), "by embedding_length")
     k.holds("ffn_up.weight", (4 * width, width), "four times the width")
@@ -79,7 +79,7 @@ def mamba(k: Keys) -> str:
     k.must("attention.head_count", 0, why="its layers have no attention")
     k.ignore("context_length")  # which the converter makes up: nothing bounds the context
     k.put("hidden_size", width, "embedding_length")
-    k.put("num_hidden_layers", k.size("block_count"), "block_count")
+    k.put("num_hidden_layers", k.layers(), "block_count")
     k.put("intermediate_size", inner, "ssm.inner_size")
     if not inner % width:
         k.put("expand", inner // width, "ssm.inner_size")

@@ -33,6 +33,7 @@ MAX_VALUES = 1 << 22
 MAX_BYTES = 1 << 28
 """Bytes of a header."""
 MAX_NESTING = 4
+MAX_LISTS = 1 << 14
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS: Mapping[int, str] = {
@@ -204,7 +205,7 @@ class _Reader:
 
     def __init__(self, stream: BinaryIO, size: int, name: str) -> None:
         self._stream, self._size, self._name = stream, size, name
-        self._values = 0
+        self._values = self._lists = 0
         self.order = "<"
         self.at = 4  # behind the magic
 
@@ -258,11 +259,13 @@ class _Reader:
                 return Array([self._truth(key, byte) for byte in data], length)
             return Array(list(struct.unpack(f"{self.order}{length}{form}", data)), length)
         if kind == _STRING:
-            for _ in range(length):
-                self._skip(self.scalar("Q", f"the length of a text of {key}"), key)
+            self._skip_texts(length, key)
             return Array([], length)
         if kind != _ARRAY:
             raise wrong(self._name, key, f"found an array of type {kind}", "one of the types 0 to 12")
+        self._lists += length
+        if self._lists > MAX_LISTS:
+            raise wrong(self._name, key, f"more than {MAX_LISTS:,} lists in lists", "the metadata of a model")
         return Array([self._value(key, _ARRAY, depth + 1) for _ in range(length)], length)
 
     def _count(self, key: str, more: int) -> None:
@@ -291,6 +294,14 @@ class _Reader:
             raise whole_file(self._name, "cannot be read: it became shorter", EXPECTED)
         return data
 
-    def _skip(self, length: int, what: str) -> None:
-        self._room(length, what)
-        self._stream.seek(length, 1)
+    def _skip_texts(self, length: int, key: str) -> None:
+        """Passes over so many texts, of which nothing is kept: a vocabulary has hundreds of thousands."""
+        read, seek, order = self._stream.read, self._stream.seek, "little" if self.order == "<" else "big"
+        at, end = self.at, min(self._size, MAX_BYTES)
+        for _ in range(length):
+            size = int.from_bytes(read(8), order)  # type: ignore[arg-type]
+            at += 8 + size
+            if at > end:
+                self._room(at - self.at, key)
+            seek(size, 1)
+        self._room(at - self.at, key)
