@@ -27,7 +27,7 @@ INEXPRESSIBLE: Mapping[str, str] = MappingProxyType(
         "convbert": "convolutions beside the heads of attention, with weights made of the input",
         "deberta": _DISENTANGLED,
         "deberta-v2": _DISENTANGLED,
-        "electra": "a token table with segments, positions and a norm of another width than the layers, and a discriminator's head",
+        "electra": "embeddings of another width than the layers, and a discriminator's head",
         "fnet": "Fourier transforms in place of attention",
         "funnel": "layers that pool their input to fewer rows",
         "gemma3n": _PER_LAYER,
