@@ -8,6 +8,9 @@ from typing import Any
 LANGUAGE = ("language_model.", "text_model.", "lm_head.")
 """In the names of parameters: what belongs to the text."""
 
+ONLY_INSIDE = {"qwen2_5_omni_text": "qwen2_5_omni_thinker", "qwen3_omni_moe_text": "qwen3_omni_moe_thinker"}
+"""Towers that transformers builds as part of a whole alone -> the whole."""
+
 
 def tower_total(config: dict[str, Any]) -> int:
     """How many parameters the text takes, tied ones once, built on meta.
@@ -19,6 +22,14 @@ def tower_total(config: dict[str, Any]) -> int:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
     made = transformers.AutoConfig.for_model(**deepcopy(config))
+    if made.model_type in ONLY_INSIDE:
+        tied = getattr(made, "tie_word_embeddings", False)
+        inside: dict[str, Any] = {
+            "model_type": ONLY_INSIDE[made.model_type],
+            "text_config": config,
+            "tie_word_embeddings": tied,
+        }
+        made = transformers.AutoConfig.for_model(**deepcopy(inside))
     whole = made.model_type in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
     auto: Any = transformers.AutoModelForMultimodalLM if whole else transformers.AutoModel
     with torch.device("meta"):

@@ -1,0 +1,30 @@
+"""Qwen2.5-Omni's thinker."""
+
+from __future__ import annotations
+
+from tests.importing import ABSENT, Case
+
+TEXT = {
+    "model_type": "qwen2_5_omni_text",
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+CASES = [
+    Case(
+        model_type="qwen2_5_omni_thinker",
+        config={"text_config": TEXT, "vision_config": {}, "audio_config": {}, "tie_word_embeddings": False},
+        head="tower",
+        variations={
+            "tied": {"tie_word_embeddings": True},
+            "tied in both": {"tie_word_embeddings": True, "text_config": {**TEXT, "tie_word_embeddings": True}},
+            "untied in both": {"tie_word_embeddings": False, "text_config": {**TEXT, "tie_word_embeddings": False}},
+            "no flag": {"tie_word_embeddings": ABSENT},
+        },
+    )
+]

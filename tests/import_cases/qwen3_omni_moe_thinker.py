@@ -1,0 +1,33 @@
+"""Qwen3-Omni's thinker."""
+
+from __future__ import annotations
+
+from tests.importing import Case
+
+TEXT = {
+    "model_type": "qwen3_omni_moe_text",
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "head_dim": 12,
+    "moe_intermediate_size": 20,
+    "num_experts": 6,
+    "num_experts_per_tok": 2,
+}
+
+CASES = [
+    Case(
+        model_type="qwen3_omni_moe_thinker",
+        config={"text_config": TEXT, "vision_config": {}, "audio_config": {}, "tie_word_embeddings": False},
+        head="tower",
+        variations={
+            "tied": {"tie_word_embeddings": True},
+            "tied in both": {"tie_word_embeddings": True, "text_config": {**TEXT, "tie_word_embeddings": True}},
+            "untied in both": {"tie_word_embeddings": False, "text_config": {**TEXT, "tie_word_embeddings": False}},
+        },
+    )
+]
