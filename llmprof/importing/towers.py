@@ -42,6 +42,7 @@ PROJECTOR = frozenset(
         "downsample_rate",
         "downsample_ratio",
         "enable_audio_output",
+        "enable_talker",
         "has_lora_adapter",
         "ignore_index",
         "language_model_only",
