@@ -12,11 +12,13 @@ import subprocess
 import pytest
 
 from tests.documentation import (
+    CATALOGUE,
     CLAIMS,
     CLAIMS_COMMAND,
     REFERENCE,
     ROOT,
     Example,
+    catalogue,
     examples,
     matches,
     pages,
@@ -40,6 +42,10 @@ def test_the_command_line_reference_is_what_help_prints() -> None:
 
 def test_the_page_of_claims_is_what_the_command_prints() -> None:
     assert CLAIMS.read_text(encoding="utf-8") == run(CLAIMS_COMMAND), "run python -m tests.documentation"
+
+
+def test_the_page_of_the_catalogue_is_what_the_command_prints() -> None:
+    assert CATALOGUE.read_text(encoding="utf-8") == catalogue(), "run python -m tests.documentation"
 
 
 def test_few_blocks_are_left_out_and_each_says_why() -> None:

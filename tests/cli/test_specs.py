@@ -171,6 +171,20 @@ def test_a_text_is_looked_for_in_names_and_aliases(shipped: list[Row], text: str
     assert {row.arch.label for row in narrowed(shipped, [by_text(text)])} == expected
 
 
+def test_the_list_says_what_the_golden_tables_say(cli: Cli) -> None:
+    found = listed(cli, "--variants")
+    golden = Path(__file__).parent.parent / "golden"
+    with (golden / "params.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            spec = found[":".join(filter(None, (row["name"], row["variant"])))]
+            assert spec["params_total"] == int(row["params_total"])
+            assert spec["params_non_embedding"] == int(row["params_non_embedding"])
+            assert spec["kv_cache_bytes_per_token"] == int(row["kv_bytes_per_token_bf16"] or 0), row["name"]
+    with (golden / "active.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            assert found[row["name"]]["params_active"] == int(row["params_active"])
+
+
 def test_variants_have_rows_and_figures_of_their_own(cli: Cli) -> None:
     found = listed(cli, "llama-2-70b", "--variants")
     assert list(found) == ["llama-2-70b", "llama-2-70b:mha", "llama-2-70b:mqa"]

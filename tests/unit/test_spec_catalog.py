@@ -211,6 +211,13 @@ def test_names_and_aliases_are_stable(shipped: tuple[catalog.Entry, ...]) -> Non
     assert {name: found[name] for name in found if found[name] != pinned[name]} == {}
 
 
+def test_the_notes_say_how_many_there_are(shipped: tuple[catalog.Entry, ...]) -> None:
+    notes = Path(__file__).parent.parent.parent / "docs" / "catalogue-notes.md"
+    families = [entry.family for entry in shipped if entry.path.parent.parent.name == "models"]
+    said = f"There are {len(families)} models of {len(set(families))} families, and {len(shipped) - len(families)} studies."
+    assert said in notes.read_text(encoding="utf-8")
+
+
 def test_every_model_has_the_name_of_its_repository(shipped: tuple[catalog.Entry, ...]) -> None:
     """Among the aliases of a model is its name on the hub, but for those that were never released there."""
     without = {
