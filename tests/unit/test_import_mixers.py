@@ -34,6 +34,7 @@ from tests.import_cases import (
     lfm2,
     mamba2,
     nemotron_h,
+    nemotron_nas,
     olmo_hybrid,
     qwen3_5_text,
     qwen3_next,
@@ -164,6 +165,26 @@ def test_norms_of_olmo_hybrid_stand_where_the_kind_of_layer_says() -> None:
     assert bare.main.layers[3].position == NoPosition()
 
 
+def test_a_block_of_nemotron_nas_is_reported_where_it_stands() -> None:
+    config = {"model_type": "nemotron-nas", **nemotron_nas.CASES[0].config}
+    blocks = [nemotron_nas.block(3, 10), nemotron_nas.block(3, 10)]
+    blocks[1]["attention"]["n_heads_in_group"] = 4
+    blocks[1]["ffn"]["replace_with_linear"] = True
+    with pytest.raises(SpecError) as caught:
+        imported({**config, "block_configs": blocks, "num_hidden_layers": 2})
+    assert {problem.path for problem in caught.value.problems} == {
+        "block_configs[1].attention.n_heads_in_group",
+        "block_configs[1].ffn.replace_with_linear",
+    }
+
+
+def test_parts_of_nemotron_nas() -> None:
+    arch = read(nemotron_nas.CASES[0])
+    assert kinds(arch) == [("gqa", "swiglu"), ("none", "swiglu"), ("gqa", "none")]
+    assert "do nothing, and are left out" in remarks(nemotron_nas.CASES[0])
+    assert [getattr(layer.attention, "n_kv_heads", None) for layer in arch.main.layers] == [2, None, 6]
+
+
 # --- multipliers ----------------------------------------------------------------------------------
 
 
@@ -238,6 +259,8 @@ REFUSED = [
     ("lfm2_moe", {}, ""),
     ("qwen3_next", {"attention_bias": True}, "attention_bias"),
     ("qwen3_5_text", {"output_gate_type": "sigmoid"}, "output_gate_type"),
+    ("nemotron-nas", {**nemotron_nas.CASES[0].config, "num_hidden_layers": 5}, "block_configs"),
+    ("nemotron-nas", {**nemotron_nas.CASES[0].config, "intermediate_size": 80}, "intermediate_size"),
     ("olmo_hybrid", {"layer_types": ["full_attention"] * 32}, "layer_types"),
 ]
 

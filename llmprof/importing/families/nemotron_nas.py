@@ -1,60 +1,56 @@
-"""Llama Nemotron Super and Ultra: LLaMA's layers, each with heads and a feed-forward of its own, or without either."""
+"""Llama-Nemotron Super and Ultra (model_type nemotron-nas): LLaMA's block, in which a search chose each layer's parts.
+
+Each of ``block_configs`` says how many query heads share a key/value head, or that there is no attention, and how wide
+the feed-forward is, or that there is none.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from llmprof.importing.common import idle
 from llmprof.importing.config import Config, Read, inferred
-from llmprof.importing.dense import RUNTIME, count_of_layers, whole_rope
+from llmprof.importing.dense import RUNTIME, whole_rope
 from llmprof.importing.document import Doc
 from llmprof.importing.family import Family
-from llmprof.importing.jsontext import shown
-from llmprof.importing.layers import layered
-from llmprof.importing.parts import GLUS, per_head
+from llmprof.importing.mixers import NOWHERE
+from llmprof.importing.parts import GLUS, per_head, stack
+from llmprof.spec.groups import MAX_LAYERS
+from llmprof.spec.nodes import child_path
 
-BLOCKS = "block_configs"
-MULTIPLE = 256
-"""Of which the widths of feed-forwards are, rounded up."""
+ROUND_TO = 256
+"""Feed-forwards are a multiple of this wide."""
 
 
 def document(c: Config) -> Doc:
-    """The table; what decides a shape must be in the file."""
-    hidden = c.size("hidden_size")
-    heads = c.size("num_attention_heads")
-    head_dim = per_head(hidden, heads, c)
-    count = count_of_layers(c)
+    """The table. It has no defaults: the schema is of released files, not of a class of transformers."""
+    hidden, heads = c.size("hidden_size"), c.size("num_attention_heads")
+    head_dim = per_head(hidden, heads, c, "head_dim")
     bias = c.flag("attention_bias")
-    act = c.choice("hidden_act", of=GLUS)
-    mlp_bias = c.flag("mlp_bias")
-    for key in ("intermediate_size", "num_key_value_heads"):
-        c.must(key, None, why=f"each entry of {BLOCKS} has its own")
-    at: Read[Any] = Read(None, (BLOCKS,))
-    names, groups = [], {}
-    for attention, ffn in _blocks(c, count):
-        in_group = _number(c, attention, "n_heads_in_group", whole=True)
-        factor = _number(c, ffn, "ffn_mult")
-        name = f"kv-{'none' if in_group is None else int(in_group)}-ffn-{'none' if factor is None else factor}"
-        names.append(name)
-        if name in groups:
+    ffn = {"kind": c.choice("hidden_act", of=GLUS), "bias": c.flag("mlp_bias")}
+    c.must("intermediate_size", None, why="each block states a width of its own")
+    c.must("num_key_value_heads", None, why="each block states its groups of heads")
+    attention = {"kind": "gqa", "n_heads": heads, "head_dim": head_dim, "qkv_bias": bias, "out_bias": bias}
+    groups: dict[str, Doc] = {}
+    names = []
+    for block in _blocks(c):
+        parts = _parts(block, hidden, heads)
+        if parts is None:
             continue
+        shared, width = parts
+        name = "-".join(
+            [f"kv{shared.value}" if shared is not None else "bare", str(width.value) if width is not None else "bare"]
+        )
+        names.append(name)
         groups[name] = {
-            "attention": {"kind": "none"} if in_group is None else _attention(c, heads, head_dim, int(in_group), bias),
-            "ffn": {"kind": "none"}
-            if factor is None
-            else {
-                "kind": act,
-                "d_ff": inferred(_width(factor, hidden.value), f"2/3 x {factor:g} x {hidden.value}", at, hidden),
-                "bias": mlp_bias,
-            },
-            **({"position": {"kind": "none"}} if in_group is None else {}),
+            "attention": {**attention, "n_kv_heads": shared} if shared is not None else NOWHERE,
+            "ffn": {**ffn, "d_ff": width} if width is not None else NOWHERE,
+            **({"position": NOWHERE} if shared is None else {}),
         }
-    called = {name: f"layers-{number}" for number, name in enumerate(groups)}
-    layers, _ = layered(
-        count,
-        ([called[name] for name in names], {called[name]: group for name, group in groups.items()}),
-        common={"norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("rms_norm_eps")}},
-    )
+    c.finish()
+    if not names:
+        c.stop("block_configs", "at least one layer with an attention or a feed-forward")
+    count = Read(len(names), ("block_configs",))
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size"),
@@ -62,82 +58,73 @@ def document(c: Config) -> Doc:
         "max_context": c.size("max_position_embeddings"),
         "tied_embeddings": c.flag("tie_word_embeddings"),
         "position": whole_rope(c, head_dim, theta=None),
-        "layers": layers,
+        "layers": stack(
+            count, names, groups, {"norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("rms_norm_eps")}}
+        ),
     }
 
 
-def _blocks(c: Config, count: Read[int]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The attention and the feed-forward of each layer, as the file has them."""
-    found = c.raw(BLOCKS)
-    if not isinstance(found, list) or len(found) != count.value:
-        c.stop(BLOCKS, f"a list of {count.value} objects, one for each layer")
-    blocks = []
-    for block in found:
-        if not isinstance(block, dict) or set(block) != {"attention", "ffn"}:
-            c.stop(BLOCKS, "objects of attention and ffn")
-        attention, ffn = block["attention"], block["ffn"]
-        _only(c, attention, {"n_heads_in_group", "no_op"}, _IDLE_OF_ATTENTION)
-        _only(c, ffn, {"ffn_mult", "no_op"}, _IDLE_OF_FFN)
-        blocks.append((attention, ffn))
-    return blocks
+def _blocks(c: Config) -> list[Config]:
+    """A reader for each block, which there are as many of as there are layers."""
+    count = c.size("num_hidden_layers")
+    listed: Any = c.raw("block_configs")
+    good = isinstance(listed, list) and all(isinstance(block, dict) for block in listed)
+    if not good or len(listed) != count.value or count.value > MAX_LAYERS:
+        c.stop("block_configs", f"a list of objects, one for each of num_hidden_layers = {count.value:,}")
+    at = child_path(c.path, "block_configs")
+    return [
+        Config(c.source, block, family=c.family, path=child_path(at, i), account=c.account)
+        for i, block in enumerate(listed)
+    ]
 
 
-_IDLE_OF_ATTENTION = {
-    "num_sink_tokens",
-    "replace_with_linear",
-    "sparsify",
-    "unshifted_sink",
-    "use_prefill_window_in_sink_attention",
-    "window_length",
-}
-_IDLE_OF_FFN = {"replace_with_linear", "sparsify"}
-
-
-def _only(c: Config, part: Any, read: set[str], off: set[str]) -> None:
-    """Stops at what is not understood: fields that are not `read` must be `off`, which is null or false."""
-    if not isinstance(part, dict):
-        c.stop(BLOCKS, "objects of attention and ffn")
-    for key, value in part.items():
-        if key not in read and not (key in off and (value is None or value is False)):
-            c.stop(BLOCKS, f"nothing but {', '.join(sorted(read))} in an object, and found {key} = {shown(value)}")
-
-
-def _number(c: Config, part: dict[str, Any], key: str, *, whole: bool = False) -> float | None:
-    """A number above 0, or None where the part is left out of its layer."""
-    if part.get("no_op") is True:
+def _parts(block: Config, hidden: Read[int], heads: Read[int]) -> tuple[Read[int] | None, Read[int] | None] | None:
+    """How many key/value heads a block has and how wide its feed-forward is: None for what it lacks, or lacks both."""
+    attention, ffn = block.below("attention"), block.below("ffn")
+    for one in (attention, ffn):
+        one.must("replace_with_linear", False, None, why="a matrix stands in for the part")
+        one.must("sparsify", None, why="weights that are left out")
+    for key in ("num_sink_tokens", "window_length", "mamba", "llama4"):
+        attention.must(key, None, why="another attention")
+    for key in ("unshifted_sink", "use_prefill_window_in_sink_attention"):
+        attention.must(key, False, None, why="another attention")
+    ffn.must("moe", None, why="another feed-forward")
+    shared = None if attention.flag("no_op").value else _shared(attention, heads)
+    width = None if ffn.flag("no_op").value else _width(ffn, hidden)
+    attention.ignore("n_heads_in_group")
+    ffn.ignore("ffn_mult")
+    for part in block.parts():
+        for key, value in part.unread().items():
+            if not idle(key, value):
+                part.wrong(key, "only fields that the table of nemotron-nas understands: this one may decide a shape")
+    if shared is None and width is None:
+        block.remark("layers without attention and feed-forward do nothing, and are left out")
         return None
-    value = part.get(key)
-    if part.get("no_op", False) is not False or type(value) not in ((int,) if whole else (int, float)):
-        c.stop(BLOCKS, f"{key}, a number, or no_op = true")
-    assert isinstance(value, int | float)
-    if not 0 < value < math.inf:
-        c.stop(BLOCKS, f"{key} above 0")
-    return value
+    return shared, width
 
 
-def _attention(c: Config, heads: Read[int], head_dim: Read[int], in_group: int, bias: Read[bool]) -> Doc:
-    if heads.value % in_group:
-        c.stop(BLOCKS, f"n_heads_in_group that divides {heads.value} heads")
-    at: Read[Any] = Read(None, (BLOCKS,))
-    return {
-        "kind": "gqa",
-        "n_heads": heads,
-        "n_kv_heads": inferred(heads.value // in_group, f"{heads.value} heads in groups of {in_group}", at, heads),
-        "head_dim": head_dim,
-        "qkv_bias": bias,
-        "out_bias": bias,
-    }
+def _shared(attention: Config, heads: Read[int]) -> Read[int]:
+    group = attention.size("n_heads_in_group")
+    if heads.value % group.value:
+        attention.wrong("n_heads_in_group", f"a divisor of num_attention_heads = {heads.value}")
+    return inferred(heads.value // group.value, f"{heads.value} heads in groups of {group.value}", heads, group)
 
 
-def _width(factor: float, hidden: int) -> int:
-    """int(2 x factor x hidden / 3), rounded up to a multiple of `MULTIPLE`."""
-    return -(-int(min(2 * factor * hidden / 3, 2.0**52)) // MULTIPLE) * MULTIPLE
+def _width(ffn: Config, hidden: Read[int]) -> Read[int]:
+    """Two thirds of the hidden size times ``ffn_mult``, up to a multiple."""
+    multiple = ffn.number("ffn_mult")
+    if multiple.value > 2**20:
+        ffn.wrong("ffn_mult", f"a number of at most {2**20:,}")
+        return hidden
+    width = -(-int(2 * multiple.value * hidden.value / 3) // ROUND_TO) * ROUND_TO
+    how = f"two thirds of {hidden.value:,} times {multiple.value:g}, up to a multiple of {ROUND_TO}"
+    return inferred(width, how, multiple, hidden)
 
 
 FAMILY = Family(
     document=document,
     config_class=None,
-    source="https://huggingface.co/nvidia/Llama-3_3-Nemotron-Super-49B-v1, configuration_decilm.py and "
-    "modeling_decilm.py, recalled",
+    source="modeling_decilm.py and config.json of nvidia/Llama-3_3-Nemotron-Super-49B-v1, the former read in public "
+    "copies, the latter in aiconfigurator-core 0.12.0, https://pypi.org/project/aiconfigurator-core/, 2026-11-30",
     idle=RUNTIME,
 )
