@@ -120,6 +120,18 @@ def test_code_of_a_config_is_not_run() -> None:
     assert passes.kept.kv_bytes == 2 * 2 * 5 * 12 * 2
 
 
+def test_another_name_of_a_class_is_that_class() -> None:
+    small = {
+        "vocab_size": 30,
+        "hidden_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 3,
+        "n_routed_experts": 8,
+    }
+    model = build({"model_type": "kimi_k2", **small}, "causal-lm")
+    assert model.name == "DeepseekV3ForCausalLM"
+
+
 def test_the_class_has_the_head_of_the_architecture() -> None:
     from llmprof import catalog
 

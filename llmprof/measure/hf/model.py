@@ -12,6 +12,7 @@ import torch
 import transformers
 from torch import nn
 
+from llmprof.importing.families import ALSO
 from llmprof.spec.arch import ArchSpec
 
 Head = Literal["causal-lm", "seq2seq-lm", "speech-seq2seq", "masked-lm", "base"]
@@ -65,6 +66,8 @@ def build(config: Mapping[str, Any], head: Head) -> HfModel:
     """
     values = {key: value for key, value in deepcopy(dict(config)).items() if key not in NOT_THE_CLASS}
     kind = values.get("model_type")
+    if kind not in transformers.CONFIG_MAPPING and isinstance(kind, str) and kind in ALSO:
+        kind = values["model_type"] = ALSO[kind]  # another name for a class that there is
     if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
         raise CannotTestify(f"{version()} has no class of the model_type {kind}")
     auto: Any = {
