@@ -51,6 +51,8 @@ def payload(joined: Joined) -> dict[str, object]:
         ],
         "params_total": joined.params_total,
         "params_mtp": joined.further_expected,
+        "held_bytes": joined.held_bytes,
+        "stated_bytes": joined.stated_bytes,
         "balance": [{"what": what, "values": values} for what, values in joined.balance()],
         "kinds": [
             {"kind": kind.name.lower(), "tensors": count, "values": values, "bytes": nbytes}
@@ -147,9 +149,19 @@ def _balance(joined: Joined) -> Table:
         (f"values of {Path(file.path).name}", f"{len(file.tensors):,}", f"{joined.values:,}", f"{file.nbytes:,}")
     )
     packed = joined.values - file.elements
-    notes = (f"Packed tensors are unpacked: they stand for {packed:,} values more than they show.",) if packed else ()
+    notes = [f"Packed tensors are unpacked: they stand for {packed:,} values more than they show."] if packed else []
+    if joined.stated_bytes is not None:
+        notes.append(_stated(joined, joined.stated_bytes))
     title = f"From {joined.arch.label} to the file"
-    return Table(title=title, columns=("", "tensors", "values", "bytes"), rows=tuple(rows), notes=notes)
+    return Table(title=title, columns=("", "tensors", "values", "bytes"), rows=tuple(rows), notes=tuple(notes))
+
+
+def _stated(joined: Joined, stated: int) -> str:
+    """The bytes of the parameters against those that the spec's release says."""
+    held = f"The parameters, with what quantises them, take {joined.held_bytes:,} bytes"
+    if joined.held_bytes == stated:
+        return f"{held}, as the release of the spec has it."
+    return f"{held}; the release of the spec has {stated:,}, so that this is another."
 
 
 def _beside(extras: Sequence[tuple[str, list[Item]]]) -> Table:

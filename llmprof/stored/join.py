@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from llmprof.importing.headers.tensor import StoredFile, StoredTensor
 from llmprof.predict.parameters import parameters
+from llmprof.predict.released import released
 from llmprof.spec.arch import ArchSpec
 from llmprof.stored import names
 from llmprof.stored.architecture import wanted
@@ -34,7 +35,7 @@ _BESIDE = {names.BUFFER: Kind.BUFFER, names.TOWER: Kind.TOWER, names.TASK: Kind.
 
 
 def join(arch: ArchSpec, file: StoredFile) -> Joined:
-    """The file against the architecture."""
+    """The file against the architecture. Raises InputError where its `release` packs what cannot be packed so."""
     return _Join(arch, file).joined()
 
 
@@ -76,7 +77,7 @@ class _Join:
         for unit in sorted(units, key=lambda each: (each.rank, len(each.readings) > 1)):
             self._place(unit)
         self._companions(companions)
-        counted = parameters(self.arch)
+        counted, stated = parameters(self.arch), released(self.arch)
         return Joined(
             arch=self.arch,
             file=self.file,
@@ -84,6 +85,7 @@ class _Join:
             items=tuple(self.items),
             lacking=tuple(self._lacking()),
             further_expected=counted.mtp,
+            stated_bytes=None if stated is None else stated.model,
             notes=(*self.file.facts, *self._remarks()),
         )
 

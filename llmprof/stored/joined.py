@@ -66,7 +66,9 @@ class Joined:
     """A file against an architecture.
 
     `params_total` is the architecture's count. Every value and every byte of the file stands in one item:
-    ``sum(items) == file``, and ``params_total - missing + extras == file`` (`balance`).
+    ``sum(items) == file``, and ``params_total - missing + extras == file`` (`balance`). `stated_bytes` is what the
+    spec's release says of the parameters, with their scales: a fact beside `held_bytes`, for a file may be another
+    release of the architecture.
     """
 
     arch: ArchSpec
@@ -75,6 +77,7 @@ class Joined:
     items: tuple[Item, ...]
     lacking: tuple[Lacking, ...]
     further_expected: int
+    stated_bytes: int | None
     notes: tuple[str, ...]
 
     @cached_property
@@ -93,6 +96,11 @@ class Joined:
             row[2] += item.nbytes
         there = {item.kind for item in self.items}
         return {kind: (row[0], row[1], row[2]) for kind, row in made.items() if kind in there}
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the parameters in the file, with what quantises them."""
+        return sum(self.by_kind.get(kind, (0, 0, 0))[2] for kind in (Kind.PARAMETER, Kind.QUANTISATION))
 
     def balance(self) -> Iterator[tuple[str, int]]:
         """From the architecture's parameters to the values of the file, step by step; the last is the sum of all."""

@@ -19,6 +19,7 @@ WRAPPERS = (
     "transformer.",
     "language_model.",
     "text_model.",
+    "thinker.",
     "gpt_neox.",
     "gpt_neox_japanese.",
     "biogpt.",

@@ -37,6 +37,7 @@ def explained(ref: str, tensors: Mapping[str, Any], tmp_path: Path) -> Joined:
     assert sum(values for _, values in made.balance()) == made.values
     assert sum(item.nbytes for item in made.items) == made.file.nbytes
     assert made.by_kind[Kind.PARAMETER][1] == made.params_total
+    assert made.stated_bytes in (None, made.held_bytes)
     return made
 
 
@@ -100,6 +101,7 @@ def test_deepseek_v3(tmp_path: Path) -> None:
     # 11,610,067,968 of the layer itself, by the spec; copies of both tables; its scales and its correction
     copies, scales = 2 * 129_280 * 7_168, made.by_kind[Kind.MTP][1] - made.further_expected - 2 * 129_280 * 7_168
     assert made.by_kind[Kind.BUFFER][1] == 59 * 256
+    assert made.held_bytes == made.stated_bytes == 673_150_552_416
     assert made.by_kind[Kind.QUANTISATION][1] + scales + 59 * 256 == 41_555_600
     assert made.params_total + made.further_expected + copies + 41_555_600 == 684_531_386_000
 

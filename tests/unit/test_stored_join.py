@@ -83,6 +83,26 @@ def test_other_widths_of_packed_values(form: str, bits: int, tmp_path: Path) -> 
     assert made.by_kind[Kind.PARAMETER][1] == TOTAL
 
 
+@pytest.mark.parametrize(
+    ("form", "release"),
+    [
+        ("gptq", "{kind: gptq, bits: 4, group: 64}"),
+        ("awq", "{kind: awq, group: 64}"),
+        ("fp8", "{kind: fp8-blocks, rows: 128, columns: 128}"),
+        ("nvfp4", "{kind: nvfp4}"),
+        ("compressed", "{kind: int, bits: 4, group: 64, shape: true}"),
+    ],
+)
+def test_a_release_takes_the_bytes_that_the_spec_states(form: str, release: str, tmp_path: Path) -> None:
+    """The prediction of the bytes, from shapes, against the headers, by the names of tensors."""
+    text = SPEC.format(tied="false", ffn=DENSE) + f"release: {{dtype: bf16, packing: {release}}}\n"
+    made = joined(RELEASE.packed(form, group=64), tmp_path, load_text(text).base)
+    assert made.held_bytes == made.stated_bytes
+    plain = joined(RELEASE.plain(), tmp_path, load_text(text).base)
+    assert plain.explained
+    assert plain.held_bytes == 2 * TOTAL != plain.stated_bytes
+
+
 def test_the_bytes_of_a_gptq_matrix_by_hand(tmp_path: Path) -> None:
     made = joined(RELEASE.packed("gptq", group=64), tmp_path)
     up = next(item for item in made.items if item.tensor.name == "model.layers.0.mlp.up_proj.qweight")

@@ -131,7 +131,12 @@ def _router(k: Keys, width: int) -> str:
     normed = k.flag("expert_weights_norm", default=False)
     k.put("norm_topk_prob", normed, "expert_weights_norm")
     groups, chosen = k.size("expert_group_count", default=1), k.size("expert_group_used_count", default=1)
-    k.put("num_nextn_predict_layers", k.size("nextn_predict_layers", default=0, least=0), "nextn_predict_layers")
+    k.must(
+        "nextn_predict_layers",
+        0,
+        why="of layers that predict further tokens it is not known whether block_count has them",
+    )
+    k.put("num_nextn_predict_layers", 0)
     if gating == SIGMOID:
         k.put("n_group", groups, "expert_group_count")
         k.put("topk_group", chosen, "expert_group_used_count")
