@@ -66,7 +66,7 @@ def build(config: Mapping[str, Any], head: Head) -> HfModel:
     """
     values = {key: value for key, value in deepcopy(dict(config)).items() if key not in NOT_THE_CLASS}
     kind = values.get("model_type")
-    if kind not in transformers.CONFIG_MAPPING and isinstance(kind, str) and kind in ALSO:
+    if isinstance(kind, str) and kind in ALSO and kind not in transformers.CONFIG_MAPPING:
         kind = values["model_type"] = ALSO[kind]  # another name for a class that there is
     if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
         raise CannotTestify(f"{version()} has no class of the model_type {kind}")
