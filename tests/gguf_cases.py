@@ -100,6 +100,9 @@ def _gemma2(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
 def _gemma3(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
     _keyed(w, c)
     w.add_sliding_window(c["sliding_window"])
+    if "rope_parameters" in c:
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        w.add_rope_scaling_factor(c["rope_parameters"]["full_attention"]["factor"])
 
 
 def _phi3(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
@@ -191,6 +194,12 @@ def _deepseek2(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
     w.add_expert_shared_count(c["n_shared_experts"])
     w.add_expert_feed_forward_length(c["moe_intermediate_size"])
     w.add_expert_weights_scale(c["routed_scaling_factor"])
+    if "rope_scaling" in c:
+        scaling = c["rope_scaling"]
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(scaling["factor"])
+        w.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        w.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
     if c["model_type"] == "deepseek_v3":
         w.add_expert_weights_norm(c["norm_topk_prob"])
         w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
@@ -212,6 +221,14 @@ _LATENT = {
     "n_shared_experts": 2,
     "moe_intermediate_size": 20,
     "routed_scaling_factor": 2.5,
+}
+_YARN = {
+    "rope_type": "yarn",
+    "type": "yarn",
+    "factor": 40.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 32,
+    "beta_slow": 1,
 }
 _WITHOUT_EPS = {key: value for key, value in BASE.items() if key != "rms_norm_eps"}
 _GEMMA = {**BASE, "head_dim": 24, "tie_word_embeddings": True}
@@ -262,6 +279,14 @@ CASES = (
         model_type="gemma3_text",
         config={**_SCALED, "num_hidden_layers": 7, "rope_theta": 1e6},
         keys=_gemma3,
+        changes={
+            "longer contexts": {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+                }
+            }
+        },
     ),
     Case(
         arch="phi3",
@@ -317,13 +342,17 @@ CASES = (
         model_type="deepseek_v2",
         config={**_LATENT, "norm_topk_prob": False, "topk_method": "greedy"},
         keys=_deepseek2,
-        changes={"queries at once": {"q_lora_rank": None}},
+        changes={
+            "queries at once": {"q_lora_rank": None},
+            "longer contexts": {"rope_scaling": {**_YARN, "mscale": 0.707, "mscale_all_dim": 0.707}},
+        },
     ),
     Case(
         arch="deepseek2",
         model_type="deepseek_v3",
         config={**_LATENT, "n_group": 2, "topk_group": 1, "norm_topk_prob": True},
         keys=_deepseek2,
+        changes={"longer contexts": {"rope_scaling": {**_YARN, "mscale": 1.0, "mscale_all_dim": 1.0}}},
     ),
     Case(
         arch="gpt-oss",
