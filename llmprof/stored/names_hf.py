@@ -42,6 +42,8 @@ _EMBEDDINGS = {
     "shared": "embed",
     "word_embeddings": "embed",
     "tok_embeddings": "embed",
+    "token_embeddings": "embed",  # R: OpenELM
+    "embd.wte": "embed",  # R: the first Phi, as the norm and the matrix of its head below
     "embeddings": "embed",
     "embedding": "embed",
     "embeddings.word_embeddings": "embed",
@@ -104,6 +106,8 @@ _ENDS = {
     "cls.predictions.transform.LayerNorm": "head.norm",
     "cls.predictions.decoder": "lm_head | embed",
     "cls.predictions": "lm_head",  # its bias
+    "lm_head.ln": "final_norm",
+    "lm_head.linear": "lm_head | embed",
     "lm_head.dense": "head.dense",
     "lm_head.layer_norm": "head.norm",
     "lm_head.decoder": "lm_head | embed",
@@ -292,7 +296,7 @@ _NORMS = {
     "final_layer_norm": "ffn_norm",
     "attention.output.LayerNorm": "attn_norm",
     "attention.ln": "attn_norm",  # Megatron-BERT
-    "ln": "ffn_norm",
+    "ln": "ffn_norm | attn_norm",  # R: the first Phi has one norm in a layer
     "attention.self_attn_layer_norm": "attn_norm",  # XLM-RoBERTa-XL
     "LayerNorm": "ffn_norm",
     "sa_layer_norm": "attn_norm",  # DistilBERT
@@ -379,6 +383,8 @@ _SHARED_MATRICES = {
 }
 
 _FIXED_MATRICES = {
+    "ffn.proj_1": "ffn.gate + ffn.up",  # R: OpenELM
+    "ffn.proj_2": "ffn.down",
     "mlp.w1": "ffn.up",  # R: the first Qwen, whose numbers are others
     "mlp.w2": "ffn.gate",
     "intermediate.dense": "ffn.up",
