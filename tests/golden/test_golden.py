@@ -81,8 +81,8 @@ def test_flops(row: dict[str, str]) -> None:
     assert count_record(arch_of(row["name"]), work)["matmul_flops_dense"] == int(row["matmul_flops_dense"])
 
 
-ROUNDED = 0.055
-"""How far a rounded published total may lie from ours: OPT-350M (for 331 M) is the loosest, at 5.4%."""
+ROUNDED = 0.05
+"""How far a rounded published total may lie from ours: T5-3B ("3B" for 2.85 B) is the loosest, at 4.95%."""
 
 
 @pytest.mark.parametrize("entry", catalog.entries(), ids=lambda e: e.name)
