@@ -17,9 +17,9 @@ def read_file(path: Path, *, name: str | None = None) -> Imported:
     A safetensors file names tensors and no architecture: the config beside it is read. Raises SpecError where there is
     none, or where it is not understood.
     """
-    if path.name.endswith(GGUF) and not path.is_dir():
+    if path.name.lower().endswith(GGUF) and not path.is_dir():
         return _gguf(path, name)
-    if path.name.endswith(SAFETENSORS) and not path.is_dir():
+    if path.name.lower().endswith(SAFETENSORS) and not path.is_dir():
         beside = path.with_name(CONFIG)
         if beside.is_file():
             return read_config(beside, name=name)
@@ -30,7 +30,7 @@ def read_file(path: Path, *, name: str | None = None) -> Imported:
             hint="`llmprof compare SPEC FILE` explains a file of weights by a spec",
         )
     if path.is_dir() and not (path / CONFIG).is_file():
-        files = sorted(each for each in path.iterdir() if each.name.endswith(GGUF))
+        files = sorted(each for each in path.iterdir() if each.name.lower().endswith(GGUF))
         if len(files) == 1:
             return _gguf(files[0], name)
         raise whole_file(str(path), f"a folder without {CONFIG}", "a folder with one, or the file itself")

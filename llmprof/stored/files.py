@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from llmprof.catalog import is_foreign
 from llmprof.importing.headers.gguf import read_gguf
 from llmprof.importing.headers.safetensors import read_safetensors
 from llmprof.importing.headers.shards import INDEX, read_folder, read_index
@@ -15,18 +15,11 @@ GGUF, SAFETENSORS = ".gguf", ".safetensors"
 
 
 def is_weights(ref: str) -> bool:
-    """Whether a reference is surely a file of weights, an index of such files, or a folder that has some."""
-    if ref.endswith((SAFETENSORS, INDEX, GGUF)):
-        return True
-    return os.path.isdir(ref) and has_weights(Path(ref))
+    """Whether a reference is surely a file of weights, an index of such files, or a folder that has some.
 
-
-def has_weights(folder: Path) -> bool:
-    """Whether a folder has a file of weights."""
-    try:
-        return any(each.name.endswith((SAFETENSORS, INDEX, GGUF)) for each in folder.iterdir())
-    except OSError:
-        return False
+    A folder that is called like a model of the catalogue is the model, as everywhere.
+    """
+    return _is_named_so(ref) or (is_foreign(ref) and bool(_weights_in(Path(ref))))
 
 
 def read_weights(path: Path) -> StoredFile:
@@ -34,13 +27,27 @@ def read_weights(path: Path) -> StoredFile:
 
     Raises SpecError where there is none, or where one is wrong.
     """
+    name = path.name.lower()
     if path.is_dir():
-        ggufs = sorted(each for each in path.iterdir() if each.name.endswith(GGUF)) if has_weights(path) else []
-        if len(ggufs) == 1 and not any(each.name.endswith((SAFETENSORS, INDEX)) for each in path.iterdir()):
-            return read_gguf(ggufs[0])
-        if ggufs:
-            raise whole_file(str(path), f"{len(ggufs)} GGUF files, and what else there is", "a folder of one release")
-        return read_folder(path)
-    if path.name.endswith(INDEX):
+        names = _weights_in(path)
+        ggufs = [each for each in names if each.lower().endswith(GGUF)]
+        if not ggufs:
+            return read_folder(path)
+        if len(names) == 1:
+            return read_gguf(path / ggufs[0])
+        raise whole_file(str(path), f"{len(ggufs)} GGUF files among {len(names)} files of weights", "one release")
+    if name.endswith(INDEX):
         return read_index(path)
-    return read_gguf(path) if path.name.endswith(GGUF) else read_safetensors(path)
+    return read_gguf(path) if name.endswith(GGUF) else read_safetensors(path)
+
+
+def _is_named_so(name: str) -> bool:
+    return name.lower().endswith((SAFETENSORS, INDEX, GGUF))
+
+
+def _weights_in(folder: Path) -> list[str]:
+    """The names of the files of weights in a folder, sorted; none where it is no folder that can be read."""
+    try:
+        return sorted(each.name for each in folder.iterdir() if _is_named_so(each.name))
+    except OSError:
+        return []

@@ -166,3 +166,25 @@ def test_torch_is_not_loaded(tmp_path: Path) -> None:
 
     path = str(write_safetensors(tmp_path / "model.safetensors", gpt2()))
     assert _loaded_after(RUN.format(argv=["llmprof", "compare", "gpt2", path])) == "loaded: []"
+
+
+def test_a_folder_of_a_catalogue_name_is_the_model(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(tmp_path / "gpt2")
+    monkeypatch.chdir(tmp_path)
+    assert cli("compare", "gpt2", "gpt2", "--context", "8").out.startswith("gpt2 -> gpt2")
+    assert "values of model.safetensors" in cli("compare", "./gpt2", "./gpt2").out
+
+
+@pytest.mark.parametrize("files", [["a.gguf", "b.gguf"], ["a.gguf", "model.safetensors"]])
+def test_a_folder_of_several_releases(files: list[str], cli: Cli, tmp_path: Path) -> None:
+    for name in files:
+        small_llama().write(tmp_path / name)
+    done = cli("compare", "gpt2", str(tmp_path))
+    assert done.code == 2
+    assert "expected one release" in done.err
+
+
+def test_a_folder_of_one_gguf_file(cli: Cli, tmp_path: Path) -> None:
+    small_llama().write(tmp_path / "Tiny.GGUF")
+    assert cli("compare", str(tmp_path), str(tmp_path)).code == 0
+    assert "680" in cli("count", str(tmp_path), "--context", "8").out
