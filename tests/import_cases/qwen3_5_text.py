@@ -46,7 +46,7 @@ CASES = [
                 "mtp_use_dedicated_embeddings": False,
                 "rope_parameters": {
                     "mrope_interleaved": True,
-                    "mrope_section": [1, 1],
+                    "mrope_section": [1, 1, 0],
                     "rope_type": "default",
                     "rope_theta": 10000000,
                     "partial_rotary_factor": 0.25,
