@@ -11,6 +11,7 @@ from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import Doc
 
 _WITH_OUTPUT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_WITHOUT = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForRewardModel")
 _TOWERS = ("text_config", "llm_config", "language_config", "thinker_config", "vision_config", "audio_config")
 
 
@@ -18,17 +19,18 @@ def headed(c: Config, body: Doc) -> Doc:
     """The document of a causal decoder; without an output matrix, where that is how it was released.
 
     A matrix that is the token table is there in any case, so then nothing changes. The names of classes say something
-    in the families of transformers alone: those that come with code of their own are called as their makers like, and a
-    model of several towers has a head that this reader knows nothing of. A head that the language does not have is
-    refused.
+    in the families of transformers alone: those that come with code of their own are called as their makers like, but
+    for the endings of heads that are no matrix over the vocabulary; and a model of several towers has a head that this
+    reader knows nothing of. A head that the language does not have is refused.
     """
     names = c.raw("architectures")
-    if (
-        names is None
-        or not c.family.endswith("Config")
-        or body.get("structure") != "causal-decoder"
-        or c.has_any(*_TOWERS)
-    ):
+    if names is None or body.get("structure") != "causal-decoder" or c.has_any(*_TOWERS):
+        return body
+    if not c.family.endswith("Config"):
+        if isinstance(names, list) and any(isinstance(name, str) and name.endswith(_WITHOUT) for name in names):
+            c.refuse(
+                "architectures", "a class with a matrix over the vocabulary: the language has no other head of these"
+            )
         return body
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         c.wrong("architectures", "a list of names of classes")

@@ -20,6 +20,7 @@ LEGACY = frozenset(
         "extra_pos_embeddings",
         "force_bos_token_to_be_generated",
         "layernorm_variant",
+        "replacing_rate",
         "save_step",
     }
 )

@@ -35,6 +35,7 @@ CASES = [
                 "normalize_embedding": True,
                 "num_hidden_layers": 2,
                 "output_past": True,
+                "replacing_rate": 0,
                 "scale_embedding": False,
                 "static_position_embeddings": False,
                 "task_specific_params": {"summarization": {"num_beams": 4}},

@@ -29,6 +29,7 @@ CASES = [
             "no experts": {"moe_layers": []},
             "rotated layers by a list": {"no_rope_layers": [1, 0, 0, 1, 1, 1]},
             "every third layer not rotated": {"no_rope_layer_interval": 3},
+            "as the FP8 release has it": {"nope_layer_interval": 4, "for_llm_compressor": True},
             "all layers rotated": {"no_rope_layers": [1] * 6},
             "what layers see by a list": {"layer_types": [*["full_attention"] * 4, *["chunked_attention"] * 2]},
             "head_dim by default": {"head_dim": ABSENT},

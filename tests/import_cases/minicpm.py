@@ -26,9 +26,11 @@ CASES = [
         config=RELEASED,
         variations={
             "untied": {"tie_word_embeddings": False},
+            "as the fourth is released": {"mup_denominator": 40},
         },
         params={
             "as it stands": 2_724_880_896,  # https://huggingface.co/openbmb/MiniCPM-2B-sft-bf16, its weights, recalled
+            "as the fourth is released": 2_724_880_896,
             "untied": 2_724_880_896 + 122_753 * 2304,
         },
     )

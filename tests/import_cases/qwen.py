@@ -39,9 +39,19 @@ CASES = [
         config=RELEASED,
         variations={
             "biases": {"no_bias": False},
+            "as the 72B is released": {  # https://huggingface.co/Qwen/Qwen-72B, its config, in a copy of Sophgo's LLM-TPU
+                "hidden_size": 8192,
+                "intermediate_size": 49152,
+                "num_attention_heads": 64,
+                "num_hidden_layers": 80,
+                "rope_theta": 1000000,
+                "rotary_emb_base": 1000000,
+                "vocab_size": 152064,
+            },
         },
         params={
             "as it stands": 7_721_324_544,  # https://huggingface.co/Qwen/Qwen-7B, its safetensors header, recalled
+            "as the 72B is released": 72_287_920_128,  # https://huggingface.co/Qwen/Qwen-72B, its header, recalled
             "biases": 7_721_324_544 + 32 * (4096 + 2 * 11008 + 4096),
         },
     )

@@ -72,3 +72,7 @@ def test_a_class_of_its_makers_own_says_nothing() -> None:
         "vocab_size": 300,
     }
     assert isinstance(imported(config).spec.base.head, LmHead)
+    # InternLM2-7B-Reward has one row where the others have a matrix over the vocabulary.
+    with pytest.raises(SpecError) as caught:
+        imported(config | {"architectures": ["InternLM2ForRewardModel"]})
+    assert [problem.path for problem in caught.value.problems] == ["architectures"]

@@ -116,6 +116,7 @@ def _name(rotates: bool, kind: str) -> str:
 def _rotated(c: Config, count: Read[int]) -> tuple[bool, ...]:
     """Which layers rotate: where ``no_rope_layers`` has a 1; null or an empty list is all but every so many."""
     interval = c.size("no_rope_layer_interval", default=4)
+    c.must("nope_layer_interval", interval.value, None, why="the class reads no_rope_layer_interval")
     listed = c.sizes("no_rope_layers", default=inferred((), "as often as no_rope_layer_interval says")).value
     if not listed:
         told(c, interval)

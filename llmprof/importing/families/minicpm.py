@@ -17,6 +17,7 @@ def document(c: Config) -> Doc:
     bias = c.flag("attention_bias", default=False)
     count = c.size("num_hidden_layers")
     depth, base = c.number("scale_depth"), c.size("dim_model_base")
+    c.must("mup_denominator", count.value, None, why="the class takes the root of num_hidden_layers")  # MiniCPM 4
     c.must("num_experts", 0, why="the models with experts are another family")
     return {
         "structure": "causal-decoder",

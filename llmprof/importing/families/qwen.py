@@ -23,6 +23,8 @@ def document(c: Config) -> Doc:
     for key in ("use_dynamic_ntk", "use_logn_attn"):
         if c.raw(key):
             c.leave_out(key, "it rescales what lies beyond seq_length, and changes no size and no contraction")
+    theta = c.number("rotary_emb_base")
+    c.must("rope_theta", theta.value, None, why="the class reads rotary_emb_base")  # Qwen-72B says both
     trained = c.size("seq_length")
     longest = c.size("max_position_embeddings", default=trained)
     return {
@@ -31,7 +33,7 @@ def document(c: Config) -> Doc:
         "d_model": hidden,
         "max_context": longest,
         "tied_embeddings": c.flag("tie_word_embeddings"),
-        "position": {"kind": "rope", "theta": c.number("rotary_emb_base")},
+        "position": {"kind": "rope", "theta": theta},
         "layers": {
             "count": c.size("num_hidden_layers"),
             "norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("layer_norm_epsilon")},
