@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -75,21 +76,28 @@ def import_text(text: str, path: PurePath, *, name: str | None = None) -> Import
 
 
 def import_config(
-    source: JsonText, path: PurePath | None, *, name: str | None = None, where: str | None = None
+    source: JsonText,
+    path: PurePath | None,
+    *,
+    name: str | None = None,
+    where: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> Imported:
     """The architecture in a config that has been read already; `path` is its file, `name` the spec's.
 
-    `where` says what of the file was read, where that is not all of it.
+    `where` says what of the file was read, where that is not all of it, `remarks` what is known of it already.
     """
     model_type = source.root.get("model_type")
     account = Config(source, source.root, family=str(model_type))
+    for remark in remarks:
+        account.remark(remark)
     account.ignore(release.KEY)
     body = headed(account, table(account))
     account.finish()
     head: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path, where)]}
     stored = release.release(account, lambda: _loaded(head | body, source, None).base)
-    remarks = account.account.remarks
-    doc = head | ({"notes": "; ".join(remarks) + "."} if remarks else {}) | body
+    said = account.account.remarks
+    doc = head | ({"notes": "; ".join(said) + "."} if said else {}) | body
     if stored is not None:
         doc["release"] = stored
     notes = {leaf.path: leaf.note for leaf in leaves(doc) if leaf.note is not None}

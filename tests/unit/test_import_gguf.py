@@ -180,6 +180,14 @@ def test_what_is_not_understood_stops_the_import(
     assert str(file) in str(caught.value)
 
 
+def test_an_output_matrix_counts_and_may_be_a_copy(tmp_path: Path) -> None:
+    found = read_gguf_spec(small_llama().tensor("output.weight", "F32", [10, 8]).write(tmp_path / "x.gguf"))
+    assert parameters(found.spec.base).total == 680 + 10 * 8
+    assert not found.spec.base.tied_embeddings
+    assert "does not say whether it is a copy" in found.remarks[0]
+    assert found.spec.notes is not None
+
+
 def test_a_wrong_field_is_said_at_its_key(tmp_path: Path) -> None:
     made = small_llama(12, **{"llama.attention.head_count_kv": 3})  # two heads of queries and three of keys
     with pytest.raises(SpecError, match=r"llama\.attention\.head_count_kv: "):

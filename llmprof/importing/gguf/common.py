@@ -19,11 +19,19 @@ SCALINGS = ("none", "linear", "yarn", "longrope")
 def vocabulary(k: Keys, *, tied: bool | None = None, field: str = "vocab_size") -> None:
     """The rows of the token table, and whether the output matrix is that table: where the file has no other.
 
-    `tied` is what is known of a family whose files have the table twice.
+    `tied` is what is known of a family whose files have the table twice. Elsewhere a second matrix counts, for it is in
+    the file and a runtime loads it; that it may be a copy all the same is said in a remark.
     """
     rows = k.shape("token_embd.weight")[0]
     k.must("vocab_size", rows, why="the rows of token_embd.weight")
     k.put(field, rows)
+    if "output.weight" in k.tensors:
+        k.remarks.append(
+            "output.weight is taken for a copy of the token table, which the converter of this family writes"
+            if tied
+            else "output.weight counts as a matrix of its own; a header does not say whether it is a copy of a tied "
+            "table, as in some releases (Qwen3-0.6B): the config.json would"
+        )
     k.put("tie_word_embeddings", "output.weight" not in k.tensors if tied is None else tied)
 
 

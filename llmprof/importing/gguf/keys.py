@@ -25,7 +25,8 @@ FREE = ("general.", "tokenizer.", "split.", "quantize.", "imatrix.", "adapter.")
 class Keys:
     """The keys below an architecture's name, and the fields of a config that they become.
 
-    `fields` is the config so far, `sources` field -> the key that it came from. What no table has read stops the
+    `fields` is the config so far, `sources` field -> the key that it came from, `remarks` what a reader of the spec
+    should know. What no table has read stops the
     import at `finish`, because a key that is not understood may decide a shape.
     """
 
@@ -34,6 +35,7 @@ class Keys:
         self.tensors: Mapping[str, StoredTensor] = {tensor.name: tensor for tensor in file.tensors}
         self.fields: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
+        self.remarks: list[str] = []
         self._asked: set[str] = set()
         self._last = 1 + max((int(match[1]) for match in map(_BLOCK.match, self.tensors) if match), default=0)
 

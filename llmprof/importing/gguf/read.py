@@ -56,7 +56,7 @@ def import_gguf(file: StoredFile, path: Path, *, name: str | None = None) -> Imp
     source = JsonText(file.path, json.dumps(config, ensure_ascii=True), config)
     where = f"the header: {ARCHITECTURE} {keys.architecture}, {len(file.tensors):,} tensors"
     try:
-        return import_config(source, path, name=name, where=where)
+        return import_config(source, path, name=name, where=where, remarks=keys.remarks)
     except SpecError as error:
         raise keys.renamed(error) from None
 
