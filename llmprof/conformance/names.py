@@ -27,7 +27,9 @@ AROUND = (
     Name("transform.LayerNorm head.norm lm_head.layer_norm vocab_layer_norm", "head.norm"),
     Name("pooler.dense", "pooler"),
     Name(
-        "lm_head lm_head.decoder proj_out embed_out cls.predictions cls.predictions.decoder vocab_projector", "lm_head"
+        "lm_head lm_head.decoder proj_out embed_out output_projection cls.predictions cls.predictions.decoder "
+        "vocab_projector",
+        "lm_head",
     ),
     Name("head", "lm_head"),
     Name("decoder", "lm_head", beside="head.dense"),
@@ -175,8 +177,8 @@ INSIDE = (
 """Modules of a layer. The first whose path the layer has counts."""
 
 _LAYER = re.compile(r"(?P<before>(?:[A-Za-z_]\w*\.)*?)(?:layers|layer|h|blocks|block)\.(?P<index>\d+)\.(?P<rest>.+)")
-_PLACE = re.compile(r"(?:layer|sub_layers)\.\d+\.")
-"""The number of a part in T5's layers, which the part's own name makes superfluous."""
+_PLACE = re.compile(r"(?:layer|sub_layers)\.\d+\.|\.norms\.\d+$")
+"""Numbers of parts that their names make superfluous: of T5's halves, and of StableLM's norms of each head."""
 
 
 def layer_of(module: str) -> tuple[str, int, str] | None:

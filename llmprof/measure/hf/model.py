@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 import transformers
 from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
 from llmprof.importing.families import ALSO
 from llmprof.spec.arch import ArchSpec
@@ -91,9 +92,15 @@ def build(config: Mapping[str, Any], head: Head) -> HfModel:
 
 
 def _tower(config: Any) -> Any:
-    """The part of a config that the text goes through; whether its tables are tied is said by the whole."""
+    """The part of a config that the text goes through, with its tables tied as the class of the whole has them."""
     text = config.get_text_config()
-    if text is not config and hasattr(config, "tie_word_embeddings"):
+    if text is not config and config.model_type in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES:
+        whole: Any = transformers.AutoModelForMultimodalLM
+        network = whole.from_config(config, dtype=torch.bfloat16)
+        made, table = network.get_output_embeddings(), network.get_input_embeddings()
+        if made is not None:
+            text.tie_word_embeddings = made.weight is table.weight
+    elif text is not config and hasattr(config, "tie_word_embeddings"):
         text.tie_word_embeddings = config.tie_word_embeddings
     return text
 
