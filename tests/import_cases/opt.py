@@ -19,6 +19,7 @@ CASES = [
         config=SMALL,
         variations={
             "as released": {"word_embed_proj_dim": 48, "do_layer_norm_before": True, "_remove_final_layer_norm": False},
+            "as the 13B": {"_name_or_path": "facebook/opt-13b", "output_projection": True},
             "as the 350M": {"word_embed_proj_dim": 32, "do_layer_norm_before": False},
             "narrow table and pre-norm": {"word_embed_proj_dim": 32},
             "narrow table, untied": {"word_embed_proj_dim": 32, "tie_word_embeddings": False},

@@ -58,4 +58,9 @@ def context(c: Config) -> Read[int]:
     return said
 
 
-FAMILY = Family(document=document, config_class="LlamaConfig", source=TRANSFORMERS, idle=RUNTIME | {"is_llama_config"})
+FAMILY = Family(
+    document=document,
+    config_class="LlamaConfig",
+    source=TRANSFORMERS,
+    idle=RUNTIME | {"internal_version", "is_llama_config"},
+)

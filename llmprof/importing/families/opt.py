@@ -58,4 +58,5 @@ def _norms(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="OPTConfig", source=TRANSFORMERS)
+FAMILY = Family(document=document, config_class="OPTConfig", source=TRANSFORMERS, idle=frozenset({"output_projection"}))
+"""OPT-13B says ``output_projection``, which no class reads."""
