@@ -18,6 +18,7 @@ from llmprof.stored import names
 from llmprof.stored.architecture import wanted
 from llmprof.stored.joined import Item, Joined, Kind, Lacking
 from llmprof.stored.names import Name, name_of
+from llmprof.stored.norms import behind, named_by_use
 from llmprof.stored.packing import Unpacked, companion_of, unpacked
 from llmprof.stored.place import Place, common, counts, lies, part_counts
 from llmprof.stored.reading import Reading, Slot
@@ -61,6 +62,7 @@ class _Join:
         self.arch, self.file = arch, file
         self.places = {slot: Place(each) for slot, each in wanted(arch).items()}
         self.depth = len(arch.main.layers)
+        self.named_by_use = named_by_use(arch, file)
         self.tensors: Mapping[str, StoredTensor] = {tensor.name: tensor for tensor in file.tensors}
         self.items: list[Item] = []
 
@@ -116,7 +118,8 @@ class _Join:
         """The readings with full paths; ``encoder.`` and ``decoder.`` say nothing where there is one stack."""
         stack = name.stack if len(self.arch.stacks) > 1 else ""
         prefix = "" if name.layer is None else f"{stack}layers.{name.layer}."
-        return [reading.at(prefix) for reading in name.readings]
+        readings = [reading.at(prefix) for reading in name.readings]
+        return [behind(reading, self.depth) for reading in readings] if self.named_by_use else readings
 
     def _further(self, tensor: StoredTensor, held: Unpacked, name: Name) -> _Unit | None:
         """A tensor of a layer that predicts a further token, or of one that the architecture does not have."""

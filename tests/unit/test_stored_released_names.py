@@ -178,6 +178,31 @@ PHI = tensors(
     },
     24,
 )
+CHATGLM = tensors(
+    {
+        "transformer.word_embeddings.weight": [130528, 4096],
+        "transformer.final_layernorm.weight": [4096],
+        "transformer.final_layernorm.bias": [4096],
+        "lm_head.weight": [130528, 4096],
+    },
+    "transformer.layers.{}",
+    {
+        "attention.rotary_emb.inv_freq": [32],
+        "attention.query_key_value.weight": [3 * 4096, 4096],
+        "attention.query_key_value.bias": [3 * 4096],
+        "attention.dense.weight": [4096, 4096],
+        "attention.dense.bias": [4096],
+        "mlp.dense_h_to_4h.weight": [16384, 4096],
+        "mlp.dense_h_to_4h.bias": [16384],
+        "mlp.dense_4h_to_h.weight": [4096, 16384],
+        "mlp.dense_4h_to_h.bias": [4096],
+        "input_layernorm.weight": [4096],
+        "input_layernorm.bias": [4096],
+        "post_attention_layernorm.weight": [4096],
+        "post_attention_layernorm.bias": [4096],
+    },
+    28,
+)
 QWEN2 = {
     "self_attn.q_proj.weight": [4096, 4096],
     "self_attn.q_proj.bias": [4096],
@@ -219,6 +244,7 @@ RELEASES: dict[str, tuple[Any, dict[str, Any], set[Kind]]] = {
     "llama": (lambda: catalog.find("llama-2-7b").base, LLAMA, {Kind.BUFFER}),
     "mamba": (lambda: catalog.find("mamba-2.8b").base, MAMBA, {Kind.COPY}),
     "phi-msft": (lambda: first("phi-msft"), PHI, set()),
+    "chatglm": (lambda: catalog.find("chatglm-6b").base, CHATGLM, {Kind.BUFFER, Kind.COPY}),
     "mimo": (lambda: first("mimo"), MIMO, {Kind.MTP}),
 }
 
@@ -244,6 +270,10 @@ def test_every_tensor_has_its_place(name: str, tmp_path: Path) -> None:
         ("exaone", "transformer.h.1.mlp.c_fc_0.weight", "layers.1.ffn.gate"),
         ("chatglm2", "transformer.encoder.layers.1.mlp.dense_h_to_4h.weight", "layers.1.ffn.{gate,up}"),
         ("chatglm2", "transformer.encoder.layers.1.post_attention_layernorm.weight", "layers.1.ffn_norm"),
+        ("chatglm", "transformer.layers.0.input_layernorm.weight", "embed_norm"),
+        ("chatglm", "transformer.layers.0.post_attention_layernorm.bias", "layers.0.attn_norm"),
+        ("chatglm", "transformer.layers.1.input_layernorm.weight", "layers.0.ffn_norm"),
+        ("chatglm", "transformer.final_layernorm.weight", "layers.27.ffn_norm"),
         ("llama", "layers.31.attention.wo.weight", "layers.31.attn.o_proj"),
         ("mamba", "backbone.layers.0.mixer.A_log", "layers.0.attn.core"),
     ],
