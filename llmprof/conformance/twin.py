@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from llmprof import confirm
 from llmprof.conformance.rows import Result, Row, compared
-from llmprof.ledger import Ledger, Quantity
+from llmprof.ledger import Ledger
 from llmprof.predict.api import Prediction, predict
 from llmprof.predict.parameters import parameters
 from llmprof.spec.arch import ArchSpec, Gqa, Moe, NoAttention
@@ -15,14 +15,14 @@ from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.workload import Execution, Workload
 
 if TYPE_CHECKING:
-    from llmprof.conformance.rows import Quantity as Name
     from llmprof.twin.model import Twin
 
 UNFUSED = Execution(attention="unfused")
 TABLES = ("embed", "pos_embed", "type_embed")
 """The last names of paths whose parameters are tables."""
 
-OF_A_PASS: tuple[Quantity, ...] = ("matmul_flops", "kv_cache_bytes", "recurrent_state_bytes")
+OfPass = Literal["matmul_flops", "kv_cache_bytes", "recurrent_state_bytes"]
+OF_A_PASS: tuple[OfPass, ...] = ("matmul_flops", "kv_cache_bytes", "recurrent_state_bytes")
 
 
 def depth(arch: ArchSpec) -> ArchSpec:
@@ -95,22 +95,16 @@ def _of_pass(arch: ArchSpec, ran: ArchSpec, twin: Twin, workload: Workload) -> l
     for quantity in OF_A_PASS:
         predicted, found = prediction.ledger.total(quantity), measured.total(quantity)
         if predicted or found or quantity != "recurrent_state_bytes":
-            rows.append(compared(_name(quantity), "twin", predicted, found, phase=workload.phase))
+            rows.append(compared(quantity, "twin", predicted, found, phase=workload.phase))
             rows += _differing(prediction, measured, quantity, workload)
     return rows
 
 
-def _differing(prediction: Prediction, measured: Ledger, quantity: Quantity, workload: Workload) -> list[Row]:
+def _differing(prediction: Prediction, measured: Ledger, quantity: OfPass, workload: Workload) -> list[Row]:
     paths = dict.fromkeys([*prediction.ledger.paths(), *measured.paths()])
     pairs = ((path, prediction.ledger.at(path, quantity) or 0, measured.at(path, quantity) or 0) for path in paths)
     return [
-        compared(_name(quantity), "twin", predicted, found, phase=workload.phase, path=path)
+        compared(quantity, "twin", predicted, found, phase=workload.phase, path=path)
         for path, predicted, found in pairs
         if path and predicted != found
     ]
-
-
-def _name(quantity: Quantity) -> Name:
-    """The ledger's name of a quantity, which is this package's too."""
-    assert quantity in ("matmul_flops", "kv_cache_bytes", "recurrent_state_bytes")
-    return quantity

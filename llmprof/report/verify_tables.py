@@ -217,7 +217,8 @@ def unmeasured_notes(results: Sequence[Result]) -> list[str]:
     for result in results:
         for row in result.rows:
             if row.verdict == "UNMEASURED" and row.witness != "published":
-                names = reasons.setdefault(f"{row.witness}: {row.note}", [])
+                reason = row.note if row.note.startswith(row.witness) else f"{row.witness}: {row.note}"
+                names = reasons.setdefault(reason, [])
                 if result.arch.label not in names:
                     names.append(result.arch.label)
     return [f"{reason}: {', '.join(names)}" for reason, names in reasons.items()]
