@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from llmprof.errors import SpecError
 from llmprof.importing import families, jsontext
 from llmprof.importing.common import idle
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc, leaves, placed, plain
-from llmprof.importing.inexpressible import INEXPRESSIBLE
-from llmprof.importing.jsontext import JsonText, shown
+from llmprof.importing.jsontext import JsonText
 from llmprof.importing.quantised import release
 from llmprof.importing.released_class import headed
+from llmprof.importing.unknown import refuse_family
 from llmprof.spec.emit import emit
 from llmprof.spec.load import SpecFile, load_tree
-from llmprof.spec.nodes import child_path, short
+from llmprof.spec.nodes import short
 from llmprof.spec.words import did_you_mean
 from llmprof.spec.yamlload import parse
 
@@ -91,7 +90,7 @@ def import_config(
     account = Config(source, source.root, family=str(model_type))
     for remark in remarks:
         account.remark(remark)
-    account.ignore(release.KEY)
+    account.ignore(*release.KEYS)
     body = headed(account, table(account))
     account.finish()
     head: Doc = {"name": name or _name(source.root, path), "source": [_source(source, path, where)]}
@@ -128,8 +127,7 @@ def table(c: Config, default_type: str | None = None) -> Doc:
         kind = default_type
     found = families.family(kind) if isinstance(kind, str) else None
     if found is None:
-        _unknown_family(c, kind)
-    assert found is not None
+        refuse_family(c, kind)
     c.family = found.config_class or str(kind)
     body = found.document(c)
     c.ignore(*found.idle)
@@ -143,19 +141,6 @@ def table(c: Config, default_type: str | None = None) -> Doc:
                     near or None,
                 )
     return body
-
-
-def _unknown_family(c: Config, kind: Any) -> None:
-    known = families.known()
-    near = did_you_mean(kind, known) if isinstance(kind, str) else None
-    path = child_path(c.path, "model_type")
-    found = "the field 'model_type' is missing" if kind is None else f"found {shown(kind)}"
-    why = INEXPRESSIBLE.get(kind) if isinstance(kind, str) else None
-    expected = (
-        "one of " + ", ".join(known) if why is None else f"a family that the spec language can say: this has {why}"
-    )
-    problem = c.source.problem(path if kind is not None else c.path, found, expected, near if why is None else None)
-    raise SpecError([problem])
 
 
 def _heading(source: JsonText, c: Config) -> str:

@@ -24,6 +24,7 @@ CASES = [
             "max_position_embeddings": 256,
         },
         variations={
+            "as Bamba-9B is released": {"attn_rotary_emb": 4, "mamba_dt_rank": 256, "use_mamba_kernels": True},
             "no attention": {"attn_layer_indices": None},
             "all attention": {"attn_layer_indices": [0, 1, 2, 3]},
             "multi-head by null": {"num_key_value_heads": None},

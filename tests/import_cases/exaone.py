@@ -26,10 +26,12 @@ CASES = [
         config=RELEASED,
         variations={
             "with head_dim": {"head_dim": 128},
+            "as EXAONE Deep is released": {"head_dim": 128, "ln_no_scale": False},
         },
         params={
             "as it stands": 7_818_448_896,  # https://huggingface.co/LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct, its header, recalled
             "with head_dim": 7_818_448_896,
+            "as EXAONE Deep is released": 7_818_448_896,
         },
     )
 ]

@@ -41,7 +41,11 @@ CASES = [
             "ffn_dim": 100,
             "max_position_embeddings": 64,
         },
-        variations={"not scaled": {"scale_embedding": False}, "untied": {"tie_word_embeddings": False}},
+        variations={
+            "not scaled": {"scale_embedding": False},
+            "untied": {"tie_word_embeddings": False},
+            "as fairseq's dense models are released": {"newlinemode": "s", "tokenizer_class": "GPT2Tokenizer"},
+        },
     ),
     Case(
         model_type="biogpt",

@@ -21,6 +21,7 @@ CASES = [
         model_type="hunyuan_v1_dense",
         config=SMALL,
         variations={
+            "a number of a token by another name": {"pad_id": 127961},
             "multi-head by omission": {"num_key_value_heads": None},
             "tied": {"tie_word_embeddings": True},
             "biases of the attention": {"attention_bias": True},

@@ -20,6 +20,7 @@ CASES = [
         model_type="nemotron",
         config=SMALL,
         variations={
+            "eps by another name": {"layer_norm_eps": 1e-5},
             "stated head_dim": {"head_dim": 16},
             "head_dim is null": {"head_dim": None},
             "tied": {"tie_word_embeddings": True},

@@ -19,6 +19,7 @@ CASES = [
         model_type="persimmon",
         config=SMALL,
         variations={
+            "as the 8B is released": {"num_key_value_heads": 6, "rms_norm_eps": 1e-6},
             "tied": {"tie_word_embeddings": True},
             "no norms of queries and keys": {"qk_layernorm": False},
             "a stated part": {"partial_rotary_factor": 0.25},

@@ -19,6 +19,10 @@ CASES = [
             "attention_window_size": 20,
         },
         variations={
+            "the pattern of the first release": {
+                "block_types": ABSENT,
+                "_block_types": ["recurrent", "recurrent", "attention"],
+            },
             "as wide as the model": {"lru_width": None},
             "multi-head by omission": {"num_key_value_heads": ABSENT},
             "other order": {"block_types": ["attention", "recurrent"]},

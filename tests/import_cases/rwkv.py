@@ -16,6 +16,7 @@ CASES = [
             "context_length": 128,
         },
         variations={
+            "a number of heads, which there are not": {"num_attention_heads": 24},
             "widths by null": {"attention_hidden_size": None, "intermediate_size": None},
             "tied": {"tie_word_embeddings": True},
             "as released": {"layer_norm_epsilon": 1e-5, "rescale_every": 6},

@@ -34,3 +34,24 @@ def test_an_unknown_family_is_answered_with_those_that_are_known() -> None:
     (problem,) = caught.value.problems
     assert "llama, " in problem.expected
     assert problem.hint == "did you mean 'llama'?"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "near", "hint"),
+    [
+        ("yi", "Yi", "did you mean 'Yi'?"),
+        ("gpt-neox", "gpt_neox, gpt_neo, ", "did you mean 'gpt_neox'?"),
+        ("deepseek_v4", "deepseek_v", None),  # another number is another model, not a slip
+        ("kimi_k3", "kimi_k2, kimi_k25, ", None),
+        ("longcat_flash", "", None),
+        ("x" * 10**6, "", None),
+    ],
+)
+def test_the_nearest_names_come_first(model_type: str, near: str, hint: str | None) -> None:
+    with pytest.raises(SpecError) as caught:
+        imported({"model_type": model_type})
+    (problem,) = caught.value.problems
+    assert problem.expected.startswith(f"a family that has a table ({near or 'all are '}")
+    assert (" near; all are " in problem.expected) is bool(near)
+    assert problem.hint == hint
+    assert problem.path == "model_type"

@@ -229,6 +229,15 @@ def test_what_is_not_sure_is_left_out_and_said(config: dict[str, Any], quantised
     assert found.spec.base == imported({**config}).spec.base or found.spec.base.stacks
 
 
+@pytest.mark.parametrize("beside", [{}, {"quantization_config": {"group_size": 64, "bits": 4}}])
+def test_what_mlx_packed_is_left_out_and_said(beside: dict[str, Any]) -> None:
+    """https://huggingface.co/mlx-community/EXAONE-Deep-32B-4bit/blob/main/config.json, read 2026-11-30."""
+    found = imported({**LLAMA, "quantization": {"group_size": 64, "bits": 4}, **beside})
+    assert found.spec.base.release is None
+    assert any("its quant_method null is none of" in remark for remark in found.remarks), found.remarks
+    assert found.spec.base.stacks == imported(LLAMA).spec.base.stacks
+
+
 def test_without_quantisation_the_dtype_alone_is_said() -> None:
     assert imported(LLAMA).spec.base.release == Release(dtype="bf16")
     assert imported({**LLAMA, "torch_dtype": "float8_e4m3fn"}).spec.base.release is None

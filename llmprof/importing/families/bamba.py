@@ -60,4 +60,9 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="BambaConfig", source=TRANSFORMERS, idle=IDLE | {"z_loss_coefficient"})
+FAMILY = Family(
+    document=document,
+    config_class="BambaConfig",
+    source=TRANSFORMERS,
+    idle=IDLE | {"mamba_dt_rank", "z_loss_coefficient"},
+)

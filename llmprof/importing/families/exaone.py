@@ -15,6 +15,7 @@ def document(c: Config) -> Doc:
     heads = c.size("num_attention_heads")
     head_dim = per_head(hidden, heads, c)
     c.must("head_dim", None, head_dim.value, why="the class has hidden_size over num_attention_heads")
+    c.must("ln_no_scale", False, why="the norms have weights")
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size"),

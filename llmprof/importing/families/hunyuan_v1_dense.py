@@ -63,6 +63,7 @@ RELEASED = frozenset(
         "im_start_id",
         "mask_init_id",
         "org_vocab_size",
+        "pad_id",
         "pool_type",
         "text_end_id",
         "text_start_id",

@@ -28,7 +28,11 @@ def document(c: Config) -> Doc:
         "position": rope(c, head_dim, theta=10000.0, partial=0.5),
         "layers": {
             "count": c.size("num_hidden_layers", default=32),
-            "norm": {"kind": "layernorm", "placement": "pre", "eps": c.number("norm_eps", default=1e-5)},
+            "norm": {
+                "kind": "layernorm",
+                "placement": "pre",
+                "eps": c.number("norm_eps", "layer_norm_eps", default=1e-5),
+            },
             "attention": {
                 "kind": "gqa",
                 "n_heads": heads,

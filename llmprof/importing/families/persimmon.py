@@ -16,6 +16,7 @@ def document(c: Config) -> Doc:
     head_dim = per_head(hidden, heads, c)
     eps = c.number("layer_norm_eps", default=1e-5)
     normed = c.flag("qk_layernorm", default=True).value
+    c.must("num_key_value_heads", heads.value, None, why="every head has keys and values of its own")
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=262144),
@@ -44,4 +45,4 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="PersimmonConfig", source=TRANSFORMERS, idle=RUNTIME)
+FAMILY = Family(document=document, config_class="PersimmonConfig", source=TRANSFORMERS, idle=RUNTIME | {"rms_norm_eps"})

@@ -20,7 +20,7 @@ def document(c: Config) -> Doc:
     head_dim = per_head(hidden, heads, c, "head_dim")
     count = count_of_layers(c, default=26)
     wide = c.size("intermediate_size", default=7680, least=2)
-    blocks = c.words("block_types", of=BLOCKS, default=Read(("recurrent", "recurrent", "attention")))
+    blocks = c.words("block_types", "_block_types", of=BLOCKS, default=Read(("recurrent", "recurrent", "attention")))
     if not blocks.value:
         c.stop("block_types", "at least one kind of block")
     names = [BLOCKS[blocks.value[i % len(blocks.value)]] for i in range(count.value)]

@@ -35,4 +35,6 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="RwkvConfig", source=TRANSFORMERS)
+FAMILY = Family(
+    document=document, config_class="RwkvConfig", source=TRANSFORMERS, idle=frozenset({"num_attention_heads"})
+)

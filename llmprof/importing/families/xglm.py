@@ -36,4 +36,6 @@ def document(c: Config) -> Doc:
     }
 
 
-FAMILY = Family(document=document, config_class="XGLMConfig", source=TRANSFORMERS, idle=frozenset({"is_decoder"}))
+FAMILY = Family(
+    document=document, config_class="XGLMConfig", source=TRANSFORMERS, idle=frozenset({"is_decoder", "newlinemode"})
+)

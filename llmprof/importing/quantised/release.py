@@ -19,6 +19,8 @@ DTYPES: Mapping[Any, FloatDtype] = MappingProxyType(
     {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
 )
 KEY = "quantization_config"
+KEYS = (KEY, "quantization")
+"""MLX writes what it packed under a name of its own, alone or beside the usual one (mlx-lm 0.21, recalled)."""
 
 
 def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
@@ -26,7 +28,8 @@ def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
 
     `arch` makes the architecture of the config; it is asked where something is packed.
     """
-    quantised = c.raw(KEY) if c.has(KEY) else _of_the_tower(c, KEY)
+    key = next((key for key in KEYS if c.has(key)), KEY)
+    quantised = c.raw(key) if c.has(key) else _of_the_tower(c, key)
     dtype = next((DTYPES[said] for said in _dtypes(c) if isinstance(said, str) and said in DTYPES), None)
     if quantised is None:
         return None if dtype is None else {"dtype": dtype}
@@ -34,7 +37,7 @@ def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
         return _packed(quantised, arch, dtype, c)
     except Unsure as error:
         c.remark(
-            f"{KEY} is left out, so nothing is said of the bytes in the files: {error} (`llmprof compare` reads them "
+            f"{key} is left out, so nothing is said of the bytes in the files: {error} (`llmprof compare` reads them "
             "off the files themselves)"
         )
         return None
