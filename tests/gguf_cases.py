@@ -124,6 +124,30 @@ def _qwen3moe(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
     w.add_expert_feed_forward_length(c["moe_intermediate_size"])
 
 
+def _qwen2moe(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
+    _qwen3moe(w, c)
+    w.add_expert_shared_feed_forward_length(c["shared_expert_intermediate_size"])
+
+
+def _granite(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
+    _llama(w, c)
+    w.add_attention_scale(c["attention_multiplier"])
+    w.add_embedding_scale(c["embedding_multiplier"])
+    w.add_residual_scale(c["residual_multiplier"])
+    w.add_logit_scale(c["logits_scaling"])
+
+
+def _gptneox(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
+    w.add_context_length(c["max_position_embeddings"])
+    w.add_embedding_length(c["hidden_size"])
+    w.add_block_count(c["num_hidden_layers"])
+    w.add_feed_forward_length(c["intermediate_size"])
+    w.add_head_count(c["num_attention_heads"])
+    w.add_rope_dimension_count(int(c["rotary_pct"] * c["hidden_size"] // c["num_attention_heads"]))
+    w.add_parallel_residual(c["use_parallel_residual"])
+    w.add_layer_norm_eps(c["layer_norm_eps"])
+
+
 def _gpt_oss(w: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
     _keyed(w, c)
     w.add_sliding_window(c["sliding_window"])
@@ -266,6 +290,48 @@ CASES = (
             "norm_topk_prob": True,
         },
         keys=_qwen3moe,
+    ),
+    Case(
+        arch="qwen2moe",
+        model_type="qwen2_moe",
+        config={
+            **BASE,
+            "num_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 40,
+            "shared_expert_intermediate_size": 56,
+        },
+        keys=_qwen2moe,
+    ),
+    Case(arch="olmo2", model_type="olmo2", config=BASE, keys=_keyed),
+    Case(
+        arch="granite",
+        model_type="granite",
+        config={
+            **BASE,
+            "attention_multiplier": 0.0625,
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "logits_scaling": 8.0,
+        },
+        keys=_granite,
+    ),
+    Case(
+        arch="gptneox",
+        model_type="gpt_neox",
+        config={
+            "vocab_size": 320,
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 256,
+            "rotary_pct": 0.25,
+            "layer_norm_eps": 1e-5,
+            "use_parallel_residual": True,
+        },
+        keys=_gptneox,
+        changes={"one half after the other": {"use_parallel_residual": False}},
     ),
     Case(arch="gemma", model_type="gemma", config=_GEMMA, keys=_keyed),
     Case(

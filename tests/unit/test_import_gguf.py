@@ -32,7 +32,7 @@ OWN_NAMES = {
     "mixtral": {"model_type"},  # which transformers reads as a LLaMA, and so without its experts
 }
 """Fields that transformers fills and the table does not, by family: by another name, or not at all."""
-UNREAD = {"gemma", "deepseek_v2", "deepseek_v3", "gpt_oss"}
+UNREAD = {"gemma", "deepseek_v2", "deepseek_v3", "gpt_oss", "olmo2", "granite", "gpt_neox"}
 """Families whose files transformers 5.23.0 does not read (gpt-oss: with numpy 2.4)."""
 
 

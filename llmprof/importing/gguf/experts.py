@@ -1,8 +1,18 @@
-"""Mixtures of experts: qwen3moe, gpt-oss, and deepseek2, under which name DeepSeek-V2, V3 and Kimi K2 are filed."""
+"""Mixtures of experts: qwen2moe, qwen3moe, gpt-oss, and deepseek2, the name of DeepSeek-V2, V3 and Kimi K2 in files."""
 
 from __future__ import annotations
 
-from llmprof.importing.gguf.common import RMS, biases, head_dim, projections, rotation, scaling, sizes, vocabulary
+from llmprof.importing.gguf.common import (
+    RMS,
+    biases,
+    head_dim,
+    projections,
+    rotation,
+    scaling,
+    sizes,
+    vocabulary,
+    whole_context,
+)
 from llmprof.importing.gguf.keys import Keys, shortest
 
 SOFTMAX, SIGMOID = 1, 2
@@ -22,8 +32,32 @@ def _experts(k: Keys, width: int, field: str) -> int:
     return inner
 
 
+def qwen2moe(k: Keys) -> str:
+    """``qwen2moe``: experts beside a shared one with a gate; llama.cpp does not divide chosen weights (recalled)."""
+    width, heads = sizes(k)
+    each = head_dim(k, width, heads)
+    projections(k, width, heads, each)
+    rotation(k, each)
+    vocabulary(k)
+    k.put("moe_intermediate_size", _experts(k, width, "num_experts"), "expert_feed_forward_length")
+    shared = k.size("expert_shared_feed_forward_length")
+    k.put("shared_expert_intermediate_size", shared, "expert_shared_feed_forward_length")
+    k.holds("ffn_up_shexp.weight", (shared, width), "by expert_shared_feed_forward_length")
+    k.put("intermediate_size", k.size("feed_forward_length", default=shared), "feed_forward_length")
+    k.put("norm_topk_prob", k.flag("expert_weights_norm", default=False), "expert_weights_norm")
+    k.must("expert_gating_func", SOFTMAX, why="the family makes scores by a softmax")
+    k.put("decoder_sparse_step", 1)
+    k.put("mlp_only_layers", [])
+    k.put("qkv_bias", biases(k, "attn_q", "attn_k", "attn_v"))
+    k.put("rms_norm_eps", k.number(RMS), RMS)
+    k.put("hidden_act", "silu")
+    whole_context(k)
+    k.put("sliding_window", None)
+    return "qwen2_moe"
+
+
 def qwen3moe(k: Keys) -> str:
-    """``qwen3moe``: experts in every layer, and chosen weights are divided by their sum, as llama.cpp has it."""
+    """``qwen3moe``: experts in every layer, and chosen weights are divided by their sum, as llama.cpp has it (`integrations/ggml.py`)."""
     width, heads = sizes(k)
     each = head_dim(k, width, heads)
     projections(k, width, heads, each)

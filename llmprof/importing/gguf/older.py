@@ -1,4 +1,4 @@
-"""Architectures of LayerNorms and two matrices: gpt2, falcon, bloom; and mamba, which has no attention."""
+"""Architectures of LayerNorms and two matrices: gpt2, gptneox, falcon, bloom; and mamba, which has no attention."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ def gpt2(k: Keys) -> str:
     k.put("scale_attn_by_inverse_layer_idx", False)
     k.put("reorder_and_upcast_attn", False)
     return "gpt2"
+
+
+def gpt_neox(k: Keys) -> str:
+    """``gptneox``: a part of each head is rotated."""
+    width, heads = sizes(k)
+    k.must("attention.head_count_kv", heads, why="every head has keys of its own")
+    k.fields.pop("num_key_value_heads")
+    each = head_dim(k, width, heads, put=False)
+    k.holds("attn_qkv.weight", (3 * width, width), "by embedding_length")
+    k.put("rope_theta", k.number("rope.freq_base", default=10000.0), "rope.freq_base")
+    k.put("rotary_pct", k.size("rope.dimension_count") / each, "rope.dimension_count")
+    vocabulary(k)
+    feed_forward(k, width)
+    k.put("use_parallel_residual", k.flag("use_parallel_residual", default=True), "use_parallel_residual")
+    k.put("attention_bias", biases(k, "attn_qkv", "attn_output"))
+    k.put("layer_norm_eps", k.number(EPS), EPS)
+    k.put("hidden_act", "gelu")
+    return "gpt_neox"
 
 
 def bloom(k: Keys) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from llmprof.errors import SpecError
-from llmprof.importing.gguf import dense, experts, older
+from llmprof.importing.gguf import dense, experts, gemma, older
 from llmprof.importing.gguf.keys import Keys
 from llmprof.importing.headers.gguf import read_gguf
 from llmprof.importing.headers.reading import wrong
@@ -25,15 +25,19 @@ TABLES: Mapping[str, Callable[[Keys], str]] = MappingProxyType(
         "bloom": older.bloom,
         "deepseek2": experts.deepseek2,
         "falcon": older.falcon,
-        "gemma": dense.gemma,
-        "gemma2": dense.gemma2,
-        "gemma3": dense.gemma3,
+        "gemma": gemma.gemma,
+        "gemma2": gemma.gemma2,
+        "gemma3": gemma.gemma3,
         "gpt-oss": experts.gpt_oss,
         "gpt2": older.gpt2,
+        "gptneox": older.gpt_neox,
+        "granite": dense.granite,
         "llama": dense.llama,
         "mamba": older.mamba,
+        "olmo2": dense.olmo2,
         "phi3": dense.phi3,
         "qwen2": dense.qwen2,
+        "qwen2moe": experts.qwen2moe,
         "qwen3": dense.qwen3,
         "qwen3moe": experts.qwen3moe,
         "starcoder2": dense.starcoder2,
