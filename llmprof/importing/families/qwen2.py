@@ -19,6 +19,8 @@ def document(c: Config) -> Doc:
         "dual_chunk_attention_config", "prompts may be cut into chunks beyond what was trained; the class does not"
     )
     c.must("use_mrope", False, why="rotations by several positions are those of images")
+    for key in ("attention_bias", "qkv_bias"):
+        c.must(key, True, None, why="the class has biases of the queries, keys and values")
     # CodeQwen 1.5 says these beside what the class reads.
     c.must("rotary_emb_base", c.raw("rope_theta"), None, why="the class reads rope_theta")
     c.ignore("seq_length")
