@@ -57,7 +57,7 @@ def qwen2moe(k: Keys) -> str:
 
 
 def qwen3moe(k: Keys) -> str:
-    """``qwen3moe``: experts in every layer, and chosen weights are divided by their sum, as llama.cpp has it (`integrations/ggml.py`)."""
+    """``qwen3moe``: experts in every layer, and chosen weights are divided by their sum, as llama.cpp has it."""
     width, heads = sizes(k)
     each = head_dim(k, width, heads)
     projections(k, width, heads, each)
