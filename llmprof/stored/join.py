@@ -80,7 +80,7 @@ class _Join:
             self._place(unit)
         self._companions(companions)
         counted, stated = parameters(self.arch), released(self.arch)
-        return Joined(
+        made = Joined(
             arch=self.arch,
             file=self.file,
             params_total=counted.total,
@@ -90,6 +90,10 @@ class _Join:
             stated_bytes=None if stated is None else stated.model,
             notes=(*self.file.facts, *self._remarks()),
         )
+        assert sum(item.whole for item in made.items) == len(self.file.tensors), "every tensor stands in one item"
+        assert sum(item.nbytes for item in made.items) == self.file.nbytes, "and every byte"
+        assert sum(values for _, values in made.balance()) == made.values, "and what is beside is what is beside"
+        return made
 
     # --- what a tensor may be ---------------------------------------------------------------------
 
