@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.released import QWEN3_06B, Llama, gpt2
-from tests.unit.test_import_gguf import small_llama
+from tests.small_gguf import small_llama
 from tests.weights import write_safetensors, write_shards
 
 SMALL = Llama(layers=2, d=128, f=256, v=512, q=128, kv=64)

@@ -27,7 +27,7 @@ from llmprof.importing.headers.shards import read_index
 from llmprof.importing.headers.tensor import StoredFile
 from llmprof.spec.load import load_text
 from llmprof.stored.join import join
-from tests.unit.test_import_gguf import small_llama
+from tests.small_gguf import small_llama
 from tests.unit.test_stored_join import DENSE, SPEC
 from tests.weights import Gguf, header, write_shards
 
