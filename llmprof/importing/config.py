@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, NoReturn, TypeVar
 
+from llmprof.importing.account import MISSING, Account, Missing, same
 from llmprof.importing.jsontext import JsonText, shown
 from llmprof.spec.nodes import child_path, short
 from llmprof.spec.problems import Report
@@ -36,25 +37,6 @@ class Read(Generic[T]):
 def inferred(value: T, note: str, *of: Read[Any]) -> Read[T]:
     """A value that was made of others; `note` says how and why."""
     return Read(value, tuple(key for read in of for key in read.keys), note)
-
-
-class _Missing:
-    """Stands for: this field has no default, and must be there."""
-
-
-MISSING = _Missing()
-
-
-@dataclass(slots=True)
-class Account:
-    """What reading one file has come to, shared by the readers of its nested objects.
-
-    `defaults` are the fields that the file does not have and that were read nevertheless: path -> what was taken.
-    """
-
-    report: Report
-    defaults: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
 
 
 class Config:
@@ -95,14 +77,14 @@ class Config:
         there = [self.has(key) for key in keys]
         return any(there)
 
-    def size(self, *keys: str, default: int | Read[int] | _Missing = MISSING, least: int = 1) -> Read[int]:
+    def size(self, *keys: str, default: int | Read[int] | Missing = MISSING, least: int = 1) -> Read[int]:
         """A whole number from `least` to 2**40."""
         return self._read(
             keys, default, lambda v: type(v) is int and least <= v <= MAX_SIZE, f"a whole number from {least}"
         )
 
     def optional_size(
-        self, *keys: str, default: int | _Missing | None = MISSING, least: int = 1
+        self, *keys: str, default: int | Missing | None = MISSING, least: int = 1
     ) -> Read[int] | Read[None]:
         """The same, or None where the field is null."""
         found = self._find(keys)
@@ -112,7 +94,7 @@ class Config:
             return Read(None, (), self._absent(keys, "null"))
         return self.size(*keys, default=1 if default is None else default, least=least)
 
-    def number(self, *keys: str, default: float | Read[float] | _Missing = MISSING) -> Read[float]:
+    def number(self, *keys: str, default: float | Read[float] | Missing = MISSING) -> Read[float]:
         """A finite number above 0; whole ones are taken too."""
         good = self._read(
             keys,
@@ -131,12 +113,12 @@ class Config:
             return Read(None, (), self._absent(keys, "null"))
         return self.number(*keys, default=1.0 if default is None else default)
 
-    def flag(self, *keys: str, default: bool | Read[bool] | _Missing = MISSING) -> Read[bool]:
+    def flag(self, *keys: str, default: bool | Read[bool] | Missing = MISSING) -> Read[bool]:
         """``true`` or ``false``."""
         return self._read(keys, default, lambda v: type(v) is bool, "true or false")
 
     def choice(
-        self, *keys: str, of: Mapping[str, T], default: str | _Missing = MISSING, note: str | None = None
+        self, *keys: str, of: Mapping[str, T], default: str | Missing = MISSING, note: str | None = None
     ) -> Read[T]:
         """What a word stands for, by the table `of`. A word that is not in it stops the import."""
         word = self._read(keys, default, lambda v: isinstance(v, str) and v in of, "one of " + ", ".join(of), words=of)
@@ -144,9 +126,7 @@ class Config:
             return Read(next(iter(of.values())), word.keys)
         return Read(of[word.value], word.keys, word.note or note)
 
-    def words(
-        self, *keys: str, of: Iterable[str], default: Sequence[str] | Read[Any] | _Missing = MISSING
-    ) -> Read[Any]:
+    def words(self, *keys: str, of: Iterable[str], default: Sequence[str] | Read[Any] | Missing = MISSING) -> Read[Any]:
         """A list of words, each one of `of`."""
         known = tuple(of)
         good = self._read(
@@ -161,7 +141,7 @@ class Config:
         )
         return Read(tuple(good.value), good.keys, good.note)
 
-    def sizes(self, *keys: str, default: Sequence[int] | Read[Any] | _Missing = MISSING, least: int = 0) -> Read[Any]:
+    def sizes(self, *keys: str, default: Sequence[int] | Read[Any] | Missing = MISSING, least: int = 0) -> Read[Any]:
         """A list of whole numbers, each at least `least`."""
         good = self._read(
             keys,
@@ -216,7 +196,7 @@ class Config:
         `why` says what another value would mean.
         """
         self._touch(key)
-        if key in self._values and not any(_same(self._values[key], value) for value in values):
+        if key in self._values and not any(same(self._values[key], value) for value in values):
             wanted = " or ".join(shown(value) for value in values)
             self.refuse(key, f"{wanted}: {why}")
 
@@ -283,7 +263,7 @@ class Config:
         there = [(key, self._values[key]) for key in keys if key in self._values]
         stated = [(key, value) for key, value in there if value is not None]
         for key, value in stated[1:]:
-            if not _same(value, stated[0][1]):
+            if not same(value, stated[0][1]):
                 self.wrong(key, f"{shown(stated[0][1])}, as {stated[0][0]} says: both name one thing")
         found = stated or there
         return found[0] if found else None
@@ -305,7 +285,7 @@ class Config:
     ) -> Read[Any]:
         found = self._find(keys)
         if found is None or (found[1] is None and isinstance(default, Read)):
-            if isinstance(default, _Missing):
+            if isinstance(default, Missing):
                 near = did_you_mean(keys[0], list(islice(self.unread(), MOST_NAMES)))
                 self._problem(self.path, f"the field {short(keys[0])!r} is missing", expected, near or None)
                 self._raise()
@@ -325,15 +305,6 @@ class Config:
     def _standing_in(self, default: Any, expected: str) -> Any:
         if isinstance(default, Read):
             return default.value
-        if not isinstance(default, _Missing) and default is not None:
+        if not isinstance(default, Missing) and default is not None:
             return default
         return () if "list" in expected else 1
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON: true is not 1."""
-    return (
-        type(one) is type(other) and bool(one == other)
-        if isinstance(one, bool | type(None))
-        else (not isinstance(other, bool | type(None)) and bool(one == other))
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmprof.importing.config import MISSING, Config, Read, inferred
+from llmprof.importing.account import MISSING
+from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import LEFT_OUT, Doc, Left
 from llmprof.importing.parts import per_head, rope, stack
 from llmprof.spec.groups import MAX_LAYERS
