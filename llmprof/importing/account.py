@@ -1,4 +1,4 @@
-"""What reading a file has come to: class defaults that were taken, remarks, problems. And two words that readers share."""
+"""What reading a file has come to: class defaults that were taken, remarks, problems; and words that readers share."""
 
 from __future__ import annotations
 
