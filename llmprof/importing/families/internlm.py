@@ -18,6 +18,8 @@ def document(c: Config) -> Doc:
     rotary = c.below("rotary")
     if rotary.has("type"):
         c.leave_out("rotary", "how the rotation is rescaled for longer contexts; it changes no size and no kernel")
+    theta = rotary.number("base", default=10000.0)
+    c.must("rope_theta", theta.value, None, why="the class reads the base of rotary")
     c.must("num_key_value_heads", None, heads.value, why="every head has keys and values of its own")
     return {
         "structure": "causal-decoder",
@@ -25,7 +27,7 @@ def document(c: Config) -> Doc:
         "d_model": hidden,
         "max_context": c.size("max_position_embeddings"),
         "tied_embeddings": c.flag("tie_word_embeddings"),
-        "position": {"kind": "rope", "theta": rotary.number("base", default=10000.0)},
+        "position": {"kind": "rope", "theta": theta},
         "layers": {
             "count": c.size("num_hidden_layers"),
             "norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("rms_norm_eps")},
