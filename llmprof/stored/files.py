@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from llmprof.catalog import is_foreign
@@ -28,7 +29,7 @@ def read_weights(path: Path) -> StoredFile:
     Raises SpecError where there is none, or where one is wrong.
     """
     name = path.name.lower()
-    if path.is_dir():
+    if os.path.isdir(path):
         names = _weights_in(path)
         ggufs = [each for each in names if each.lower().endswith(GGUF)]
         if not ggufs:

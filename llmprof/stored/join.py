@@ -63,6 +63,7 @@ class _Join:
         self.places = {slot: Place(each) for slot, each in wanted(arch).items()}
         self.depth = len(arch.main.layers)
         self.named_by_use = named_by_use(arch, file)
+        self.towers = any(names.LANGUAGE in tensor.name.split(".") for tensor in file.tensors)
         self.tensors: Mapping[str, StoredTensor] = {tensor.name: tensor for tensor in file.tensors}
         self.items: list[Item] = []
 
@@ -103,6 +104,9 @@ class _Join:
             self._item(Kind.BUFFER, tensor, note="it has no values")
             return None
         held = unpacked(tensor, self.tensors)
+        if self.towers and names.is_outside(tensor.name):
+            self._item(Kind.TOWER, tensor)
+            return None
         name = name_of(held.name, len(tensor.shape), self.file.kind)
         if name is None:
             self._item(Kind.UNEXPLAINED, tensor, note="no table has this name")

@@ -36,7 +36,8 @@ MTP = "mtp."
 
 _TOWER = re.compile(
     r"(?:(?:model|module|thinker|language_model)\.)*"
-    r"(?:vision_tower|vision_model|visual|vision|vision_encoder|vision_embed_tokens|img_processor|vpm|vit|resampler|"
+    r"(?:image_tower|video_tower|vqmodel|generation_\w+|high_res_vision_\w+|vision_projector|vision_projection|projector|"
+    r"vision_tower|vision_model|visual|vision|vision_encoder|vision_embed_tokens|img_processor|vpm|vit|resampler|"
     r"multi_modal_projector|mm_projector|vision_language_adapter|patch_merger|pre_mm_projector_norm|image_newline|"
     r"audio_tower|audio_encoder|audio_projector|audio_model|apm|embed_vision|embed_audio|connector|aligner|mlp1|talker|"
     r"code2wav|token2wav|token_compressor|sam_model|view_seperator)\b(?:\.|$).*|"
@@ -74,6 +75,15 @@ def name_of(name: str, rank: int, kind: str) -> Name | None:
     if _TASK.fullmatch(name):
         return Name(beside=TASK)
     return _gguf(name) if kind == "gguf" else _hf(name)
+
+
+LANGUAGE = "language_model"
+_ALSO_LANGUAGE = re.compile(r"(?:model\.)?(?:lm_head|mtp|mtp_layers)\..*")
+
+
+def is_outside(name: str) -> bool:
+    """Whether a tensor stands outside the model of language, in a release that keeps it below ``language_model``."""
+    return LANGUAGE not in name.split(".") and _ALSO_LANGUAGE.fullmatch(name) is None
 
 
 def _hf(name: str) -> Name | None:

@@ -219,12 +219,13 @@ def test_towers_and_heads_of_other_tasks(tmp_path: Path) -> None:
         "model.visual.blocks.0.attn.qkv.weight": ("F32", [5, 5]),
         "multi_modal_projector.linear_1.bias": ("F32", [3]),
         "vision_tower.layers.0.weight_scale": ("F32", [2]),
-        "score.weight": ("F32", [2, 128]),
+        "encoder.layers.0.mlp.up_proj.weight": ("F32", [11]),  # of sound, beside a model of language by that name
+        "model.language_model.score.weight": ("F32", [2, 128]),
     }
     renamed = {f"language_model.{name}": entry for name, entry in RELEASE.plain().items()}
     made = joined({**renamed, **more}, tmp_path)
     assert made.explained, [item for item in made.items if item.kind is Kind.UNEXPLAINED]
-    assert kinds(made) == {"TOWER": 7 + 25 + 3 + 2, "TASK": 256}
+    assert kinds(made) == {"TOWER": 7 + 25 + 3 + 2 + 11, "TASK": 256}
 
 
 def experts(name: str = "mlp.experts.{}.{}_proj", router: str = "mlp.gate") -> dict[str, Any]:
