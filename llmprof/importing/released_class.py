@@ -7,12 +7,35 @@ not have (``LlamaForSequenceClassification``).
 
 from __future__ import annotations
 
+import re
+
+from llmprof.importing import families
 from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import Doc
+from llmprof.importing.inexpressible import INEXPRESSIBLE
 
 _WITH_OUTPUT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _WITHOUT = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForRewardModel")
 _TOWERS = ("text_config", "llm_config", "language_config", "thinker_config", "vision_config", "audio_config")
+
+
+def _of_another(c: Config, name: str) -> bool:
+    """Whether a class with an output matrix is one of another family that is known by name.
+
+    Its own goes by the names of the configuration class and of the ``model_type``; a tower's end in "text" besides.
+    """
+    ending = next((ending for ending in _WITH_OUTPUT if name.endswith(ending)), None)
+    if ending is None:
+        return False
+    said = _plain(name.removesuffix(ending))
+    own = {_plain(c.family.removesuffix("Config")), _plain(str(c.raw("model_type")))}
+    own |= {kind.removesuffix("text") for kind in own}
+    return said not in own and said in {_plain(kind) for kind in (*families.known(), *INEXPRESSIBLE)}
+
+
+def _plain(name: str) -> str:
+    """Letters and digits alone, in lower case."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def headed(c: Config, body: Doc) -> Doc:
@@ -21,7 +44,8 @@ def headed(c: Config, body: Doc) -> Doc:
     A matrix that is the token table is there in any case, so then nothing changes. The names of classes say something
     in the families of transformers alone: those that come with code of their own are called as their makers like, but
     for the endings of heads that are no matrix over the vocabulary; and a model of several towers has a head that this
-    reader knows nothing of. A head that the language does not have is refused.
+    reader knows nothing of. A head that the language does not have is refused, and so is another family's class: which
+    of the two the files hold is not said.
     """
     names = c.raw("architectures")
     if names is None or body.get("structure") != "causal-decoder" or c.has_any(*_TOWERS):
@@ -34,6 +58,9 @@ def headed(c: Config, body: Doc) -> Doc:
         return body
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         c.wrong("architectures", "a list of names of classes")
+        return body
+    if stranger := next((name for name in names if _of_another(c, name)), None):
+        c.refuse("architectures", f"a class of the model_type {c.raw('model_type')}: {stranger} is another family's")
         return body
     if not names or any(name.endswith(_WITH_OUTPUT) for name in names):
         return body

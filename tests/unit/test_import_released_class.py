@@ -55,6 +55,30 @@ def test_another_head_is_refused(names: Any) -> None:
     assert [problem.path for problem in caught.value.problems] == ["architectures"]
 
 
+@pytest.mark.parametrize("name", ["MixtralForCausalLM", "GPTNeoXForCausalLM", "BitNetForCausalLM"])
+def test_the_class_of_another_family_is_refused(name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        imported(MISTRAL | {"architectures": [name]})
+    (problem,) = caught.value.problems
+    assert problem.path == "architectures"
+    assert problem.expected.endswith(f"a class of the model_type mistral: {name} is another family's")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [
+        ("llama", "LLaMAForCausalLM"),  # as the first conversions were released
+        ("gemma3_text", "Gemma3ForCausalLM"),
+        ("falcon", "RWForCausalLM"),  # the name before the family came to transformers
+        ("gpt2", "GPT2LMHeadModel"),
+        ("gpt_bigcode", "GPTBigCodeForCausalLM"),
+    ],
+)
+def test_older_and_shorter_names_are_the_familys_own(model_type: str, name: str) -> None:
+    said, unsaid = imported({"model_type": model_type, "architectures": [name]}), imported({"model_type": model_type})
+    assert said.spec.base.stacks == unsaid.spec.base.stacks
+
+
 def test_a_class_of_its_makers_own_says_nothing() -> None:
     config = {
         "model_type": "internlm2",
