@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmprof.errors import InputError
 from llmprof.spec.arch import ArchSpec
@@ -20,8 +21,12 @@ from llmprof.spec.nodes import Scalar, Seq, short
 from llmprof.spec.source import read_file
 from llmprof.spec.yamlload import parse
 
+if TYPE_CHECKING:
+    from llmprof.importing.read import Imported
+
 MARKER = ".llmprof-specs"
 STDIN = "-"
+YAML = (".yaml", ".yml")
 FOREIGN = (".json", ".safetensors", ".gguf")
 """Endings of files of other formats."""
 
@@ -67,17 +72,17 @@ def split(ref: str) -> tuple[str, str | None]:
     if os.path.exists(ref):
         return ref, None
     stem, colon, variant = ref.rpartition(":")
-    # A Windows drive or a path with a colon in a directory's name is not a variant.
-    if not colon or not stem or "/" in variant or "\\" in variant:
+    # A Windows drive, or a path with a colon in the name of a directory or of the file, has no variant in it.
+    if not colon or not stem or "/" in variant or "\\" in variant or variant.lower().endswith(YAML + FOREIGN):
         return ref, None
     return stem, variant
 
 
-def _untold(text: str) -> None:
+def untold(text: str) -> None:
     """Nobody is told."""
 
 
-def find(ref: str, tell: Tell = _untold) -> SpecFile:
+def find(ref: str, tell: Tell = untold) -> SpecFile:
     """The spec file that a reference names: a shipped name or alias, a path, or ``-`` for standard input.
 
     The path may be that of a file of another format, which is imported. A reference may end in ``:variant``, which
@@ -94,7 +99,7 @@ def resolve(
     *,
     variant: str | Sequence[str] | None = None,
     all_variants: bool = False,
-    tell: Tell = _untold,
+    tell: Tell = untold,
 ) -> list[ArchSpec]:
     """The architectures that references name, in their order.
 
@@ -122,7 +127,7 @@ def _find_file(target: str, tell: Tell) -> SpecFile:
         return _imported(target, tell)
     # An alias such as meta-llama/Llama-2-70b-hf looks like a path, and a shipped name may be that of some file
     # here: what is surely a path is read, then the catalogue is asked, and only then the disk.
-    if target.lower().endswith((".yaml", ".yml")) or target.startswith((".", os.sep)):
+    if target.lower().endswith(YAML) or target.startswith((".", os.sep)):
         return load_file(target)
     entry = _entry(target)
     if entry is not None:
@@ -144,10 +149,15 @@ def _imported(target: str, tell: Tell) -> SpecFile:
     from llmprof.importing.files import read_file as read_foreign
 
     found = read_foreign(Path(target))
-    tell(f"{target}: {found.summary}")
-    for remark in found.remarks:
-        tell(f"{target}: {remark}")
+    tell_of(found, target, tell)
     return found.spec
+
+
+def tell_of(found: Imported, label: str, tell: Tell) -> None:
+    """Tell what is to be known of an imported file that messages call `label`."""
+    tell(f"{label}: {found.summary}")
+    for remark in found.remarks:
+        tell(f"{label}: {remark}")
 
 
 def _entry(target: str) -> Entry | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmprof.catalog import Tell, untold
 from llmprof.check import defaults, limits, measured, settings
 from llmprof.check.limits import Limit
 from llmprof.check.measured import Plan
@@ -67,11 +68,14 @@ class BudgetFile:
     cases: tuple[Case, ...]
 
 
-def load(files: Sequence[str]) -> tuple[BudgetFile, ...]:
-    """The budgets of `files`, each file once. Raises SpecError with every problem of all of them."""
+def load(files: Sequence[str], tell: Tell = untold) -> tuple[BudgetFile, ...]:
+    """The budgets of `files`, each file once; `tell` hears what is to be known of imported specs.
+
+    Raises SpecError with every problem of all of them.
+    """
     if not files:
         raise InputError("no budget file is named")
-    shelf = Shelf()
+    shelf = Shelf(tell)
     problems: list[Problem] = []
     loaded = []
     for file in {os.path.realpath(file): file for file in reversed(files)}.values():

@@ -30,20 +30,21 @@ class Named:
         return self.spec.arch(self.variant)
 
 
-def named(ref: str, near: Path | None = None) -> Named:
+def named(ref: str, near: Path | None = None, tell: catalog.Tell = catalog.untold) -> Named:
     """The spec that `ref` names. The repository of ``git:`` is the one around `near`, by default around this directory.
+    `tell` hears what is to be known of an imported file.
 
     Raises InputError for what is not known, be it spec, variant, revision or repository, and SpecError for a file that
     is wrong.
     """
     if ref.startswith(GIT):
-        return _at_a_revision(ref, near or Path.cwd())
+        return _at_a_revision(ref, near or Path.cwd(), tell)
     _, variant = catalog.split(ref)
-    spec = catalog.find(ref)
+    spec = catalog.find(ref, tell)
     return Named(label=ref, spec=spec, variant=variant, file=_shown(spec.path))
 
 
-def _at_a_revision(ref: str, near: Path) -> Named:
+def _at_a_revision(ref: str, near: Path, tell: catalog.Tell) -> Named:
     rev, colon, target = ref.removeprefix(GIT).partition(":")
     if not colon or not target:
         raise InputError(f"{short(ref, 200)!r}: expected git:REV:PATH or git:REV:NAME, such as git:main:llama-2-70b")
@@ -58,7 +59,7 @@ def _at_a_revision(ref: str, near: Path) -> Named:
             f"{short(ref, 200)!r}: {rev} has neither such a file nor a spec of that name or alias in specs/models or "
             f"specs/studies of {revision.root}"
         )
-    spec = revision.load(inside)
+    spec = revision.load(inside, tell)
     spec.arch(variant)
     return Named(label=ref, spec=spec, variant=variant, file=revision.label(inside))
 

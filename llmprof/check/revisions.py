@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from llmprof.catalog import Tell, tell_of, untold
 from llmprof.check import git
 from llmprof.errors import InputError
 from llmprof.spec import source
@@ -84,12 +85,17 @@ class Revision:
         inside = self.find(ref)
         return None if inside is None else self.load(inside)
 
-    def load(self, inside: PurePosixPath) -> SpecFile:
-        """The spec in a file that `find` has found; a config is imported. Raises SpecError for a spec that was wrong."""
+    def load(self, inside: PurePosixPath, tell: Tell = untold) -> SpecFile:
+        """The spec in a file that `find` has found; a config is imported, and `tell` hears what is to be known of it.
+
+        Raises SpecError for a spec that was wrong.
+        """
         if inside.suffix.lower() == ".json":
             from llmprof.importing.read import import_text
 
-            return import_text(self._text(inside), PurePosixPath(self.label(inside))).spec
+            found = import_text(self._text(inside), PurePosixPath(self.label(inside)))
+            tell_of(found, self.label(inside), tell)
+            return found.spec
         return load_text(self._text(inside), self.label(inside))
 
     def label(self, inside: PurePosixPath) -> str:

@@ -35,9 +35,10 @@ class Subject:
 
 
 class Shelf:
-    """Finds specs, and reads each file once."""
+    """Finds specs, and reads each file once. `tell` hears what is to be known of an imported file."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: catalog.Tell = catalog.untold) -> None:
+        self._tell = tell
         self._files: dict[tuple[str, str], SpecFile] = {}
 
     def find(self, ref: str, directory: Path) -> Subject:
@@ -51,17 +52,17 @@ class Shelf:
         target = path[len(whole) - len(ref) :]
         key = (target, str(directory))
         if key not in self._files:
-            self._files[key] = _load(target, path)
+            self._files[key] = _load(target, path, self._tell)
         spec = self._files[key]
         spec.arch(variant)
         return Subject(ref=ref, target=target, spec=spec, variant=variant)
 
 
-def _load(target: str, path: str) -> SpecFile:
+def _load(target: str, path: str, tell: catalog.Tell) -> SpecFile:
     if target == catalog.STDIN:
         raise InputError("a budget cannot be of standard input; name a spec, or the path of its file")
     if catalog.is_foreign(target, path):
-        return catalog.find(path)
+        return catalog.find(path, tell)
     if target.lower().endswith((".yaml", ".yml")) or target.startswith((".", os.sep)):
         return load_file(_straight(path))
     try:

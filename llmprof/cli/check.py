@@ -111,7 +111,7 @@ def _report(
     from llmprof.check.coverage import require_all, warnings
     from llmprof.check.evaluate import judge
 
-    loaded = load(budgets)
+    loaded = load(budgets, tell=say)
     if require_budgets:
         require_all(loaded)
     # Opened before anything is written: both may be the same file.

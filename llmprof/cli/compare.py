@@ -100,7 +100,7 @@ def compare(
         lengths_of_b = _lengths(phase, asked | _settings(b)) if b is not None else lengths
     except InputError as error:
         raise InputError(f"--b: {error}") from None
-    sides = [_side(named(before), lengths), _side(named(after), lengths_of_b)]
+    sides = [_side(named(before, tell=say), lengths), _side(named(after, tell=say), lengths_of_b)]
     options.refuse_idle_kv_dtype([(side.arch, workload) for side in sides for workload in side.workloads])
     comparison = comparing.compare(*sides)
     _report(comparison, output_format, output)
@@ -119,11 +119,11 @@ def _weights(before: str, after: str) -> tuple[str, str] | None:
 
 def _has_config(ref: str) -> bool:
     """Whether a folder is a spec too: compared with a spec, it is the config that is meant."""
-    from pathlib import Path
+    import os
 
     from llmprof.importing.read import CONFIG
 
-    return (Path(ref) / CONFIG).is_file()
+    return os.path.isfile(os.path.join(ref, CONFIG))
 
 
 def _explain(spec: str, file: str, asked: dict[str, str | None], output_format: str, output: str | None) -> None:
@@ -139,7 +139,7 @@ def _explain(spec: str, file: str, asked: dict[str, str | None], output_format: 
     for name, value in asked.items():
         if value != DEFAULTS.get(name):
             raise InputError(f"--{name.replace('_', '-')} has no effect on a file of weights; leave it out")
-    joined = join(named(spec).arch, read_weights(Path(file)))
+    joined = join(named(spec, tell=say).arch, read_weights(Path(file)))
     _write(stored_tables, joined, output_format, output)
     if not joined.explained:
         raise typer.Exit(EXIT_DIFFERS)

@@ -25,12 +25,15 @@ def import_(
 ) -> None:
     """Write the spec that FILE describes, as YAML: comments say what the file does not, and why.
 
-    A field that may decide a shape and is not understood stops it. Nothing is downloaded, and no code of a model is run.
-    Every command takes FILE itself where it takes a SPEC.
+    A field that may decide a shape and is not understood stops it. Nothing is downloaded, and no code of a model is
+    run. Every command takes FILE itself where it takes a SPEC.
     """
+    from llmprof.errors import InputError
     from llmprof.importing.files import read_file
     from llmprof.report.write import check_writable, write_text
 
+    if not file:
+        raise InputError("FILE: found an empty name; expected a config.json, its folder, or a GGUF file")
     check_writable(output)
     found = read_file(Path(file), name=_valid(name))
     write_text(found.text, output)

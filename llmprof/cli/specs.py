@@ -88,7 +88,7 @@ def show(
     from llmprof.report.write import write_text
     from llmprof.spec.dump import dump
 
-    (arch,) = catalog.resolve([spec])
+    (arch,) = catalog.resolve([spec], tell=say)
     write_text(dump(arch), None)
 
 
@@ -112,7 +112,7 @@ def check(
     errors = differing = 0
     for name in spec or [entry.name for entry in catalog.entries()]:
         try:
-            found = catalog.find(name)
+            found = catalog.find(name, tell=say)
         except InputError as error:
             errors += 1
             say(f"error: {error}")

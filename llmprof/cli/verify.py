@@ -147,6 +147,7 @@ def _verify_one(
 
 def _subjects(ref: str, config: str | None, hf: bool, factory: Callable[[], object] | None) -> list[Subject]:
     """What one SPEC stands for, with the config that is known of it."""
+    import os
     from pathlib import Path
 
     from llmprof import catalog
@@ -160,8 +161,8 @@ def _subjects(ref: str, config: str | None, hf: bool, factory: Callable[[], obje
     if config is not None:
         known = configs.read(Path(config))
     elif catalog.is_foreign(ref):
-        path = Path(ref) / CONFIG if Path(ref).is_dir() else Path(ref)
-        known = configs.read(path, is_origin=True) if path.suffix == ".json" and path.is_file() else None
+        path = Path(ref) / CONFIG if os.path.isdir(ref) else Path(ref)
+        known = configs.read(path, is_origin=True) if path.suffix == ".json" and os.path.isfile(path) else None
         known = known if known is not None and known.model_type else None  # an index of weights is JSON too
     elif arch.variant is None and file.path is not None and file.path.is_relative_to(catalog.root()):
         carried = configs.carried(arch.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class ConfigFile:
 
 def read(path: Path, *, is_origin: bool = False) -> ConfigFile:
     """A config file, or the one in a folder. Raises SpecError where it is no strict JSON."""
-    file = path / CONFIG if path.is_dir() else path
+    file = path / CONFIG if os.path.isdir(path) else path
     return ConfigFile(path=file, values=jsontext.read(file).root, is_origin=is_origin)
 
 

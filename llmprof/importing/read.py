@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def read_config(path: Path, *, name: str | None = None) -> Imported:
     Raises SpecError where it is no strict JSON, of no known family, or has a field that is not understood, and where
     what it says is no architecture.
     """
-    file = path / CONFIG if path.is_dir() else path
+    file = path / CONFIG if os.path.isdir(path) else path
     return import_config(jsontext.read(file), file, name=name)
 
 
@@ -144,7 +145,7 @@ def table(c: Config, default_type: str | None = None) -> Doc:
 
 
 def _heading(source: JsonText, c: Config) -> str:
-    lines = [f"# Read from {Path(source.file).name}, family {c.family}. Comments say what the file does not."]
+    lines = [f"# Read from {_written(Path(source.file).name)}, family {c.family}. Comments say what the file does not."]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -163,10 +164,15 @@ def slug(text: str) -> str:
     return short(re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._"), 90).rstrip(".-")
 
 
+def _written(name: str) -> str:
+    """A file's name as a spec may have it: line breaks and all that a text may not hold are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 def _source(source: JsonText, path: PurePath | None, where: str | None) -> Doc:
     digest = hashlib.sha256(source.text.encode()).hexdigest()
     return {
-        "url": path.name if path is not None else source.file,
+        "url": _written(path.name if path is not None else source.file),
         "where": where or f"sha256 {digest}",
         "read": datetime.date.today().isoformat(),
     }

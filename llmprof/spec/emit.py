@@ -54,7 +54,9 @@ def _comments(at: str, indent: int, notes: Mapping[str, str], *, inside: bool) -
         if path == at or (inside and path.startswith(f"{at}.")):
             name = path.rpartition(".")[2]
             lines += [
-                " " * indent + ("# " if first else "#   ") + UNPRINTABLE.sub("?", line)
+                " " * indent
+                + ("# " if first else "#   ")
+                + "".join("?" if c in _BREAKS or UNPRINTABLE.match(c) else c for c in line)
                 for first, line in _first(wrap(f"{name}: {note}", WIDTH - indent - 4))
             ]
     return lines

@@ -109,7 +109,15 @@ def load_text(text: str, name: str = "<stdin>") -> SpecFile:
 
 
 def _load(text: str, file: str, path: Path | None) -> SpecFile:
-    return load_tree(parse(text, file=file), file, path)
+    tree = parse(text, file=file)
+    if "model_type" in tree.items and "structure" not in tree.items:
+        raise source.whole_file(
+            file,
+            "this is a Hugging Face config, by its key 'model_type'",
+            "a spec",
+            hint="give its file a name that ends in .json, or turn it into a spec with `llmprof import`",
+        )
+    return load_tree(tree, file, path)
 
 
 def load_tree(tree: Map, file: str, path: Path | None) -> SpecFile:

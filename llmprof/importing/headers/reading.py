@@ -22,6 +22,9 @@ def opened(path: Path, expected: str) -> Iterator[tuple[BinaryIO, int]]:
     """The file and its size in bytes. SpecError where it cannot be read or is no regular file."""
     name = str(path)
     try:
+        # Asked before it is opened too: to open a pipe is to wait for somebody who writes to it.
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise whole_file(name, "this is no regular file", expected)
         with open(path, "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
