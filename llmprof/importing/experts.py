@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmprof.importing.config import Config, Read, inferred
@@ -43,12 +43,13 @@ def joint_width(one: Read[int], count: Read[int] | Read[None]) -> Read[int] | Re
     return inferred(one.value * count.value, f"{count.value} shared experts of {one.value:,} as one", one, count)
 
 
-def sigmoid_router(c: Config, d: Mapping[str, Any]) -> Doc:
+def sigmoid_router(c: Config, d: Mapping[str, Any], *, called: Sequence[str] = ("sigmoid",)) -> Doc:
     """DeepSeek-V3's router: sigmoid scores, corrected for the choice, from groups of experts.
 
-    `d` are the class's defaults of ``n_group``, ``topk_group``, ``norm_topk_prob`` and ``routed_scaling_factor``.
+    `d` are the class's defaults of ``n_group``, ``topk_group``, ``norm_topk_prob`` and ``routed_scaling_factor``,
+    `called` what its releases call its scores.
     """
-    c.must("scoring_func", "sigmoid", why="the class makes scores of logits by a sigmoid of each")
+    c.must("scoring_func", *called, why="the class makes scores of logits by a sigmoid of each")
     c.must("topk_method", "noaux_tc", why="the class chooses by corrected scores, from groups")
     return {
         "scores": "sigmoid",

@@ -26,6 +26,11 @@ CASES = [
             "windows in the upper layers": {"max_window_layers": 2, "sliding_window": 64},
             "windows by a list": {"layer_types": ["sliding_attention", *["full_attention"] * 3], "sliding_window": 64},
             "no window": {"sliding_window": None},
+            "as dots.llm1 is released": {
+                "scoring_func": "noaux_tc",
+                "sliding_window": None,
+                "use_sliding_window": False,
+            },
             "biases of the attention": {"attention_bias": True},
             "no layer dense": {"first_k_dense_replace": 0},
             "no shared expert": {"n_shared_experts": 0},

@@ -31,7 +31,7 @@ def document(c: Config) -> Doc:
         top_k=c.size("num_experts_per_tok"),
         width=width,
         shared=joint_width(width, c.size("n_shared_experts", least=0)),
-        router=sigmoid_router(c, ROUTER),
+        router=sigmoid_router(c, ROUTER, called=("sigmoid", "noaux_tc")),
     )
     dense = {"kind": act, "d_ff": c.size("intermediate_size", default=10944)}
     eps = c.number("rms_norm_eps", default=1e-6)
@@ -44,9 +44,11 @@ def document(c: Config) -> Doc:
         default=[SLIDING if window.value and i >= first.value else FULL for i in range(count.value)],
         why=f"not stated: the layers from max_window_layers = {first.value} on have the window, as the family has it",
     )
-    if SLIDING in kinds.value:
+    windowed = SLIDING in kinds.value
+    c.must("use_sliding_window", windowed, None, why="the class does as layer_types and sliding_window say")
+    if windowed:
         told(c, kinds)
-    if SLIDING in kinds.value and window.value is None:
+    if windowed and window.value is None:
         c.stop("sliding_window", f"a window, for the layers of {SLIDING}")
     layers, _ = layered(
         count,
