@@ -22,6 +22,8 @@ LEGACY = frozenset(
         "layernorm_variant",
         "replacing_rate",
         "save_step",
+        "student_decoder_layers",
+        "student_encoder_layers",
     }
 )
 """Fields of early releases that no class of this kin reads: each class is what they said of its models."""

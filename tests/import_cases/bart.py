@@ -36,6 +36,7 @@ CASES = [
                 "num_hidden_layers": 2,
                 "output_past": True,
                 "replacing_rate": 0,
+                "student_decoder_layers": [0, 6, 11],
                 "scale_embedding": False,
                 "static_position_embeddings": False,
                 "task_specific_params": {"summarization": {"num_beams": 4}},

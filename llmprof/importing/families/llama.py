@@ -18,6 +18,7 @@ def document(c: Config) -> Doc:
     # SmolLM and Falcon 3 say these beside what the class reads.
     c.must("rope_interleaved", False, why="the class turns halves of a head, not neighbours")
     c.must("activation", "swiglu", "silu", why="the class reads hidden_act")
+    c.leave_out("rope_condense_ratio", "positions are divided by it (LongChat), which changes no size and no kernel")
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=32000),
