@@ -154,7 +154,8 @@ def _name(root: dict[str, Any], path: PurePath | None) -> str:
     said = root.get("_name_or_path") or root.get("name_or_path")
     said = said.rstrip("/").rpartition("/")[2] if isinstance(said, str) else ""
     if not slug(said) and path is not None:
-        whole = path.resolve() if isinstance(path, Path) else path
+        # By the name that was given: a link of a cache of downloads leads to a file that is named by a digest.
+        whole = path.absolute() if isinstance(path, Path) else path
         said = whole.parent.name if whole.name == CONFIG else whole.stem
     return slug(said) or "imported"
 

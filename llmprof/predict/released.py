@@ -15,6 +15,7 @@ from llmprof.predict.leaf import Leaves, Parameter
 from llmprof.predict.leaves import model_leaves
 from llmprof.predict.mtp import further_leaves
 from llmprof.spec.arch import ArchSpec
+from llmprof.spec.nodes import short
 from llmprof.spec.release import Awq, Fp8, Fp8Blocks, Gptq, Integers, Mxfp4, Nvfp4, Packing, Release
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "e8m0": 1}
@@ -119,6 +120,6 @@ def _check_spared(arch: ArchSpec, release: Release, leaves: Leaves) -> None:
     for pattern in release.spared:
         if not any(fnmatchcase(path, pattern) for path in packable):
             raise InputError(
-                f"{arch.label}: release.spared: {pattern!r} is no matrix of attention or feed-forward here; "
+                f"{arch.label}: release.spared: {short(pattern)!r} is no matrix of attention or feed-forward here; "
                 "`llmprof count --by module` lists the paths"
             )

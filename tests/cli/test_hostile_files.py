@@ -128,3 +128,22 @@ def test_an_empty_name_is_not_this_folder(cli: Cli, here: Path) -> None:
     done = cli("import", "")
     assert done.code == 2
     assert "FILE: found an empty name" in done.err
+
+
+@pytest.mark.parametrize(("file", "output"), [("whole.json", "./whole.json"), ("f", "f/config.json"), ("a.json", "b")])
+def test_what_is_read_is_not_overwritten(cli: Cli, here: Path, file: str, output: str) -> None:
+    text = write(here / "f" / "config.json").read_bytes()
+    for name in ("a.json", "b"):
+        os.symlink("whole.json", name)
+    done = cli("import", file, "--output", output)
+    assert done.code == 2
+    assert "this is the file that is read" in done.err
+    assert Path(output).read_bytes() == text
+
+
+@pytest.mark.parametrize(("link", "name"), [("model-7b/config.json", "model-7b"), ("mine.json", "mine")])
+def test_a_link_is_called_by_its_own_name(cli: Cli, here: Path, link: str, name: str) -> None:
+    (here / "model-7b").mkdir()
+    write(here / "blobs" / "3fa94c")
+    os.symlink(here / "blobs" / "3fa94c", link)
+    assert f"\nname: {name}\n" in cli("import", link).out
