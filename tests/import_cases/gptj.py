@@ -12,6 +12,7 @@ CASES = [
         config=SMALL,
         variations={
             "as released": {"n_inner": None, "rotary": True, "rope_scaling": {"rope_type": "gptj"}, "n_ctx": 64},
+            "as version 5 writes it": {"rope_parameters": {"rope_type": "gptj"}},
             "tied": {"tie_word_embeddings": True},
             "stated width": {"n_inner": 100},
             "other activation": {"activation_function": "gelu"},

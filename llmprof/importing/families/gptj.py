@@ -44,11 +44,13 @@ def document(c: Config) -> Doc:
 def rotated_pairs(c: Config) -> Doc:
     """The rotation of the first ``rotary_dim`` values by adjacent pairs, of base 10000; of all where it is null.
 
-    Some releases say ``rope_scaling: {"rope_type": "gptj"}``, the name of just this rotation.
+    Some releases say ``rope_scaling: {"rope_type": "gptj"}``, the name of just this rotation; version 5 of transformers
+    writes it as ``rope_parameters``.
     """
-    scaling = c.below("rope_scaling")
-    for key in ("rope_type", "type"):
-        scaling.must(key, "gptj", "default", None, why="the class rotates by its own table, which is not rescaled")
+    for name in ("rope_scaling", "rope_parameters"):
+        for key in ("rope_type", "type"):
+            why = "the class rotates by its own table, which is not rescaled"
+            c.below(name).must(key, "gptj", "default", None, why=why)
     width = c.optional_size("rotary_dim", default=64)
     rotated = width if isinstance(width.value, int) else Read(LEFT_OUT, width.keys)
     return {"kind": "rope", "theta": 10000.0, "rotary_dim": rotated}
