@@ -189,7 +189,7 @@ def _tied(
             c.account.defaults.pop(child_path(child_path(c.path, key), TIE), None)  # it counts for nothing
         if either:
             return Read(outer.value or read.value, (*outer.keys, *read.keys))
-        if stated and read.value != outer.value:
+        if stated and read.value != outer.value and (_major(c) or 0) < 5:
             c.wrong(TIE, f"{str(read.value).lower()}, as {key}.{TIE} says: both name one thing")
         return outer
     if either or read.value == tied:

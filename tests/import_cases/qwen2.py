@@ -36,6 +36,10 @@ CASES = [
             },
             "a window unused": {"use_sliding_window": False, "sliding_window": 64, "max_window_layers": 2},
             "as CodeQwen 1.5 is released": {"rope_theta": 1000000, "rotary_emb_base": 1000000, "seq_length": 65536},
+            "the same, as version 5 writes it": {
+                "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"},
+                "rotary_emb_base": 1000000,
+            },
             "biases, stated": {"attention_bias": True},
             "a window for none": {"use_sliding_window": True, "sliding_window": None},
         },

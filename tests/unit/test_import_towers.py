@@ -58,6 +58,9 @@ TIES = [
     ("internvl", None, False, "4.52.1", False),
     ("internvl", None, None, "4.52.1", False),
     ("internvl", None, None, "5.8.0", True),
+    # Version 5 writes what a tower takes for granted into it, and heeds the flag of the whole.
+    ("internvl", True, False, "5.23.0", True),
+    ("llava_next", False, True, "5.23.0", False),
 ]
 
 

@@ -22,7 +22,8 @@ def document(c: Config) -> Doc:
     for key in ("attention_bias", "qkv_bias"):
         c.must(key, True, None, why="the class has biases of the queries, keys and values")
     # CodeQwen 1.5 says these beside what the class reads.
-    c.must("rotary_emb_base", c.raw("rope_theta"), None, why="the class reads rope_theta")
+    theta = c.raw("rope_theta") or c.below("rope_parameters").raw("rope_theta")
+    c.must("rotary_emb_base", theta, None, why="the class reads rope_theta")
     c.ignore("seq_length")
     return {
         "structure": "causal-decoder",
