@@ -32,6 +32,9 @@ CASES = [
             "untied": {"tie_word_embeddings": False},
             "tied in both": {"tie_word_embeddings": True, "text_config": {**TEXT, "tie_word_embeddings": True}},
             "untied in both": {"tie_word_embeddings": False, "text_config": {**TEXT, "tie_word_embeddings": False}},
+            "as version 5 writes it": {
+                "text_config": {**TEXT, "num_image_tokens": 196, "use_bidirectional_attention": True}
+            },
             "Gemma 2": {"text_config": {**TEXT, "model_type": "gemma2", "sliding_window": 32}},
         },
     )

@@ -22,6 +22,7 @@ CASES = [
         config={"text_config": TEXT, "audio_config": {}, "tie_word_embeddings": False},
         head="tower",
         variations={
+            "as version 5 writes it": {"token_classification_bias": False},
             "tied": {"tie_word_embeddings": True},
             "tied in both": {"tie_word_embeddings": True, "text_config": {**TEXT, "tie_word_embeddings": True}},
             "untied in both": {"tie_word_embeddings": False, "text_config": {**TEXT, "tie_word_embeddings": False}},

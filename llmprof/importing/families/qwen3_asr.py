@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from llmprof.importing.towers import family_of_towers
 
-FAMILY = family_of_towers("qwen3", tied=True)
+# The bias is that of a head which other classes of this config have.
+FAMILY = family_of_towers("qwen3", tied=True, stale=("token_classification_bias",))
