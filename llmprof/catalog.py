@@ -124,7 +124,7 @@ def _find_file(target: str, tell: Tell) -> SpecFile:
     if target == STDIN:
         return load_stdin()
     if is_foreign(target):
-        return _imported(target, tell)
+        return imported(target, tell)
     # An alias such as meta-llama/Llama-2-70b-hf looks like a path, and a shipped name may be that of some file
     # here: what is surely a path is read, then the catalogue is asked, and only then the disk.
     if target.lower().endswith(YAML) or target.startswith((".", os.sep)):
@@ -145,7 +145,8 @@ def is_foreign(target: str, path: str | None = None) -> bool:
     return target.lower().endswith(FOREIGN) or (os.path.isdir(path or target) and _entry(target) is None)
 
 
-def _imported(target: str, tell: Tell) -> SpecFile:
+def imported(target: str, tell: Tell = untold) -> SpecFile:
+    """The spec in a file of another format, or in a folder. Raises SpecError where it is not understood."""
     from llmprof.importing.files import read_file as read_foreign
 
     found = read_foreign(Path(target))

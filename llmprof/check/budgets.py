@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmprof import catalog
 from llmprof.catalog import Tell, untold
 from llmprof.check import defaults, limits, measured, settings
 from llmprof.check.limits import Limit
@@ -217,7 +218,9 @@ def _subject(ref: Scalar, directory: Path, shelf: Shelf, report: Report) -> Subj
     except SpecError as error:
         first = error.problems[0]
         if first.line is None:  # about the file as a whole: there is none, or it is no text
-            report.value(ref, "the path of a spec", found=f"{first.file}: {first.found}")
+            # What is expected of a config or of weights is said by its reader; of a YAML file it is a spec.
+            expected = first.expected if catalog.is_foreign(ref.text) else "the path of a spec"
+            report.value(ref, expected, first.hint, found=f"{first.file}: {first.found}")
         else:
             report.value(ref, "a spec without problems", found=f"{short(ref.text)!r} has {len(error.problems)} of them")
             for problem in error.problems:

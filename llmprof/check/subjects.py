@@ -62,7 +62,7 @@ def _load(target: str, path: str, tell: catalog.Tell) -> SpecFile:
     if target == catalog.STDIN:
         raise InputError("a budget cannot be of standard input; name a spec, or the path of its file")
     if catalog.is_foreign(target, path):
-        return catalog.find(path, tell)
+        return catalog.imported(str(_straight(path)), tell)
     if target.lower().endswith((".yaml", ".yml")) or target.startswith((".", os.sep)):
         return load_file(_straight(path))
     try:

@@ -37,7 +37,13 @@ def add_rows(result: Result, workloads: Sequence[Workload], factory: Callable[[]
     network = foreign.guarded("--module: the factory failed", make)
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"--module: the factory made a {type(network).__name__}; expected an nn.Module")
-    stray = next((name for name, p in network.named_parameters() if p.device.type != "meta"), None)
+    lazy = next((name for name, p in _parameters_of(network) if torch.nn.parameter.is_lazy(p)), None)
+    if lazy is not None:
+        raise InputError(
+            f"--module: the parameter {lazy} has no shape before a first pass (torch.nn.LazyLinear and the like); "
+            "make it with its sizes"
+        )
+    stray = next((name for name, p in _parameters_of(network) if p.device.type != "meta"), None)
     if stray is not None:
         raise InputError(
             f"--module: the parameter {stray} is not on meta, although the factory was called under "
@@ -48,6 +54,11 @@ def add_rows(result: Result, workloads: Sequence[Workload], factory: Callable[[]
     rows = parameter_rows(result.arch, network, "module", result.matched)
     rows += _of_passes(result, workloads, network)
     result.rows += [_explained(row, result, workloads, network) for row in rows]
+
+
+def _parameters_of(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters, whose listing a module may have changed. Raises InputError where that fails."""
+    return foreign.guarded("--module: its parameters cannot be listed", lambda: list(network.named_parameters()))
 
 
 def _of_passes(result: Result, workloads: Sequence[Workload], network: nn.Module) -> list[Row]:
@@ -76,7 +87,7 @@ def _of_passes(result: Result, workloads: Sequence[Workload], network: nn.Module
     if cache is None:
         reason = "what it returns holds no cache: no past_key_values, and no tuple of tensors"
         return rows + passes_unmeasured(arch, workloads, "module", reason)[1:]
-    kept = kept_by(cache, network, name=name)
+    kept = foreign.guarded("--module: its cache cannot be read", lambda: kept_by(cache, network, name=name))
     rows.append(compared("kv_cache_bytes", "module", prediction.kv_cache_bytes, kept.kv_bytes, phase="prefill"))
     states = prediction.recurrent_state_bytes
     if states or kept.state_bytes:

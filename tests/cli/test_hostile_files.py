@@ -59,7 +59,15 @@ def test_they_are_told_by_a_budget_of_a_config(cli: Cli, here: Path) -> None:
     (here / "budgets").mkdir()
     (here / "budgets" / "b.yaml").write_text(BUDGET, encoding="utf-8")
     done = cli("check", "budgets/b.yaml")
-    assert (done.code, done.err.count(TOLD)) == (0, 1)
+    assert (done.code, done.err.count(f"llmprof: short.json: {TOLD}")) == (0, 1)
+
+
+def test_a_budget_of_what_is_no_file_of_weights_says_what_to_do(cli: Cli, here: Path) -> None:
+    (here / "p.gguf").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", encoding="utf-8")
+    (here / "b.yaml").write_text(BUDGET.replace("../short.json", "p.gguf"), encoding="utf-8")
+    done = cli("check", "b.yaml")
+    assert done.code == 2
+    assert "b.yaml:2:12: budgets[0].spec: p.gguf: a Git LFS pointer; expected a GGUF file (fetch the file" in done.err
 
 
 def test_they_are_told_of_a_config_at_a_revision(cli: Cli, here: Path) -> None:

@@ -114,6 +114,26 @@ constant = 7
 
 def elsewhere():
     return Model().to_empty(device="cpu")
+
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(4))
+
+
+class Unlisted(Model):
+    def named_parameters(self, *args, **options):
+        raise LookupError("not today")
+
+
+class Held:
+    def __init__(self):
+        self.past_key_values = [[]]
+        self.past_key_values[0].append(self.past_key_values)
+
+
+class Circle(Model):
+    def forward(self, ids, past_key_values=None):
+        return Held()
 '''
 
 
@@ -206,6 +226,9 @@ def test_a_forward_that_fails_leaves_the_parameters_and_says_where(cli: Cli, hom
         ("my_models_of_a_test.small:constant", "constant is of type int; expected a function or class"),
         ("my_models_of_a_test.small:biuld", "has no biuld; did you mean build?"),
         ("my_models_of_a_test.small:elsewhere", "is not on meta"),
+        ("my_models_of_a_test.small:lazy", "the parameter 0.weight has no shape before a first pass"),
+        ("my_models_of_a_test.small:Unlisted", "its parameters cannot be listed: LookupError: not today"),
+        ("my_models_of_a_test.small:Circle", "its cache cannot be read: RecursionError"),
         ("my_models_of_a_test.broken:build", "RuntimeError: half written (my_models_of_a_test/broken.py:3)"),
         ("my_models_of_a_test.nowhere:build", "ModuleNotFoundError: No module named"),
         ("my_models_of_a_test.small", "expected package.module:factory"),
