@@ -152,6 +152,8 @@ RUNTIME = frozenset(
         "model_max_length",
         "prefill_chunk_size",
         "pretraining_tp",
+        "selective_checkpoint_enabled",
+        "sequence_parallel_enabled",
         "tensor_parallel_shards",
         "transformers.js_config",
         "trust_remote_code",
@@ -161,4 +163,4 @@ RUNTIME = frozenset(
         "use_return_dict",
     }
 )
-"""Fields of configs that say how a library is to run a model (transformers, MLC), and that no modeling file reads."""
+"""Fields of configs that say how a library is to run a model (transformers, MLC, NxD), which no modeling file reads."""

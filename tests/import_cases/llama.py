@@ -27,6 +27,7 @@ CASES = [
             "the first release": {"max_position_embeddings": ABSENT, "max_sequence_length": 256},
             "two lengths": {"max_sequence_length": 1024, "rope_scaling": {"factor": 4.0, "type": "linear"}},
             "as SmolLM is released": {"is_llama_config": True, "rope_interleaved": False, "transformers.js_config": {}},
+            "as AWS trains it": {"sequence_parallel_enabled": False, "selective_checkpoint_enabled": False},
             "as ALLaM is released": {"internal_version": "7b-alpha-v2.33.0.30", "head_dim": 8},
             "as LongChat is released": {"rope_condense_ratio": 8, "max_sequence_length": 2048},
             "rescaled rotation": {

@@ -19,6 +19,7 @@ CASES = [
             "max_position_embeddings": 256,
         },
         variations={
+            "as AWS trains it": {"moe_frequency": 1},
             "stated head_dim": {"head_dim": 16},
             "a window": {"sliding_window": 64},
             "tied": {"tie_word_embeddings": True},

@@ -16,6 +16,7 @@ def document(c: Config) -> Doc:
     heads = c.size("num_attention_heads", default=32)
     head_dim = per_head(hidden, heads, c, "head_dim")
     context = c.size("max_position_embeddings", default=131072)
+    c.must("moe_frequency", 1, None, why="the class has experts in every layer")  # as AWS trains it
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=32000),
