@@ -13,6 +13,7 @@ from llmprof.importing import families
 from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import Doc
 from llmprof.importing.inexpressible import INEXPRESSIBLE
+from llmprof.spec.nodes import short
 
 _WITH_OUTPUT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _WITHOUT = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForRewardModel")
@@ -28,9 +29,19 @@ def _of_another(c: Config, name: str) -> bool:
     if ending is None:
         return False
     said = _plain(name.removesuffix(ending))
+    return said not in _own(c) and said in {_plain(kind) for kind in (*families.known(), *INEXPRESSIBLE)}
+
+
+def _is_unknown(c: Config, name: str) -> bool:
+    """Whether a class with an output matrix goes by a name that is neither the family's nor another's."""
+    ending = next((ending for ending in _WITH_OUTPUT if name.endswith(ending)), None)
+    bare = name.removeprefix("Flax").removeprefix("TF")
+    return ending is not None and _plain(bare.removesuffix(ending)) not in _own(c)
+
+
+def _own(c: Config) -> set[str]:
     own = {_plain(c.family.removesuffix("Config")), _plain(str(c.raw("model_type")))}
-    own |= {kind.removesuffix("text") for kind in own}
-    return said not in own and said in {_plain(kind) for kind in (*families.known(), *INEXPRESSIBLE)}
+    return own | {kind.removesuffix("text") for kind in own}
 
 
 def _plain(name: str) -> str:
@@ -62,6 +73,11 @@ def headed(c: Config, body: Doc) -> Doc:
     if stranger := next((name for name in names if _of_another(c, name)), None):
         c.refuse("architectures", f"a class of the model_type {c.raw('model_type')}: {stranger} is another family's")
         return body
+    if unknown := next((name for name in names if _is_unknown(c, name)), None):
+        c.remark(
+            f"architectures names {short(unknown)}, which no family is called by; it was read as the class of "
+            f"{c.raw('model_type')}, and code of its own was not looked at"
+        )
     if not names or any(name.endswith(_WITH_OUTPUT) for name in names):
         return body
     base = c.family.removesuffix("Config")

@@ -251,3 +251,14 @@ def test_the_names_are_those_of_all_matrices_that_can_be_packed(config: dict[str
     leaves = {**model_leaves(arch), **further_leaves(arch)}
     packable = {path for path, inside in leaves.items() if any(p.packable and p.owned for p in inside)}
     assert {f"{stack}{index}.{leaf}" for stack, index, leaf in found} == packable
+
+
+@pytest.mark.parametrize("said", [{"dtype": "float16"}, {"dtype": "float8_e4m3fn"}, {"dtype": {"": 1}}])
+def test_two_names_of_the_dtype_that_disagree_say_nothing(said: dict[str, Any]) -> None:
+    found = imported(LLAMA | said)
+    assert found.spec.base.release is None
+    assert any("and torch_dtype is" in remark for remark in found.remarks)
+
+
+def test_two_names_of_the_dtype_that_agree_are_one() -> None:
+    assert imported(LLAMA | {"dtype": "torch.bfloat16"}).spec.base.release == Release(dtype="bf16")

@@ -100,3 +100,19 @@ def test_a_class_of_its_makers_own_says_nothing() -> None:
     with pytest.raises(SpecError) as caught:
         imported(config | {"architectures": ["InternLM2ForRewardModel"]})
     assert [problem.path for problem in caught.value.problems] == ["architectures"]
+
+
+@pytest.mark.parametrize("name", ["MistralForCausalLM", "FlaxMistralForCausalLM", "TFMistralForCausalLM"])
+def test_nothing_is_said_of_a_class_of_the_family(name: str) -> None:
+    assert imported(MISTRAL | {"architectures": [name]}).remarks == ()
+
+
+def test_a_class_that_nobody_is_called_by_is_read_as_the_familys_and_told() -> None:
+    found = imported(
+        MISTRAL
+        | {"architectures": ["HomeMadeForCausalLM"], "auto_map": {"AutoModelForCausalLM": "x.HomeMadeForCausalLM"}}
+    )
+    assert parameters(found.spec.base).total == 7_241_732_096
+    assert any(
+        "architectures names HomeMadeForCausalLM, which no family is called by" in each for each in found.remarks
+    )

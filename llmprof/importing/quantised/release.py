@@ -9,6 +9,7 @@ from typing import Any
 
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc
+from llmprof.importing.jsontext import shown
 from llmprof.importing.quantised.methods import Method, method
 from llmprof.importing.quantised.names import ALONE, IN_A_TOWER, SEPARATE
 from llmprof.importing.quantised.spared import Unsure, spared
@@ -31,6 +32,11 @@ def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
     key = next((key for key in KEYS if c.has(key)), KEY)
     quantised = c.raw(key) if c.has(key) else _of_the_tower(c, key)
     dtype = next((DTYPES[said] for said in _dtypes(c) if isinstance(said, str) and said in DTYPES), None)
+    try:
+        _refuse_two_dtypes(c)
+    except Unsure as error:
+        c.remark(f"nothing is said of the bytes in the files: {error} (`llmprof compare` reads them off the files)")
+        return None
     if quantised is None:
         return None if dtype is None else {"dtype": dtype}
     try:
@@ -47,6 +53,13 @@ def _dtypes(c: Config) -> list[Any]:
     """What is said of the dtype, by the config itself or for its tower of text."""
     keys = ("dtype", "torch_dtype")
     return [*(c.raw(key) for key in keys), *(_of_the_tower(c, key) for key in keys)]
+
+
+def _refuse_two_dtypes(c: Config) -> None:
+    """Unsure where the field's two names say two things."""
+    said = [value for value in (c.raw("dtype"), c.raw("torch_dtype")) if value is not None]
+    if len({DTYPES.get(value, value) if isinstance(value, str) else str(value) for value in said}) > 1:
+        raise Unsure(f"dtype is {shown(said[0])} and torch_dtype is {shown(said[1])}")
 
 
 def _of_the_tower(c: Config, key: str) -> Any:
