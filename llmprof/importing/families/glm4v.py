@@ -1,7 +1,22 @@
-"""GLM-4.1V: the tower of text, ``glm4v_text`` where it does not say what it is."""
+"""GLM-4.1V: the tower of text, under ``text_config``, or its fields among the others as in the first release."""
 
 from __future__ import annotations
 
-from llmprof.importing.towers import family_of_towers
+from llmprof.importing.config import Config
+from llmprof.importing.document import Doc
+from llmprof.importing.family import TRANSFORMERS, Family
+from llmprof.importing.towers import flat_text_tower, text_tower
 
-FAMILY = family_of_towers("glm4v_text", tied=False, either=True)
+
+def document(c: Config) -> Doc:
+    """The table; the tower is of ``glm4v_text`` where it does not say what it is.
+
+    The class since version 4.56 of transformers (recalled) does not read the fields of the first release, whose sizes are
+    its defaults.
+    """
+    if c.has("text_config"):
+        return text_tower(c, "glm4v_text", tied=False, either=True)
+    return flat_text_tower(c, "glm4v_text", tied=False)
+
+
+FAMILY = Family(document=document, config_class=None, source=TRANSFORMERS)
