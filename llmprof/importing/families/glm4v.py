@@ -11,8 +11,7 @@ from llmprof.importing.towers import flat_text_tower, text_tower
 def document(c: Config) -> Doc:
     """The table; the tower is of ``glm4v_text`` where it does not say what it is.
 
-    The class since version 4.56 of transformers (recalled) does not read the fields of the first release, whose sizes are
-    its defaults.
+    The class does not read the fields of the first release; their sizes are its defaults.
     """
     if c.has("text_config"):
         return text_tower(c, "glm4v_text", tied=False, either=True)
