@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Set
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from llmprof.importing.jsontext import decode
 from llmprof.importing.read import Imported, import_config
 from tests import import_cases
 from tests.import_towers import tower_total
+
+EVERYTHING = os.environ.get("LLMPROF_EVERY") == "1"
+"""Whether tests try every variation and every value of a field, which takes an hour; by default a part that is fixed."""
+
 
 Head = Literal["causal-lm", "own-causal-lm", "seq2seq-lm", "speech-lm", "masked-lm", "base", "tower"]
 

@@ -1,14 +1,13 @@
 """docs/conformance.md is what `llmprof verify` prints today.
 
 What needs no torch is held for every architecture. The witnesses are asked again for the smallest model of each family; for
-all of them with LLMPROF_CONFORMANCE=all, which takes minutes, or by the command itself:
+all of them with LLMPROF_EVERY=1, which takes minutes, or by the command itself:
 
     llmprof verify --format markdown --output docs/conformance.md
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from llmprof.conformance.verify import Subject, on_paper, verify
 from llmprof.predict.parameters import parameters
 from llmprof.report.verify_tables import COLUMNS, ON_PAPER, OTHERS, summary_row
 from llmprof.spec.arch import Mamba1, RgLru, Rwkv4
+from tests.importing import EVERYTHING
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "conformance.md"
 AGAIN = "run llmprof verify --format markdown --output docs/conformance.md"
@@ -61,7 +61,7 @@ def smallest() -> list[catalog.Entry]:
     return [entry for _, entry in sizes.values()]
 
 
-ASKED = MODELS if os.environ.get("LLMPROF_CONFORMANCE") == "all" else smallest()
+ASKED = MODELS if EVERYTHING else smallest()
 
 
 def test_the_page_has_every_model_and_no_other() -> None:

@@ -6,7 +6,6 @@ under the names that the class takes. A change that the class itself does not bu
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -17,10 +16,7 @@ from llmprof.errors import LlmprofError
 from llmprof.importing import families
 from llmprof.importing.common import idle
 from llmprof.predict.parameters import parameters
-from tests.importing import Case, build_total, cases, imported
-
-ALL = os.environ.get("LLMPROF_ALL_MUTATIONS") == "1"
-"""All values of a field; by default one that depends on the field's name, so that a run stays short."""
+from tests.importing import EVERYTHING, Case, build_total, cases, imported
 
 OF_A_TOWER = frozenset(
     {
@@ -69,7 +65,7 @@ def mutations(case: Case, config: dict[str, Any]) -> Iterator[tuple[str, Any, di
     tower = config.get("text_config")
     if case.head == "tower" and tower:
         for key, value, changed in _of_one(case, tower, made.text_config):
-            if not ALL and key not in OF_A_TOWER:  # the tower's own family has the others
+            if not EVERYTHING and key not in OF_A_TOWER:  # the tower's own family has the others
                 continue
             yield f"text_config.{key}", value, {**config, "text_config": changed}
 
@@ -82,12 +78,12 @@ def _of_one(case: Case, config: dict[str, Any], made: Any) -> Iterator[tuple[str
         if key == "model_type" or key in case.unlike or (idle(key, 1) and key not in config):
             continue
         tried = changes(config[key] if key in config else known.get(key))
-        if tried and not ALL:
+        if tried and not EVERYTHING:
             tried = [tried[sum(key.encode()) % len(tried)]]
         for value in tried:
             changed = {**config, key: value}
             yield key, value, changed
-            if ALL and key in aliases and key not in config:
+            if EVERYTHING and key in aliases and key not in config:
                 yield aliases[key], value, {**config, aliases[key]: value}
 
 
@@ -115,7 +111,7 @@ def test_a_changed_field_is_understood_or_refused(model_type: str) -> None:
     for case in BY_TYPE[model_type]:
         if not case.params:
             for name, config in case.configs():
-                if name == "as it stands" or ALL:
+                if name == "as it stands" or EVERYTHING:
                     more, some = wrong(case, config)
                     found += [f"{name}: {text}" for text in more]
                     held += some
