@@ -29,6 +29,7 @@ IDLE = frozenset(
         "id2label",
         "is_encoder_decoder",
         "label2id",
+        "model_name",
         "model_type",
         "name_or_path",
         "num_labels",
