@@ -12,6 +12,7 @@ import re
 from llmprof.importing import families
 from llmprof.importing.config import Config, Read, inferred
 from llmprof.importing.document import Doc
+from llmprof.importing.family import TRANSFORMERS
 from llmprof.importing.inexpressible import INEXPRESSIBLE
 from llmprof.spec.nodes import short
 
@@ -54,19 +55,27 @@ def headed(c: Config, body: Doc) -> Doc:
 
     A matrix that is the token table is there in any case, so then nothing changes. The names of classes say something
     in the families of transformers alone: those that come with code of their own are called as their makers like, but
-    for the endings of heads that are no matrix over the vocabulary; and a model of several towers has a head that this
-    reader knows nothing of. A head that the language does not have is refused, and so is another family's class: which
-    of the two the files hold is not said.
+    for the endings of heads that are no matrix over the vocabulary; and of a model of several towers it counts whether
+    it is one of those, or has no head at all (``Mistral3Model``; but Qwen2.5-Omni is a "Model" that has one). A head
+    that the language does not have is refused, and so is another family's class: which of the two the files hold is not
+    said.
     """
     names = c.raw("architectures")
-    if names is None or body.get("structure") != "causal-decoder" or c.has_any(*_TOWERS):
+    if names is None or body.get("structure") != "causal-decoder":
         return body
-    if not c.family.endswith("Config"):
-        if isinstance(names, list) and any(isinstance(name, str) and name.endswith(_WITHOUT) for name in names):
+    towers = c.has_any(*_TOWERS)
+    if towers or not c.family.endswith("Config"):
+        said = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        if any(name.endswith(_WITHOUT) for name in said):
             c.refuse(
                 "architectures", "a class with a matrix over the vocabulary: the language has no other head of these"
             )
-        return body
+        bare = (
+            towers
+            and not c.has("thinker_config")
+            and [_plain(name) for name in said] == [f"{_plain(str(c.raw('model_type')))}model"]
+        )
+        return _headless(said[0], body) if bare and _of_transformers(c) else body
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         c.wrong("architectures", "a list of names of classes")
         return body
@@ -84,9 +93,20 @@ def headed(c: Config, body: Doc) -> Doc:
     if names != [f"{base}Model"]:
         c.refuse("architectures", f"{base}ForCausalLM or {base}Model: the spec language has no other head of these")
         return body
+    return _headless(names[0], body)
+
+
+def _headless(name: str, body: Doc) -> Doc:
+    """The document of a model that was released as the class `name`, without an output matrix of its own."""
     tied = body["tied_embeddings"]
     if tied.value if isinstance(tied, Read) else tied:
         return body
-    said: Read[str] = Read(names[0], ("architectures",))
-    head = {"kind": inferred("none", f"architectures names {names[0]}, which has no output matrix", said)}
+    said: Read[str] = Read(name, ("architectures",))
+    head = {"kind": inferred("none", f"architectures names {name}, which has no output matrix", said)}
     return {**body, "head": head}
+
+
+def _of_transformers(c: Config) -> bool:
+    """Whether the family's classes are transformers'; what others call a model may have a head all the same."""
+    found = families.family(str(c.raw("model_type")))
+    return found is not None and found.source == TRANSFORMERS

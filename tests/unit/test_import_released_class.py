@@ -9,7 +9,7 @@ import pytest
 from llmprof.errors import SpecError
 from llmprof.predict.parameters import parameters
 from llmprof.spec.arch import LmHead, NoHead
-from tests.importing import imported
+from tests.importing import cases, imported
 
 MISTRAL = {
     "model_type": "mistral",
@@ -116,3 +116,41 @@ def test_a_class_that_nobody_is_called_by_is_read_as_the_familys_and_told() -> N
     assert any(
         "architectures names HomeMadeForCausalLM, which no family is called by" in each for each in found.remarks
     )
+
+
+TOWERS: dict[str, Any] = {
+    "model_type": "mistral3",
+    "text_config": MISTRAL,
+    "vision_config": {"model_type": "pixtral"},
+    "tie_word_embeddings": False,
+}
+
+
+def test_a_base_model_of_several_towers_has_no_output_matrix() -> None:
+    """As a diffusion model's encoder of texts is released (https://huggingface.co/snake7gun/ERNIE-Image-Turbo-tiny)."""
+    whole = imported(TOWERS | {"architectures": ["Mistral3ForConditionalGeneration"]}).spec.base
+    bare = imported(TOWERS | {"architectures": ["Mistral3Model"]}).spec.base
+    assert isinstance(bare.head, NoHead)
+    assert parameters(whole).total - parameters(bare).total == 32000 * 4096
+    tied = imported(TOWERS | {"architectures": ["Mistral3Model"], "tie_word_embeddings": True}).spec.base
+    assert isinstance(tied.head, LmHead)
+    assert parameters(tied).total == parameters(bare).total
+
+
+def test_another_head_of_several_towers_is_refused() -> None:
+    with pytest.raises(SpecError) as caught:
+        imported(TOWERS | {"architectures": ["Mistral3ForSequenceClassification"]})
+    assert [problem.path for problem in caught.value.problems] == ["architectures"]
+
+
+def test_what_its_makers_call_a_model_of_several_towers_may_have_a_head() -> None:
+    """InternVL2: `tests/released_others/internvl2-2b.json`."""
+    config = {"model_type": "internvl_chat", "architectures": ["InternVLChatModel"], "llm_config": MISTRAL}
+    assert isinstance(imported(config).spec.base.head, LmHead)
+
+
+def test_qwen_omni_was_released_as_a_model_with_a_head() -> None:
+    """https://huggingface.co/Qwen/Qwen2.5-Omni-7B/blob/main/config.json, recalled."""
+    (case,) = (case for case in cases() if case.model_type == "qwen2_5_omni")
+    config = dict(case.configs())["as it stands"] | {"architectures": ["Qwen2_5OmniModel"]}
+    assert isinstance(imported(config).spec.base.head, LmHead)
