@@ -41,6 +41,8 @@ RECORD_KEYS = [
     "kv_cache_bytes_per_token",
     "recurrent_state_bytes",
     "weight_bytes",
+    "weight_bytes_released",
+    "weight_bytes_released_mtp",
     "activation_peak_bytes_fused",
     "activation_peak_bytes_unfused",
     "total_bytes_fused",
