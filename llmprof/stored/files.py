@@ -36,7 +36,12 @@ def read_weights(path: Path) -> StoredFile:
             return read_folder(path)
         if len(names) == 1:
             return read_gguf(path / ggufs[0])
-        raise whole_file(str(path), f"{len(ggufs)} GGUF files among {len(names)} files of weights", "one release")
+        raise whole_file(
+            str(path),
+            f"{len(ggufs)} GGUF files among {len(names)} files of weights",
+            "one release",
+            hint="name its file, or the first of its parts",
+        )
     if name.endswith(INDEX):
         return read_index(path)
     return read_gguf(path) if name.endswith(GGUF) else read_safetensors(path)
