@@ -21,10 +21,10 @@ RELEASED = {
     "max_trained_positions": 2048,
     "mlp_fc1_bias": False,
     "mlp_fc2_bias": False,
-    "n_embd": 48,
-    "n_head": 6,
-    "n_inner": 100,
-    "n_layer": 3,
+    "n_embd": 768,
+    "n_head": 12,
+    "n_inner": 3072,
+    "n_layer": 12,
     "n_positions": 128,
     "pad_vocab_size_multiple": 64,
     "parallel_block": False,
@@ -42,8 +42,9 @@ RELEASED = {
     "use_rms_norm": False,
     "use_xentropy": True,
 }
-# the table, two segments, the norm behind them; four projections, three matrices and two norms in each layer
-TOTAL = 300 * 48 + 2 * 48 + 96 + 3 * (4 * 48 * 48 + 3 * 48 * 100 + 2 * 96)
+# The table, two segments, the norm behind them; four projections, three matrices and two norms in each layer: with the
+# release's 30,528 rows 136,731,648, as nomic-embed-text-v1.5 is published (its header, recalled).
+TOTAL = 30528 * 768 + 2 * 768 + 2 * 768 + 12 * (4 * 768 * 768 + 3 * 768 * 3072 + 4 * 768)
 
 CASES = [
     Case(
@@ -58,7 +59,7 @@ CASES = [
     ),
     Case(
         model_type="nomic_bert",
-        config={"vocab_size": 300, **RELEASED},
+        config={"vocab_size": 30528, **RELEASED},
         variations={"with both lengths": {"max_position_embeddings": 64}, "unsaid class": {"architectures": ABSENT}},
         params={"as it stands": TOTAL, "with both lengths": TOTAL, "unsaid class": TOTAL},
     ),

@@ -13,6 +13,8 @@ def document(c: Config) -> Doc:
     """The table."""
     hidden = c.size("hidden_size", "n_embed", default=4544)
     heads = c.size("num_attention_heads", "n_head", default=71)
+    count = c.size("num_hidden_layers", default=32)
+    c.must("n_layer", count.value, None, why="the class reads num_hidden_layers")
     c.must("ff_factor", 4, None, why="the width is stated by ffn_hidden_size, or 4 x hidden_size")
     new = c.flag("new_decoder_architecture", default=False)
     one = c.flag("multi_query", default=True)
@@ -30,7 +32,7 @@ def document(c: Config) -> Doc:
         activation=c.choice("activation", of=MLPS, default="gelu"),
         vocab_size=c.size("vocab_size", default=65024),
         max_context=c.size("max_position_embeddings", default=2048),
-        count=c.size("num_hidden_layers", "n_layer", default=32),
+        count=count,
     )
 
 

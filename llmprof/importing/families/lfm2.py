@@ -15,7 +15,9 @@ KINDS = {"full_attention": "full", "conv": "conv"}
 
 def document(c: Config) -> Doc:
     """The table. Fields of Liquid's own code stand beside the class's in released configs, and must say the same."""
-    hidden = c.size("hidden_size", "block_dim", "conv_dim", "conv_dim_out", default=2560)
+    hidden = c.size("hidden_size", default=2560)
+    for key in ("block_dim", "conv_dim", "conv_dim_out"):
+        c.must(key, hidden.value, None, why="the class reads hidden_size")
     count = count_of_layers(c, default=32)
     c.must("block_use_swiglu", True, why="the class has SwiGLU alone")
     c.must("use_pos_enc", True, why="the class rotates in any case")
@@ -49,7 +51,8 @@ def norm(c: Config) -> Doc:
 
 def mixers(c: Config, hidden: Read[int]) -> dict[str, Doc]:
     """The two kinds of layers, in LFM2 and in LFM2-MoE."""
-    heads = c.size("num_attention_heads", "num_heads", default=32)
+    heads = c.size("num_attention_heads", default=32)
+    c.must("num_heads", heads.value, None, why="the class reads num_attention_heads")
     head_dim = per_head(hidden, heads, c, "head_dim")
     bias = c.flag("conv_bias", default=False)
     return {

@@ -10,16 +10,18 @@ from llmprof.importing.mixers import IDLE, NOWHERE, dt_rank, fp32_residual, silu
 
 def stack_of_mamba_1(c: Config, *, inner_norm: Doc | None) -> Doc:
     """The table of Mamba and of Falcon Mamba, which normalises the step sizes, B and C besides."""
-    hidden = c.size("hidden_size", "d_model", default=768)
+    hidden = c.size("hidden_size", default=768)
     expand = c.size("expand", default=2)
     # The class multiplies, then takes a width that the file states: Falcon-Mamba-7B says expand 16 and 8192.
     inner = c.size(
         "intermediate_size",
-        "d_inner",
         default=inferred(
             expand.value * hidden.value, f"{expand.value} (expand) x {hidden.value:,} (hidden size)", expand, hidden
         ),
     )
+    count = c.size("num_hidden_layers", default=32)
+    for key, read in (("d_model", hidden), ("d_inner", inner), ("n_layer", count)):
+        c.must(key, read.value, None, why="the class does not read this name of the original schema")
     silu_alone(c, "hidden_act")
     fp32_residual(c, default=True)
     return {
@@ -30,7 +32,7 @@ def stack_of_mamba_1(c: Config, *, inner_norm: Doc | None) -> Doc:
         "tied_embeddings": c.flag("tie_word_embeddings", default=True),
         "position": NOWHERE,
         "layers": {
-            "count": c.size("num_hidden_layers", "n_layer", default=32),
+            "count": count,
             "norm": {"kind": "rmsnorm", "placement": "pre", "eps": c.number("layer_norm_epsilon", default=1e-5)},
             "attention": {
                 "kind": "mamba-1",

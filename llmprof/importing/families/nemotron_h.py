@@ -109,6 +109,8 @@ def _mamba(c: Config) -> Doc:
 def _attention(c: Config) -> Doc:
     heads = c.size("num_attention_heads", default=32)
     shared = kv_heads(c, heads, default=8)
+    head_dim = c.size("head_dim", default=128)
+    c.must("attention_head_dim", head_dim.value, None, why="the class has this where head_dim is not there")
     c.must("num_query_groups", shared.value, None, why="num_key_value_heads by another name")
     c.must("attention_bias", False, why="the class's attention has no biases")
     c.must("sliding_window", None, why="the class's attention has no window")
@@ -116,7 +118,7 @@ def _attention(c: Config) -> Doc:
         "kind": "gqa",
         "n_heads": heads,
         "n_kv_heads": shared,
-        "head_dim": c.size("head_dim", "attention_head_dim", default=128),
+        "head_dim": head_dim,
     }
 
 

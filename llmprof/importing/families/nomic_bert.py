@@ -31,8 +31,13 @@ def document(c: Config) -> Doc:
     c.must("tie_word_embeddings", True, False, why="there is no output matrix")
     c.must("scale_attn_weights", True, why="the class always scales scores by the root of the head's width")
     off(c, "scale_attn_by_inverse_layer_idx", why="the class scales all layers alike")
-    hidden = c.size("hidden_size", "n_embd", default=768)
-    heads = c.size("num_attention_heads", "n_head", default=12)
+    hidden = c.size("hidden_size", default=768)
+    heads = c.size("num_attention_heads", default=12)
+    count = c.size("num_hidden_layers", default=12)
+    width = c.size("intermediate_size", default=3072)
+    # The releases say these alone, at the class's defaults; the class does not read them.
+    for key, read in (("n_embd", hidden), ("n_head", heads), ("n_layer", count), ("n_inner", width)):
+        c.must(key, read.value, None, why="the class has this where the file does not say it by the class's own name")
     head_dim = per_head(hidden, heads, c, "head_dim")
     norm: Doc = {"kind": "layernorm", "eps": c.number("layer_norm_eps", "layer_norm_epsilon", default=1e-12)}
     return {
@@ -46,10 +51,10 @@ def document(c: Config) -> Doc:
         ),
         "embedding": {"norm": norm, "type_vocab_size": c.size("type_vocab_size", default=2)},
         "layers": {
-            "count": c.size("num_hidden_layers", "n_layer", default=12),
+            "count": count,
             "norm": {**norm, "placement": "post"},
             "attention": multi_head(heads, head_dim, bias=False),
-            "ffn": {"kind": _gate(c), "d_ff": c.size("intermediate_size", "n_inner", default=3072)},
+            "ffn": {"kind": _gate(c), "d_ff": width},
         },
         "head": {"kind": "none"},
     }

@@ -21,7 +21,8 @@ def document(c: Config) -> Doc:
     act = c.choice("hidden_act", of=GLUS, default="silu")
     c.must("shared_expert_intermediate_size", 0, why="the class has no shared expert")
     c.must("use_qk_norm", True, why="the class always normalises queries and keys")
-    n_experts = c.size("num_experts", "num_local_experts", default=128, least=0)
+    n_experts = c.size("num_experts", default=128, least=0)
+    c.must("num_local_experts", n_experts.value, None, why="the class reads num_experts")
     moe = experts(
         act,
         count=n_experts,
