@@ -39,8 +39,8 @@ Specs = Annotated[
     list[str],
     typer.Argument(
         metavar="SPEC",
-        help="Names or aliases of the catalogue, paths of YAML files or of what `llmprof import` reads, or - for stdin; "
-        "NAME:VARIANT picks a variant.",
+        help="Names or aliases of the catalogue, paths of YAML files or of what `llmprof import` reads, or - for "
+        "stdin; NAME:VARIANT picks a variant.",
     ),
 ]
 Variant = Annotated[

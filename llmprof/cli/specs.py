@@ -106,6 +106,7 @@ def check(
     from llmprof import catalog
     from llmprof.errors import InputError
     from llmprof.predict.api import parameters
+    from llmprof.predict.released import released
     from llmprof.report.write import write_text
 
     lines: list[str] = []
@@ -113,6 +114,8 @@ def check(
     for name in spec or [entry.name for entry in catalog.entries()]:
         try:
             found = catalog.find(name, tell=say)
+            for arch in found.archs():
+                released(arch)  # what cannot be packed as it is stated is wrong too
         except InputError as error:
             errors += 1
             say(f"error: {error}")

@@ -16,8 +16,8 @@ _DATA_MOVEMENT = """
     _local_scalar_dense _reshape_copy _to_copy _unsafe_view arange as_strided_ cat concat constant_pad_nd copy copy_
     embedding empty empty_like empty_permuted empty_strided fill fill_ full full_like gather index index_copy
     index_copy_ index_put index_put_ index_select item lift lift_fresh masked_fill masked_fill_ new_empty new_full
-    new_ones new_zeros ones ones_like repeat repeat_interleave scalar_tensor scatter scatter_ slice_scatter stack topk tril
-    tril_ triu type_as zero zero_ zeros zeros_like
+    new_ones new_zeros ones ones_like repeat repeat_interleave scalar_tensor scatter scatter_ slice_scatter stack topk
+    tril tril_ triu type_as zero zero_ zeros zeros_like
     Int ScalarImplicit FloatImplicit IntImplicit dim is_contiguous is_floating_point numel size stride
 """
 _SUMS = "abs_ cumsum floor_divide index_add_ index_reduce_ polar"

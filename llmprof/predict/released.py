@@ -5,8 +5,8 @@ Axis legend: see `tensor.py`; a matrix is [rows, columns], the rows its outputs.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from math import prod
 from typing import assert_never
 
@@ -54,7 +54,7 @@ def _stored(arch: ArchSpec, release: Release, leaves: Leaves) -> int:
 
 def _parameter(arch: ArchSpec, release: Release, path: str, parameter: Parameter) -> int:
     packing = release.packing
-    if packing is None or not parameter.packable or any(fnmatchcase(path, spared) for spared in release.spared):
+    if packing is None or not parameter.packable or any(_means(spared, path) for spared in release.spared):
         return parameter.count * _BYTES[release.dtype]
     *outer, rows, columns = parameter.axes.values()
     nbytes = matrix_bytes(packing, rows, columns)
@@ -115,10 +115,15 @@ def _words(bits: int) -> int:
     return -(-bits // _WORD) * _WORD // 8
 
 
+def _means(pattern: str, path: str) -> bool:
+    """Whether a pattern of `spared` is this path: a ``*`` stands for any text, and all else for itself."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), path) is not None
+
+
 def _check_spared(arch: ArchSpec, release: Release, leaves: Leaves) -> None:
     packable = [path for path, inside in leaves.items() if any(p.packable for p in inside)]
     for pattern in release.spared:
-        if not any(fnmatchcase(path, pattern) for path in packable):
+        if not any(_means(pattern, path) for path in packable):
             raise InputError(
                 f"{arch.label}: release.spared: {short(pattern)!r} is no matrix of attention or feed-forward here; "
                 "`llmprof count --by module` lists the paths"

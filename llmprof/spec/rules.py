@@ -218,6 +218,8 @@ def check_document(document: Document, node: Map, structure: Structure, report: 
         stack = node.get(key)
         if isinstance(stack, Map) and "front" in stack.items:
             report.key(stack, "front", f"a front in {key!r}", "a front in the encoder of an encoder-decoder only")
+    if document.release is not None and document.release.packing is None and document.release.spared:
+        report.value(node.below("release").items["spared"], "no spared matrices where there is no packing")
     if document.embedding.width is not None:
         _width(document, node, structure, report)
     if structure == "encoder-decoder" and document.embedding.type_vocab_size:

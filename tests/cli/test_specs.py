@@ -287,3 +287,42 @@ def test_the_schema_accepts_what_loads(cli: Cli) -> None:
     yaml = pytest.importorskip("yaml")
     assert jsonschema.Draft202012Validator(schema).is_valid(yaml.safe_load(SPEC))
     assert not jsonschema.Draft202012Validator(schema).is_valid({"name": "x"})
+
+
+RELEASED = """\
+name: packed
+source: {url: https://example.org, read: 2026-11-30}
+structure: causal-decoder
+vocab_size: 100
+d_model: 12
+max_context: 64
+tied_embeddings: true
+position: {kind: rope, theta: 10000}
+layers:
+  count: 2
+  norm: {kind: rmsnorm, placement: pre}
+  attention: {kind: gqa, n_heads: 2, n_kv_heads: 1, head_dim: 6}
+  ffn: {kind: swiglu, d_ff: 20}
+release: RELEASE
+"""
+
+
+@pytest.mark.parametrize(
+    ("release", "words"),
+    [
+        (
+            "{dtype: bf16, packing: {kind: mxfp4}}",
+            "release: the matrix at layers.0.attn.q_proj, 12 x 12, does not fill",
+        ),
+        ("{dtype: bf16, packing: {kind: mxfp4}, spared: [lm_head]}", "release.spared: 'lm_head' is no matrix"),
+        ("{dtype: bf16, spared: [layers.0.*]}", ":14:32: release.spared: found a list; expected no spared matrices"),
+        ("{packing: {kind: mxfp4}}", ":14:10: release: missing key 'dtype'; expected fp32, bf16 or fp16"),
+        ("{dtype: bf16, packing: {kind: gptq, bits: 5}}", "release.packing.bits: found 5; expected 2, 3, 4 or 8"),
+    ],
+)
+def test_a_release_that_cannot_be(cli: Cli, tmp_path: Path, release: str, words: str) -> None:
+    file = tmp_path / "packed.yaml"
+    file.write_text(RELEASED.replace("RELEASE", release), encoding="utf-8")
+    done = cli("specs", "check", str(file))
+    assert done.code == 2
+    assert words in done.err

@@ -101,6 +101,7 @@ def test_spared_matrices_keep_their_dtype() -> None:
     [
         (Release(dtype="bf16", packing=Mxfp4(), spared=("layers.*.mlp.*",)), "is no matrix of attention or feed-for"),
         (Release(dtype="bf16", packing=Mxfp4(), spared=("lm_head",)), "is no matrix of attention or feed-forward"),
+        (Release(dtype="bf16", packing=Mxfp4(), spared=("layers.?.attn.*",)), "is no matrix of attention or feed-"),
     ],
 )
 def test_a_pattern_that_spares_nothing(release: Release, words: str) -> None:
