@@ -207,7 +207,6 @@ RUN = (
         ["llmprof", "specs", "list"],
         ["llmprof", "import", "specs/configs/deepseek-v3.json"],
         ["llmprof", "count", "specs/configs/llama-2-70b.json"],
-        ["llmprof", "verify", "--help"],
         ["llmprof", "specs", "schema"],
         ["llmprof", "claims"],
         ["llmprof", "profile", "--help"],

@@ -98,7 +98,9 @@ def test_what_is_left_out_is_said(cli: Cli, folder: Path) -> None:
     assert "long.json: the rotation is rescaled for longer contexts (linear), which is left out" in done.err
 
 
-@pytest.mark.parametrize("words", [("count",), ("specs", "show"), ("specs", "check"), ("mask", "--length", "8"), ("compare", "gpt2")])
+@pytest.mark.parametrize(
+    "words", [("count",), ("specs", "show"), ("specs", "check"), ("mask", "--length", "8"), ("compare", "gpt2")]
+)
 def test_a_config_stands_for_a_spec(cli: Cli, folder: Path, words: tuple[str, ...]) -> None:
     assert cli(*words, "small").code == 0
     assert cli(*words, "small/config.json").code == 0
