@@ -14,6 +14,7 @@ from llmprof.importing.common import idle
 from llmprof.importing.config import Config, Read
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
+from llmprof.importing.jsontext import shown
 from llmprof.importing.read import table
 from llmprof.spec.nodes import child_path
 
@@ -151,6 +152,16 @@ def text_tower(
     return doc
 
 
+def added(c: Config, by: str, values: Mapping[str, Any], *, key: str = "text_config") -> dict[str, Any]:
+    """Of `values` those that the tower of text does not say: the class `by` of the whole adds them, a remark says."""
+    said = c.raw(key)
+    missing = {name: value for name, value in values.items() if isinstance(said, dict) and name not in said}
+    if missing:
+        named = ", ".join(f"{name} = {shown(value)}" for name, value in missing.items())
+        c.remark(f"not in {key}, so taken from {by}: {named}")
+    return missing
+
+
 def flat_text_tower(c: Config, default_type: str, *, tied: bool) -> Doc:
     """The same where the fields of the tower of text stand among those of the whole, as in the first Qwen2-VL.
 
@@ -183,6 +194,8 @@ def _tied(
     if isinstance(tied, str):
         c.must(TIE, read.value, None, why=f"the class heeds what {key} says")
         return read
+    if tied is True:
+        c.must(TIE, True, False, why="null is false to the class, which takes true where the file says nothing")
     if c.has(TIE):
         outer = c.flag(TIE, default=tied)
         if not stated:

@@ -21,6 +21,8 @@ CASES = [
         config={"text_config": TEXT, "audio_config": {}, "tie_word_embeddings": False},
         head="tower",
         variations={
+            "sizes that the class adds": {"text_config": {"model_type": "llama", "vocab_size": 300}},
+            "some that it adds": {"text_config": {**TEXT, "num_key_value_heads": 3}},
             "tied": {"tie_word_embeddings": True},
             "tied in both": {"tie_word_embeddings": True, "text_config": {**TEXT, "tie_word_embeddings": True}},
             "untied in both": {"tie_word_embeddings": False, "text_config": {**TEXT, "tie_word_embeddings": False}},

@@ -5,8 +5,7 @@ from __future__ import annotations
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
-from llmprof.importing.jsontext import shown
-from llmprof.importing.towers import text_tower
+from llmprof.importing.towers import added, text_tower
 
 ADDED = {
     "vocab_size": 131072,
@@ -24,12 +23,7 @@ ADDED = {
 
 def document(c: Config) -> Doc:
     """The table."""
-    said = c.raw("text_config")
-    missing = {key: value for key, value in ADDED.items() if isinstance(said, dict) and key not in said}
-    if missing:
-        named = ", ".join(f"{key} = {shown(value)}" for key, value in missing.items())
-        c.remark(f"not in text_config, so taken from VoxtralConfig: {named}")
-    return text_tower(c, "llama", tied="never", passed=missing)
+    return text_tower(c, "llama", tied="never", passed=added(c, "VoxtralConfig", ADDED))
 
 
 FAMILY = Family(document=document, config_class=None, source=TRANSFORMERS)
