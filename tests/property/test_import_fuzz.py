@@ -10,6 +10,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -95,7 +96,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def put(config: dict[str, Any], at: tuple[Any, ...], value: Any) -> None:
     for key in at[:-1]:
         config = config[key]
-    config[at[-1]] = value
+    config[at[-1]] = deepcopy(value)  # an odd value that is put into itself would have no end
 
 
 @fuzz
