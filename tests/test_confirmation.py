@@ -7,18 +7,18 @@ often a layer is counted, and what another size of the same kinds adds is on its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
 from llmprof import catalog
 from llmprof.routing import Routing
-from llmprof.spec.arch import ArchSpec, LayerSpec, Moe
+from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.twin.core import NoFusedKernel
 from llmprof.workload import Dtypes, Execution
 from tests.confirming import BF16, FP32, WITHOUT_FUSED_KERNEL, disagreements, phases, rows, workload
+from tests.structures import one_of_each
 
 ARCHS = [arch for entry in catalog.entries() for arch in entry.load().archs()]
 
@@ -54,41 +54,6 @@ def is_shallow(arch: ArchSpec) -> bool:
     if has_unlike_layers(arch):
         return arch.n_layers <= DEEPEST_UNLIKE
     return arch.n_layers <= DEEPEST and not has_experts(arch)
-
-
-def kinds_of(layer: LayerSpec) -> tuple[object, ...]:
-    """What a layer is made of, without its sizes."""
-    attention, ffn = layer.attention, layer.ffn
-    options = ("window", "chunk", "sinks", "output_gate", "qk_norm", "softcap", "qkv_bias", "indexer", "q_rank")
-    return (
-        layer.block,
-        layer.norm.kind,
-        layer.placement,
-        layer.position.kind,
-        attention.kind,
-        *(bool(getattr(attention, name, None)) for name in options),
-        layer.cross_attention is not None,
-        None if layer.mixer is None else layer.mixer.kind,
-        ffn.kind,
-        (ffn.expert.kind, ffn.shared is not None, ffn.latent is not None) if isinstance(ffn, Moe) else None,
-    )
-
-
-def structure_of(arch: ArchSpec) -> tuple[object, ...]:
-    """What an architecture is made of: the kinds that its layers use, and what stands around them."""
-    around = (arch.structure, arch.head.kind, arch.tied_embeddings, arch.embedding_width is None, arch.mtp is None)
-    return (*around, frozenset(kinds_of(layer) for stack in arch.stacks for layer in stack.layers))
-
-
-def one_of_each(archs: Iterable[ArchSpec]) -> list[ArchSpec]:
-    """The shallowest of each structure.
-
-    All sizes of a family at full depth took half a second each and found nothing that their slices do not find.
-    """
-    found: dict[object, ArchSpec] = {}
-    for arch in sorted(archs, key=lambda a: a.n_layers):
-        found.setdefault(structure_of(arch), arch)
-    return list(found.values())
 
 
 def test_the_catalogue_is_there() -> None:

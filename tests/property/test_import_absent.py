@@ -14,7 +14,7 @@ import pytest
 
 from llmprof.errors import LlmprofError
 from llmprof.predict.parameters import parameters
-from tests.importing import Case, build_total, cases, imported
+from tests.importing import EVERYTHING, Case, build_total, cases, imported
 
 CASES = [case for case in cases() if not case.params]
 KEPT = frozenset({"architectures", "model_type", "text_config"})
@@ -39,7 +39,9 @@ def without(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.model_type}: {case.head}")
 def test_what_is_not_said_is_what_the_class_takes_for_granted(case: Case) -> None:
     wrong = []
-    for done, changed in without(dict(case.configs())["as it stands"]):
+    for number, (done, changed) in enumerate(without(dict(case.configs())["as it stands"])):
+        if not EVERYTHING and number % 4 != len(case.model_type) % 4:  # another quarter in each family
+            continue
         try:
             ours = parameters(imported(changed).spec.base).total
         except LlmprofError:

@@ -32,7 +32,7 @@ CONFIGS = [config for case in cases() for _, config in case.configs()]
 SAMPLES = st.sampled_from(CONFIGS)
 
 fuzz = settings(
-    max_examples=300 * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=200 * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 ODD: list[Any] = [
