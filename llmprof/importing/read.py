@@ -34,18 +34,24 @@ MOST_DEFAULTS = 8
 class Imported:
     """A spec that was read from a config.
 
-    `text` is the YAML, comments and all; loading it gives `spec`'s architecture again. `notes` are path of the spec ->
-    what was inferred or defaulted there, `defaults` are field of the config -> the default of `family` that was taken
-    for it, `remarks` what was left out and why.
+    `text` is the YAML, comments and all, of the plain `document` under `heading`; loading it gives `spec`'s
+    architecture again. `notes` are path of the spec -> what was inferred or defaulted there, `defaults` are field of the
+    config -> the default of `family` that was taken for it, `remarks` what was left out and why.
     """
 
     spec: SpecFile
-    text: str
+    document: Doc
+    heading: str
     model_type: str
     family: str
     notes: dict[str, str]
     defaults: dict[str, str]
     remarks: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The YAML, made when it is asked for: most imports are only counted."""
+        return self.heading + emit(self.document, self.notes)
 
     @property
     def summary(self) -> str:
@@ -103,7 +109,8 @@ def import_config(
     notes = {leaf.path: leaf.note for leaf in leaves(doc) if leaf.note is not None}
     return Imported(
         spec=_loaded(doc, source, path if isinstance(path, Path) else None),
-        text=_heading(source, account) + emit(plain(doc), notes),
+        document=plain(doc),
+        heading=_heading(source, account),
         model_type=str(model_type),
         family=account.family,
         notes=notes,

@@ -134,6 +134,7 @@ AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "z
             ("layers.*.attn.*",),
         ),
         (LLAMA, compressed("nvfp4-pack-quantized", NV, {**NV, "dynamic": "local"}, "lm_head"), Nvfp4(), ()),
+        (LLAMA, compressed("nvfp4-pack-quantized", NV, None, "lm_head"), Nvfp4(input_scale=False), ()),
         (
             LLAMA,
             {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", "model.layers.1.*"]},

@@ -6,7 +6,7 @@ A ``model_type`` that Python could not import is in `SPELLED`, and its file is n
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -35,7 +35,7 @@ SPELLED: Mapping[str, str] = MappingProxyType(
 
 def known() -> tuple[str, ...]:
     """Every ``model_type`` that has a table, sorted."""
-    files = {module.name for module in pkgutil.iter_modules(__path__)}
+    files = {name.removesuffix(".py") for name in os.listdir(__path__[0]) if name.endswith(".py") and name[0] != "_"}
     return tuple(sorted({*files - set(SPELLED.values()), *ALSO, *SPELLED}))
 
 

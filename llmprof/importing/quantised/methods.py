@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from llmprof.importing.jsontext import shown
-from llmprof.importing.quantised.spared import Rule, Unsure, by_name_or_expression, by_start_or_end, by_wildcard
+from llmprof.importing.quantised.spared import Rule, by_name_or_expression, by_start_or_end, by_wildcard
+from llmprof.importing.quantised.unsure import Unsure
 from llmprof.spec.release import Awq, Fp8, Fp8Blocks, Gptq, Integers, Mxfp4, Nvfp4, Packing, ScaleDtype
 
 Fields = Mapping[str, Any]

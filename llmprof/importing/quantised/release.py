@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc
 from llmprof.importing.jsontext import shown
-from llmprof.importing.quantised.methods import Method, method
-from llmprof.importing.quantised.names import ALONE, IN_A_TOWER, SEPARATE
-from llmprof.importing.quantised.spared import Unsure, spared
+from llmprof.importing.quantised.unsure import Unsure
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.release import FloatDtype
 
@@ -39,14 +36,21 @@ def release(c: Config, arch: Callable[[], ArchSpec]) -> Doc | None:
         return None
     if quantised is None:
         return None if dtype is None else {"dtype": dtype}
+    from llmprof.importing.quantised.packed import packed  # most configs pack nothing, and need none of it
+
+    tower = c.raw("text_config")
+    family = tower.get("model_type") if isinstance(tower, dict) else c.raw("model_type")
     try:
-        return _packed(quantised, arch, dtype, c)
+        doc, note = packed(quantised, arch, dtype, family, in_a_tower=tower is not None)
     except Unsure as error:
         c.remark(
             f"{key} is left out, so nothing is said of the bytes in the files: {error} (`llmprof compare` reads them "
             "off the files themselves)"
         )
         return None
+    if note is not None:
+        c.remark(note)
+    return doc
 
 
 def _dtypes(c: Config) -> list[Any]:
@@ -66,42 +70,3 @@ def _of_the_tower(c: Config, key: str) -> Any:
     """What is said for the tower of text, where the config has one (Kimi K2.5 says there how it is packed)."""
     tower = c.raw("text_config")
     return tower.get(key) if isinstance(tower, dict) else None
-
-
-def _packed(quantised: Any, arch: Callable[[], ArchSpec], dtype: FloatDtype | None, c: Config) -> Doc:
-    if not isinstance(quantised, dict):
-        raise Unsure("it is no object")
-    if dtype is None:
-        raise Unsure("the config does not say the dtype of what is not packed")
-    tower = c.raw("text_config")
-    family = tower.get("model_type") if isinstance(tower, dict) else c.raw("model_type")
-    if not isinstance(family, str) or family not in SEPARATE:
-        raise Unsure(f"how the files of the family {family} keep their matrices is not known here")
-    how = method(quantised, dtype, family)
-    without = _spared(arch(), how, ALONE if tower is None else IN_A_TOWER)
-    if how.note is not None:
-        c.remark(how.note)
-    doc: Doc = {"dtype": dtype, "packing": _said(how)}
-    return doc | ({"spared": list(without)} if without else {})
-
-
-def _spared(arch: ArchSpec, how: Method, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-    if how.experts_alone:
-        return ("layers.*.attn.*",) if _all_experts(arch) else _no_experts()
-    # A class that is given no list packs every matrix of its layers but routers, and no output matrix.
-    listed = how.patterns is not None
-    return spared(arch, how.patterns or (), how.rule, prefixes=prefixes, router_must_be=listed, head_must_be=how.head)
-
-
-def _all_experts(arch: ArchSpec) -> bool:
-    return all(layer.ffn.kind == "moe" and layer.ffn.shared is None for layer in arch.main.layers)
-
-
-def _no_experts() -> tuple[str, ...]:
-    raise Unsure("it packs experts, and a layer has none, or a part beside them")
-
-
-def _said(how: Method) -> Doc:
-    """The packing as the language writes it, without what is at its default."""
-    fresh = {key: value for key, value in asdict(how.packing).items() if value is not None}
-    return {key: value for key, value in fresh.items() if value is not False}

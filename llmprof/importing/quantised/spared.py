@@ -7,14 +7,11 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from llmprof.importing.quantised.names import ELSEWHERE, IN_A_LAYER, ROUTERS, called, slots
+from llmprof.importing.quantised.unsure import Unsure
 from llmprof.spec.arch import ArchSpec, Moe
 
 Rule = Callable[[str, str], bool]
 """Whether a pattern of the config means a module's name."""
-
-
-class Unsure(Exception):
-    """What is packed cannot be told; the text says why."""
 
 
 def by_start_or_end(pattern: str, name: str) -> bool:
