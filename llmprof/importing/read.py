@@ -35,8 +35,8 @@ class Imported:
     """A spec that was read from a config.
 
     `text` is the YAML, comments and all, of the plain `document` under `heading`; loading it gives `spec`'s
-    architecture again. `notes` are path of the spec -> what was inferred or defaulted there, `defaults` are field of the
-    config -> the default of `family` that was taken for it, `remarks` what was left out and why.
+    architecture again. `notes` are path of the spec -> what was inferred or defaulted there, `defaults` are field of
+    the config -> the default of `family` that was taken for it, `remarks` what was left out and why.
     """
 
     spec: SpecFile
