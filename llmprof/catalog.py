@@ -127,7 +127,7 @@ def _find_file(target: str, tell: Tell) -> SpecFile:
         return imported(target, tell)
     # An alias such as meta-llama/Llama-2-70b-hf looks like a path, and a shipped name may be that of some file
     # here: what is surely a path is read, then the catalogue is asked, and only then the disk.
-    if target.lower().endswith(YAML) or target.startswith((".", os.sep)):
+    if is_path(target):
         return load_file(target)
     entry = _entry(target)
     if entry is not None:
@@ -135,6 +135,11 @@ def _find_file(target: str, tell: Tell) -> SpecFile:
     if os.path.exists(target):
         return load_file(target)
     raise _unknown(target)
+
+
+def is_path(target: str) -> bool:
+    """Whether a reference is surely a path, whatever the catalogue has."""
+    return target.lower().endswith(YAML) or target.startswith((".", os.sep))
 
 
 def is_foreign(target: str, path: str | None = None) -> bool:

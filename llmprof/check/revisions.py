@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from llmprof.catalog import Tell, tell_of, untold
+from llmprof.catalog import Tell, is_path, tell_of, untold
 from llmprof.check import git
 from llmprof.errors import InputError
+from llmprof.importing import CONFIG
 from llmprof.spec import source
 from llmprof.spec.load import SpecFile, load_text
 from llmprof.spec.nodes import Scalar, Seq, short
@@ -23,7 +24,6 @@ CATALOGUE = ("specs/models", "specs/studies")
 
 _ROOT = PurePosixPath(".")
 _LINK = "120000"
-CONFIG = "config.json"
 _MAX_LINKS = 8
 _MAX_REV = 1000
 
@@ -71,7 +71,7 @@ class Revision:
         repository's own ``specs/models`` and ``specs/studies`` are asked, then any other path, which may be a folder
         with a ``config.json``. Raises what `read` does.
         """
-        sure = ref.lower().endswith((".yaml", ".yml")) or ref.startswith((".", os.sep))
+        sure = is_path(ref)
         named = None if sure else self._named(ref.lower())
         paths = [] if named else list(self._as_paths(ref, sure))
         paths += [path / CONFIG for path in paths]

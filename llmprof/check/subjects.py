@@ -63,7 +63,7 @@ def _load(target: str, path: str, tell: catalog.Tell) -> SpecFile:
         raise InputError("a budget cannot be of standard input; name a spec, or the path of its file")
     if catalog.is_foreign(target, path):
         return catalog.imported(str(_straight(path)), tell)
-    if target.lower().endswith((".yaml", ".yml")) or target.startswith((".", os.sep)):
+    if catalog.is_path(target):
         return load_file(_straight(path))
     try:
         found = catalog.find(target)

@@ -121,7 +121,7 @@ def _has_config(ref: str) -> bool:
     """Whether a folder is a spec too: compared with a spec, it is the config that is meant."""
     import os
 
-    from llmprof.importing.read import CONFIG
+    from llmprof.importing import CONFIG
 
     return os.path.isfile(os.path.join(ref, CONFIG))
 

@@ -35,26 +35,22 @@ def import_(
     if not file:
         raise InputError("FILE: found an empty name; expected a config.json, its folder, or a GGUF file")
     check_writable(output)
-    _refuse_to_overwrite(file, output)
+    if output is not None:
+        _refuse_to_overwrite(file, output)
     found = read_file(Path(file), name=_valid(name))
     write_text(found.text, output)
     say(f"{file}: {found.summary}")
 
 
-def _refuse_to_overwrite(file: str, output: str | None) -> None:
+def _refuse_to_overwrite(file: str, output: str) -> None:
     """InputError where the spec would take the place of what it is read from."""
     import os
 
     from llmprof.errors import InputError
-    from llmprof.importing.read import CONFIG
+    from llmprof.importing import CONFIG
 
     for source in (file, os.path.join(file, CONFIG)):
-        if (
-            output is not None
-            and os.path.isfile(source)
-            and os.path.exists(output)
-            and os.path.samefile(source, output)
-        ):
+        if os.path.isfile(source) and os.path.exists(output) and os.path.samefile(source, output):
             raise InputError(f"--output {output}: this is the file that is read; name another, such as spec.yaml")
 
 

@@ -153,7 +153,7 @@ def _subjects(ref: str, config: str | None, hf: bool, factory: Callable[[], obje
     from llmprof import catalog
     from llmprof.conformance import configs
     from llmprof.conformance.verify import Subject
-    from llmprof.importing.read import CONFIG
+    from llmprof.importing import CONFIG
 
     file = catalog.find(ref, tell=say)
     arch = file.arch(catalog.split(ref)[1])

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmprof import catalog
-from llmprof.importing import jsontext
-from llmprof.importing.read import CONFIG
+from llmprof.importing import CONFIG, jsontext
 
 FOLDER = "configs"
 

@@ -31,10 +31,6 @@ class Matching:
         """Their modules that were matched."""
         return sum(len(group.modules) for group in self.groups)
 
-    def theirs_at(self, paths: Collection[str]) -> int:
-        """Their parameters in the groups that lie within `paths` entirely."""
-        return sum(group.theirs for group in self.groups if set(group.paths) <= set(paths))
-
 
 def match(ours: Mapping[str, int], theirs: Mapping[str, int], prefixes: Collection[str]) -> Matching:
     """Match modules that own parameters. `ours` and `theirs` are parameters by path, those of no parameter left out.

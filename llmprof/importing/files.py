@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from llmprof.importing.read import CONFIG, Imported, read_config
+from llmprof.importing import CONFIG
+from llmprof.importing.read import Imported, read_config
 from llmprof.spec.source import whole_file
 
 SAFETENSORS = (".safetensors", ".safetensors.index.json")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from llmprof.importing import families, jsontext
+from llmprof.importing import CONFIG, families, jsontext
 from llmprof.importing.common import idle
 from llmprof.importing.config import Config
 from llmprof.importing.document import Doc, leaves, placed, plain
@@ -25,7 +25,6 @@ from llmprof.spec.nodes import short
 from llmprof.spec.words import did_you_mean
 from llmprof.spec.yamlload import parse
 
-CONFIG = "config.json"
 MOST_DEFAULTS = 8
 """So many are named where there is one line for them."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import assert_never
 
@@ -35,6 +36,7 @@ class Released:
     mtp: int
 
 
+@lru_cache(maxsize=128)
 def released(arch: ArchSpec) -> Released | None:
     """The bytes, or None where the spec states no release.
 

@@ -62,6 +62,7 @@ DEEPSEEK = {
 }
 INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": True}
 FP8_ROWS = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True, "dynamic": False}
+FP8_BLOCKS = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 64], "dynamic": False}
 FP8_MATRIX = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
 NV = {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16, "symmetric": True}
 TOKENS = {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True}
@@ -137,6 +138,12 @@ AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "z
         (LLAMA, compressed("nvfp4-pack-quantized", NV, None, "lm_head"), Nvfp4(input_scale=False), ()),
         (
             LLAMA,
+            compressed("float-quantized", FP8_BLOCKS, TOKENS, "lm_head"),
+            Fp8Blocks(rows=128, columns=64, scale="bf16"),
+            (),
+        ),
+        (
+            LLAMA,
             {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", "model.layers.1.*"]},
             Nvfp4(),
             tuple(
@@ -209,6 +216,11 @@ def test_gpt_oss_packs_its_experts_alone() -> None:
         (LLAMA, compressed("float-quantized", FP8_ROWS, TOKENS), "does not spare lm_head"),
         (LLAMA, compressed("float-quantized", INT4, None, "lm_head"), "is not known here"),
         (LLAMA, compressed("pack-quantized", INT4, None, "lm_head", "re:("), "is no regular expression"),
+        (
+            LLAMA,
+            compressed("float-quantized", {**FP8_BLOCKS, "block_structure": ["x", -1]}, TOKENS, "lm_head"),
+            "block_structure is",
+        ),
         (LLAMA, {"quant_method": "compressed-tensors", "config_groups": []}, "not one group"),
         (LLAMA, {"quant_method": "modelopt", "quant_algo": "INT4"}, 'quant_algo "INT4" is none of'),
         (EXPERTS, GPTQ, "does not spare the router of layer 0"),

@@ -68,9 +68,8 @@ def _fp8(fields: Fields, dtype: ScaleDtype) -> Method:
         packing: Packing = Fp8(per="matrix", input_scale=scheme == "static")
     else:
         _only(fields, "activation_scheme", (None, "dynamic"))
-        if not (isinstance(block, list) and len(block) == 2 and all(type(n) is int and n > 0 for n in block)):
-            raise Unsure(f"its weight_block_size is {shown(block)}")
-        packing = Fp8Blocks(rows=block[0], columns=block[1])
+        rows, columns = _block("weight_block_size", block)
+        packing = Fp8Blocks(rows=rows, columns=columns)
     return Method(packing=packing, patterns=patterns)
 
 
@@ -130,9 +129,9 @@ def _packing(form: str, weights: Fields, inputs: Fields, *, static: bool, dtype:
     per_row = {"tensor": "matrix", "channel": "row"}.get(str(strategy))
     match form, bits, kind:
         case (("float-quantized" | "naive-quantized"), 8, "float") if strategy == "block":
-            block = weights.get("block_structure")
-            if isinstance(block, list) and len(block) == 2 and not static:
-                return Fp8Blocks(rows=block[0], columns=block[1], scale=dtype)
+            if not static:
+                rows, columns = _block("block_structure", weights.get("block_structure"))
+                return Fp8Blocks(rows=rows, columns=columns, scale=dtype)
         case (("float-quantized" | "naive-quantized"), 8, "float") if per_row == "matrix":
             if not static or inputs.get("strategy") == "tensor":
                 return Fp8(per="matrix", scale=dtype, input_scale=static)
@@ -180,6 +179,13 @@ METHODS: Mapping[str, Callable[[Fields, ScaleDtype], Method]] = MappingProxyType
 def _only(fields: Fields, key: str, values: tuple[Any, ...]) -> None:
     if not any(fields.get(key) == value and type(fields.get(key)) is type(value) for value in values):
         raise Unsure(f"its {key} is {shown(fields.get(key))}")
+
+
+def _block(key: str, value: Any) -> tuple[int, int]:
+    """Rows and columns that share a scale."""
+    if not (isinstance(value, list) and len(value) == 2 and all(type(n) is int and n > 0 for n in value)):
+        raise Unsure(f"its {key} is {shown(value)}")
+    return value[0], value[1]
 
 
 def _group(value: Any) -> int | None:
