@@ -23,6 +23,16 @@ Quantity = Literal[
     "loss_tokens",
     "logits_bytes",
     "matmul_flops_backward",
+    "hbm_bytes_backward",
+    "saved_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "hbm_bytes_optimizer",
+    "compulsory_bytes",
+    "dram_bytes",
+    "l2_to_sm_bytes",
+    "smem_bytes",
+    "matmul_flops_executed",
 ]
 """What a path can have.
 
@@ -40,6 +50,19 @@ Of a training pass alone (docs/objectives.md), which has no cache and whose peak
 loss_tokens             positions with loss, of the whole batch (path ``loss``)
 logits_bytes            bytes of the logits as the head makes them (path ``lm_head``)
 matmul_flops_backward   2 x multiply-accumulates of the contractions of the backward pass (path "")
+hbm_bytes_backward      op-level bytes of the kernels of the backward pass (path "")
+saved_bytes             storage that backward finds saved, at the leaf that saves it first (docs/reference-training.md)
+gradient_bytes          bytes of the gradients of the parameters of a path
+optimizer_bytes         bytes of what the optimiser keeps for the parameters of a path
+hbm_bytes_optimizer     op-level bytes of the optimiser's step (path "")
+
+Of one device (docs/reference-dram.md, docs/reference-tiles.md):
+
+compulsory_bytes        every tensor that comes from memory or stays in it, once
+dram_bytes              op-level bytes that miss the last-level cache
+l2_to_sm_bytes          what the streaming multiprocessors read from the cache and write to it, tiles read again included
+smem_bytes              bytes that kernels read from shared memory and write to it
+matmul_flops_executed   2 x multiply-accumulates of the whole tiles that a kernel runs
 """
 
 QUANTITIES: tuple[Quantity, ...] = (
@@ -54,6 +77,16 @@ QUANTITIES: tuple[Quantity, ...] = (
     "loss_tokens",
     "logits_bytes",
     "matmul_flops_backward",
+    "hbm_bytes_backward",
+    "saved_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "hbm_bytes_optimizer",
+    "compulsory_bytes",
+    "dram_bytes",
+    "l2_to_sm_bytes",
+    "smem_bytes",
+    "matmul_flops_executed",
 )
 
 
