@@ -21,6 +21,8 @@ Logits = Literal["all", "last", "none"]
 LatentForm = Literal["absorbed", "expanded"]
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StorageDtype = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4"]
+UnfusedReference = Literal["lean-eager", "hf-eager", "sdpa-math"]
+Grouping = Literal["eager", "compiled"]
 
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
 """The phases of inference. A training pass is asked for by its objective (objectives.py), not by its phase."""
@@ -34,6 +36,7 @@ STRUCTURES: Mapping[Objective, Structure] = {
 }
 """Objective -> the structure that it trains (docs/objectives.md, section 1); the first of a structure is its own."""
 
+UNFUSED_REFERENCES: tuple[UnfusedReference, ...] = ("lean-eager", "hf-eager", "sdpa-math")
 COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("fp32", "tf32", "bf16", "fp16")
 QUANTISED: tuple[StorageDtype, ...] = ("fp8", "int8", "int4")
 
@@ -93,12 +96,15 @@ class Workload:
 class Execution:
     """Which reference of reference-execution.md is meant.
 
-    `attention` is ``fused`` or ``unfused`` (the reference ``lean-eager``). `kernels` is the device family
-    whose kernels are launched: ``cuda``, which meta tensors follow, or ``cpu``.
+    `attention` is ``fused`` or ``unfused``. `kernels` is the device family whose kernels are launched: ``cuda``, which
+    meta tensors follow, or ``cpu``. `reference` is the op list of the core that ``unfused`` means, and `grouping` says
+    whether the leaves around it run op by op or as torch.compile groups their ops (docs/reference-unfused.md).
     """
 
     attention: Literal["fused", "unfused"]
     kernels: Literal["cuda", "cpu"] = "cuda"
+    reference: UnfusedReference = "lean-eager"
+    grouping: Grouping = "eager"
 
 
 class NotApplicable(Exception):
