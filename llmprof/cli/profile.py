@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
 from llmprof.cli import options, routes, training
-from llmprof.cli.messages import bold, progress, say
+from llmprof.cli.messages import say
+from llmprof.cli.profile_plan import group_workloads, run_all
+from llmprof.cli.profile_report import exit_code, report
 
 if TYPE_CHECKING:
-    from llmprof.ledger import Row
     from llmprof.profiling import Attention, Request, Result
     from llmprof.spec.arch import ArchSpec
     from llmprof.workload import Workload
-
-Q = TypeVar("Q", bound="Request")
-R = TypeVar("R", bound="Result")
-
-SCHEMA_VERSION = 1
-EXIT_INTERRUPTED = 130
-
-CSV_COLUMNS = (
-    "name",
-    "variant",
-    "path",
-    "quantity",
-    "attention",
-    "phase",
-    "predicted",
-    "measured",
-    "witness",
-    "verdict",
-    "note",
-)
 
 
 def profile(
@@ -162,7 +141,7 @@ def profile(
             planned.append((None, Result(arch=arch, not_applicable=skipped)))
     require_torch(referees=referees)
     results = run_all(planned, run_profile)
-    _report(results, device, output_format, output)
+    report(results, device, output_format, output)
     raise typer.Exit(exit_code(results))
 
 
@@ -184,117 +163,5 @@ def _train(
     planned = plan(runs, attentions, device=device, layers=layers, seed=seed)
     require_torch(referees=False)
     results = run_all(planned, profile_objective)
-    _report(results, device, output_format, output)
+    report(results, device, output_format, output)
     raise typer.Exit(exit_code(results))
-
-
-def run_all(planned: Sequence[tuple[Q | None, R]], run: Callable[[Q, R, Callable[[str], None]], None]) -> list[R]:
-    """`run` what was planned and return the results that there are: all, or those up to an interruption.
-
-    What can be refused is refused before the first one runs. A device that gives up later costs its own result alone.
-    """
-    from llmprof.errors import DeviceError
-    from llmprof.profiling import preflight
-
-    for request, _ in planned:
-        if request is not None:
-            preflight(request)
-    results: list[R] = []
-    for request, result in planned:
-        results.append(result)
-        if request is not None:
-            try:
-                run(request, result, progress)
-            except DeviceError as error:
-                result.notes.append(f"not finished: {error}")
-                say(f"error: {error}")
-        if result.interrupted:
-            break
-    return results
-
-
-def group_workloads(workloads: list[Workload]) -> list[tuple[Workload, ...]]:
-    """The workloads of each result: one pass per phase, so that a row's phase says which pass it belongs to.
-
-    Passes of one batch, context and source go together; a second prefill of the same key starts a result of its own.
-    """
-    groups: dict[tuple[int, int, int], list[list[Workload]]] = {}
-    for workload in workloads:
-        members = groups.setdefault((workload.batch, workload.context, workload.source_tokens), [])
-        home = next((g for g in members if all(w.phase != workload.phase for w in g)), None)
-        if home is None:
-            members.append([workload])
-        else:
-            home.append(workload)
-    return [tuple(group) for members in groups.values() for group in members]
-
-
-def exit_code(results: Sequence[Result]) -> int:
-    """130 interrupted, else 1 if any result failed, else 3 if any is unconfirmed or none applies at all, else 0."""
-    if any(result.interrupted for result in results):
-        return EXIT_INTERRUPTED
-    verdicts = {result.verdict for result in results}
-    if "failed" in verdicts:
-        return 1
-    return 0 if "confirmed" in verdicts and "unconfirmed" not in verdicts else 3
-
-
-def _report(results: Sequence[Result], device: str, output_format: str, output: str | None) -> None:
-    from llmprof.profiling import describe_environment
-    from llmprof.report import profile_tables, tables, training_tables
-    from llmprof.report.write import write_text
-
-    if output_format == "json":
-        payload: dict[str, object] = {
-            "schema_version": SCHEMA_VERSION,
-            "environment": describe_environment(device),
-            "results": [record(result) for result in results],
-        }
-        text = tables.to_json(payload)
-    elif output_format == "csv":
-        flat: list[dict[str, object]] = [
-            {"name": r.arch.name, "variant": r.arch.variant, **row_record(row)} for r in results for row in r.rows
-        ]
-        text = tables.to_csv(flat, CSV_COLUMNS)
-    else:
-        found = [(record(result), result.rows) for result in results]
-        pages = [
-            page
-            for entry, rows in found
-            for page in (training_tables if "objective" in entry else profile_tables).pages(entry, rows)
-        ]
-        text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
-    write_text(text, output)
-
-
-def row_record(row: Row) -> dict[str, object]:
-    """A row as the contract has it."""
-    # By hand: `asdict` copies every value deeply, and a deep model has some ten thousand rows.
-    return {**{name: getattr(row, name) for name in row.__slots__}, "verdict": row.verdict.value}
-
-
-def record(result: Result) -> dict[str, Any]:
-    """A result as the contract has it: raw base units."""
-    from llmprof.cli.profile_objective import training_record
-    from llmprof.profiling.objective import TrainingResult
-
-    return {
-        "name": result.arch.name,
-        "variant": result.arch.variant,
-        "verdict": result.verdict,
-        "failed_modules": result.failed_modules,
-        "missing": result.missing if result.verdict == "unconfirmed" else [],
-        "workloads": [asdict(workload) for workload in result.workloads],
-        "device": result.device,
-        "attentions": list(result.attentions),
-        "n_layers": result.arch.n_layers,
-        "layers_run": result.layers_run,
-        "kernels": result.kernels,
-        "not_applicable": result.not_applicable,
-        "notes": result.notes,
-        "interrupted": result.interrupted,
-        "rows": [row_record(row) for row in result.rows],
-        "timings": result.timings,
-        "comparisons": result.comparisons,
-        **(training_record(result) if isinstance(result, TrainingResult) else {}),
-    }
