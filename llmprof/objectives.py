@@ -11,7 +11,7 @@ from typing import assert_never
 
 from llmprof.errors import InputError
 from llmprof.spec.arch import ArchSpec
-from llmprof.workload import STRUCTURES, Dtypes, Objective, Workload, check_workload
+from llmprof.workload import STRUCTURES, Dtypes, Objective, Recompute, Workload, check_workload
 from llmprof.workload_rules import UnfitLength
 
 
@@ -26,14 +26,22 @@ class SequenceLengths:
 
 
 def training_workload(
-    arch: ArchSpec, objective: Objective, *, text: int, batch: int, prefix_tokens: int | None, dtypes: Dtypes
+    arch: ArchSpec,
+    objective: Objective,
+    *,
+    text: int,
+    batch: int,
+    prefix_tokens: int | None,
+    dtypes: Dtypes,
+    dropout: float = 0.0,
+    recompute: Recompute = "none",
 ) -> Workload:
     """The training pass of `arch` over `batch` sequences of `text` tokens.
 
     `prefix_tokens` is for prefix-lm alone; None is half of the text there. Raises InputError where the objective does
     not go with the structure, `text` is below 2, the vocabulary has no room for the special tokens, or
     `check_workload` refuses the pass: a model without a head, quantised formats, learned positions that are too few,
-    lengths that an attention cannot take.
+    lengths that an attention cannot take, dropout or recomputation that no rule is about.
     """
     if text < 2:
         raise InputError(f"an objective needs at least 2 tokens of text per sequence, but {text} are asked for")
@@ -48,6 +56,8 @@ def training_workload(
         dtypes=dtypes,
         objective=objective,
         loss_tokens=made.loss_tokens,
+        dropout=dropout,
+        recompute=recompute,
     )
     try:
         check_workload(arch, workload)

@@ -13,12 +13,14 @@ from typing import Literal
 from llmprof.errors import InputError
 from llmprof.routing import BALANCED, Routing
 from llmprof.spec.arch import ArchSpec, NoHead, Structure
+from llmprof.training_rules import check_step
 from llmprof.workload_rules import check_attention_lengths, check_positions, check_prior, check_quantised_cache
 
 Phase = Literal["prefill", "decode", "train"]
 Objective = Literal["causal-lm", "prefix-lm", "span-corruption", "blank-infilling", "masked-lm"]
 Logits = Literal["all", "last", "none"]
 LatentForm = Literal["absorbed", "expanded"]
+Recompute = Literal["none", "selective", "full"]
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StorageDtype = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4"]
 UnfusedReference = Literal["lean-eager", "hf-eager", "sdpa-math"]
@@ -37,6 +39,7 @@ STRUCTURES: Mapping[Objective, Structure] = {
 """Objective -> the structure that it trains (docs/objectives.md, section 1); the first of a structure is its own."""
 
 UNFUSED_REFERENCES: tuple[UnfusedReference, ...] = ("lean-eager", "hf-eager", "sdpa-math")
+RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
 COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("fp32", "tf32", "bf16", "fp16")
 QUANTISED: tuple[StorageDtype, ...] = ("fp8", "int8", "int4")
 
@@ -75,6 +78,9 @@ class Workload:
 
     `objective` and `loss_tokens` belong to the phase ``train`` alone: what is learned, and how many positions of a
     sequence carry loss. `llmprof.objectives.training_workload` fills them in.
+
+    So do `dropout`, the probability with which a value is dropped, and `recompute`, what backward computes again rather
+    than find it saved: nothing, the inside of the attention cores, or every layer (docs/reference-training.md).
     """
 
     phase: Phase
@@ -90,6 +96,8 @@ class Workload:
     mtp: bool = False
     objective: Objective | None = None
     loss_tokens: int = 0
+    dropout: float = 0.0
+    recompute: Recompute = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +142,8 @@ def check_workload(arch: ArchSpec, workload: Workload) -> None:
         _check_training(arch, w)
     elif w.objective is not None or w.loss_tokens:
         raise InputError(f"objective and loss_tokens belong to the phase train, but the phase is {w.phase}")
+    elif w.dropout or w.recompute != "none":
+        raise InputError(f"dropout and recompute belong to the phase train, but the phase is {w.phase}")
     if w.context != w.new_tokens and w.phase == "prefill":
         if arch.structure == "encoder":
             raise InputError(f"an encoder reads all tokens at once: context ({w.context}) must equal new_tokens")
@@ -194,3 +204,4 @@ def _check_training(arch: ArchSpec, w: Workload) -> None:
             f"a training pass keeps nothing in a quantised format, but weights are {w.dtypes.weights} and the cache is "
             f"{w.dtypes.kv_cache}; use fp32, tf32, bf16 or fp16"
         )
+    check_step(arch, dropout=w.dropout, recompute=w.recompute)

@@ -26,6 +26,7 @@ FLOORS = {
     "llmprof.routing": 3,
     "llmprof.workload": 3,
     "llmprof.workload_rules": 3,
+    "llmprof.training_rules": 3,
     "llmprof.objectives": 3,
     "llmprof.ledger": 3,
     "llmprof.lengths": 3,

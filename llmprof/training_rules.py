@@ -1,0 +1,74 @@
+"""Which architectures docs/reference-training.md has rules for, and what a training step may ask of the others.
+
+Torch-free, and shared by both halves: which figures have a rule is part of the contract, what they come to is not.
+"""
+
+from __future__ import annotations
+
+from llmprof.errors import InputError
+from llmprof.spec.arch import (
+    ArchSpec,
+    Gaussian,
+    Glu,
+    Gqa,
+    LayerSpec,
+    Mlp,
+    NoAttention,
+    NoFfn,
+)
+
+
+def without_rule(arch: ArchSpec) -> str | None:
+    """Why no rule says what `arch` saves for its backward and what that moves; None where one does (the dense family).
+
+    Contractions have a rule everywhere (docs/objectives.md, section 3).
+    """
+    for stack in arch.stacks:
+        if stack.front is not None:
+            return f"{stack.prefix}conv1: a front of sound"
+        for index, layer in enumerate(stack.layers):
+            reason = _of_layer(layer)
+            if reason is not None:
+                return f"{stack.prefix}layers.{index}: {reason}"
+    return None
+
+
+def _of_layer(layer: LayerSpec) -> str | None:
+    """What of `layer` has no rule yet."""
+    if layer.mixer is not None:
+        return f"a mixer ({layer.mixer.kind}) beside the attention"
+    match layer.attention:
+        case Gqa() as attention:
+            if isinstance(layer.position, Gaussian):
+                return "a gaussian prior"
+            for name, given in (
+                ("attention sinks", attention.sinks),
+                ("an output gate", attention.output_gate is not None),
+                ("keys and values of another layer", attention.shared_kv or layer.lends_kv),
+            ):
+                if given:
+                    return name
+        case NoAttention():
+            pass
+        case other:
+            return f"attention of kind {other.kind}"
+    match layer.ffn:
+        case Mlp() | Glu() | NoFfn():
+            return None
+        case feed_forward:
+            return f"a feed-forward of kind {feed_forward.kind}"
+
+
+def check_step(arch: ArchSpec, *, dropout: float, recompute: str) -> None:
+    """Raise InputError where `dropout` is no probability below 1, or where nothing says what it or `recompute` does."""
+    if not 0.0 <= dropout < 1.0:
+        raise InputError(f"dropout is {dropout:g}; it must be at least 0 and below 1")
+    if not dropout and recompute == "none":
+        return
+    reason = without_rule(arch)
+    if reason is not None:
+        asked = f"recompute {recompute}" if recompute != "none" else f"dropout {dropout:g}"
+        raise InputError(
+            f"{arch.label} cannot be trained with {asked}: {reason}, for which no rule says what is dropped or "
+            "computed again; leave it out"
+        )
