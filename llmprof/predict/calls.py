@@ -14,7 +14,7 @@ class Segment:
 
     `live` are the tensors live at its peak, `peak_bytes` their sum; `result` is what it returns, whose
     bytes are part of the peak where it is already born then. `lent` are further tensors that outlive it, in the same
-    way.
+    way. `inputs` are what it was lowered on, in the order of what a call of it takes.
     """
 
     ops: tuple[Op, ...]
@@ -22,6 +22,7 @@ class Segment:
     peak_bytes: int
     live: tuple[Tensor, ...]
     lent: tuple[Tensor, ...] = ()
+    inputs: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

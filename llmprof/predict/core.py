@@ -60,6 +60,7 @@ def scores(tape: Tape, q: Tensor, k: Tensor, scoring: Scoring, sight: Sight, bia
         addend=shared_addend,
         visible=sight.visible,
         pair=(row, key),
+        alpha=1.0 if shared_addend is None else scoring.scale,
     )
     if scoring.softcap is not None:
         for kind in ("div_", "tanh_", "mul_"):

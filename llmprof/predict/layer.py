@@ -119,4 +119,6 @@ def _parallel(tape: Tape, side: Side, layer: LayerSpec, x: Tensor, attn: Block, 
 
 def _add(tape: Tape, f: Tensor, x: Tensor, residual: Residual) -> Tensor:
     """`add` with a factor on one of the two: one kernel; the factor costs a FLOP where it is not 1."""
-    return tape.run("add", f, x, cost=1 if residual.alpha == residual.scale == 1.0 else 2)
+    if residual.scale != 1.0:
+        return tape.run("add", x, f, cost=2, alpha=residual.scale)
+    return tape.run("add", f, x, cost=1 if residual.alpha == 1.0 else 2, alpha=residual.alpha)

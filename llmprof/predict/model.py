@@ -245,7 +245,8 @@ def _segment(side: Side, layer: LayerSpec, leaves: Leaves, caches: Caches, input
     tape = Tape(side.setting.activations, _source(side.setting, leaves))
     seen = (_stand_in(x), memory and _stand_in(memory), relative and _stand_in(relative), borrowed)
     result, taken = lower_layer(tape, side, layer, caches, *seen)
-    return tape.segment(result, (taken or ()) if lends else ())
+    given = [tensor for tensor in seen[:3] if tensor is not None]
+    return tape.segment(result, (taken or ()) if lends else (), (*given, *(borrowed or ())))
 
 
 def _row(held: Tensor) -> Tensor:

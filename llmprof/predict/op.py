@@ -137,6 +137,7 @@ class Op:
     """One launched kernel. `parts` are the ops that it fuses; `reads` and `writes` are what crosses its border.
 
     `times`: how many equal launches it stands for, in the rounds of a loop; every figure here is of one of them.
+    `alpha`: the number that it multiplies its second operand by (`add`), or its product (`baddbmm`).
     """
 
     path: str
@@ -148,6 +149,7 @@ class Op:
     vector_over: Tensor | None = None
     parts: tuple[Op, ...] = ()
     times: int = 1
+    alpha: float = 1.0
 
     @property
     def read_bytes(self) -> int:

@@ -105,15 +105,16 @@ class Tape:
         aux: Sequence[Tensor] = (),
         cost: int | None = None,
         over: Tensor | None = None,
+        alpha: float = 1.0,
     ) -> Tensor:
         """Launch `kind` and return its new output: the axes of the first input unless `axes` says otherwise.
 
         `memory`: the order of the output's axes in memory. `aux`: further outputs. `cost`: vector FLOPs per
         element, where the table's figure does not fit; `over`: the tensor whose elements are counted,
-        if not the output's.
+        if not the output's. `alpha`: what `add` multiplies its second operand by.
         """
         out = new(kind, reads[0].axes if axes is None else axes, fmt or self.fmt, Home.ACTIVATION, memory)
-        self._launch(kind, reads, (out, *aux), cost=cost, over=over)
+        self._launch(kind, reads, (out, *aux), cost=cost, over=over, alpha=alpha)
         return out
 
     def in_place(self, kind: str, x: Tensor, *others: Tensor) -> None:
@@ -144,22 +145,30 @@ class Tape:
         visible: int | None = None,
         pair: tuple[str, ...] | None = None,
         cost: int | None = None,
+        alpha: float = 1.0,
     ) -> Tensor:
         """A matrix product with output axes `out`; `addend` is the bias of `addmm` and `baddbmm`.
 
-        `cost`: vector FLOPs per element of the result, where the table's figure does not fit.
+        `cost`: vector FLOPs per element of the result, where the table's figure does not fit. `alpha`: what `baddbmm`
+        multiplies the product by.
         """
         contraction = Contraction(left, right, tuple(out.split()), visible, pair)
         reads = (left, right) if addend is None else (addend, left, right)
-        return self.product(kind, contraction, *reads, cost=cost)
+        return self.product(kind, contraction, *reads, cost=cost, alpha=alpha)
 
     def product(
-        self, kind: str, contraction: Contraction, *reads: Tensor, axes: Axes | None = None, cost: int | None = None
+        self,
+        kind: str,
+        contraction: Contraction,
+        *reads: Tensor,
+        axes: Axes | None = None,
+        cost: int | None = None,
+        alpha: float = 1.0,
     ) -> Tensor:
         """A contraction whose operands, or result, lie in memory otherwise than its indices say."""
         sizes = contraction.indices
         result = new(kind, axes or {name: sizes[name] for name in contraction.out}, self.fmt, Home.ACTIVATION)
-        self._launch(kind, reads, (result,), contraction=contraction, cost=cost)
+        self._launch(kind, reads, (result,), contraction=contraction, cost=cost, alpha=alpha)
         return result
 
     def accumulate(self, kind: str, x: Tensor, left: Tensor, right: Tensor) -> None:
@@ -173,7 +182,7 @@ class Tape:
 
     def gather(self, kind: str, source: Tensor, index: Tensor, axes: Axes) -> Tensor:
         """`index_select` or `gather`: reads the index and as much of `source` as it returns, which has these `axes`."""
-        fetched = Tensor("fetched", axes, source.format, source.storage, None)
+        fetched = Tensor("fetched", axes, source.format, source.storage, None, of=source)
         return self.run(kind, index, fetched, axes=axes, fmt=source.format)
 
     def scatter(self, kind: str, target: Tensor, index: Tensor, source: Tensor) -> None:
@@ -235,11 +244,12 @@ class Tape:
         contraction: Contraction | None = None,
         cost: int | None = None,
         over: Tensor | None = None,
+        alpha: float = 1.0,
     ) -> None:
         cost = VECTOR_COST[kind] if cost is None else cost
         distinct = tuple({id(tensor): tensor for tensor in reads}.values())
         counted = over or writes[0] if cost else None
-        self._record(Op(self.path, kind, distinct, writes, contraction, cost, counted, times=self.times))
+        self._record(Op(self.path, kind, distinct, writes, contraction, cost, counted, times=self.times, alpha=alpha))
 
     def _record(self, item: Op | Call) -> None:
         index = len(self.items)
@@ -256,11 +266,11 @@ class Tape:
 
     # --- what is live -------------------------------------------------------------------------
 
-    def segment(self, result: Tensor, lent: Sequence[Tensor] = ()) -> Segment:
-        """The finished tape as a module that returns `result`, and whose `lent` tensors outlive it."""
+    def segment(self, result: Tensor, lent: Sequence[Tensor] = (), inputs: Sequence[Tensor] = ()) -> Segment:
+        """The finished tape as a module on `inputs` that returns `result`, and whose `lent` tensors outlive it."""
         peak, live = self.peak((result, *lent))
         ops = tuple(item for item in self.items if isinstance(item, Op))
-        return Segment(ops, result, peak, live, tuple(lent))
+        return Segment(ops, result, peak, live, tuple(lent), tuple(inputs))
 
     def peak(self, returned: Sequence[Tensor]) -> tuple[int, tuple[Tensor, ...]]:
         """The largest sum of live bytes at the end of any kernel, and the tensors that make it up.

@@ -31,10 +31,13 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from math import prod
+from typing import Literal
 
 from llmprof.predict.formats import Format
 
 Axes = Mapping[str, int]
+Via = Literal["view", "transpose", "slice", "expand", "rename"]
+"""How a tensor is seen as another; `rename` is no more than another word for an axis."""
 
 
 class Home(Enum):
@@ -73,6 +76,7 @@ class Tensor:
     `axes` are in the order in which they are used; `memory` names them in the order in which they lie
     in memory, outermost first (None where a slice has torn the rows apart). `expanded` axes have
     stride 0: their elements count once. `begins` is the tensor that this is the beginning of, if it was cut as one.
+    `of` is the tensor that this is a view of and `via` how, where it was made as one; a gradient goes back through it.
     """
 
     name: str
@@ -82,6 +86,8 @@ class Tensor:
     memory: tuple[str, ...] | None
     expanded: frozenset[str] = frozenset()
     begins: Tensor | None = None
+    of: Tensor | None = None
+    via: Via | None = None
 
     @property
     def home(self) -> Home:
@@ -114,29 +120,29 @@ class Tensor:
     def seen_as(self, **axes: int) -> Tensor:
         """The same contiguous values under other axes (a `view`)."""
         assert prod(axes.values()) == self.elements, (self, axes)
-        return Tensor(self.name, axes, self.format, self.storage, tuple(axes))
+        return Tensor(self.name, axes, self.format, self.storage, tuple(axes), of=self, via="view")
 
     def renamed(self, old: str, new: str) -> Tensor:
         """The same axes with one of them called otherwise."""
         axes = {new if name == old else name: size for name, size in self.axes.items()}
         memory = None if self.memory is None else tuple(new if name == old else name for name in self.memory)
-        return Tensor(self.name, axes, self.format, self.storage, memory, self.expanded)
+        return Tensor(self.name, axes, self.format, self.storage, memory, self.expanded, of=self, via="rename")
 
     def ordered(self, *names: str) -> Tensor:
         """The axes in another order of use; memory stays as it is (a `transpose`)."""
         axes = {name: self.axes[name] for name in names}
         assert len(axes) == len(self.axes), (self, names)
-        return Tensor(self.name, axes, self.format, self.storage, self.memory, self.expanded)
+        return Tensor(self.name, axes, self.format, self.storage, self.memory, self.expanded, of=self, via="transpose")
 
     def sliced(self, name: str, size: int, called: str) -> Tensor:
         """`size` of the elements along one axis, which is `called` otherwise: one name has one size in a formula."""
         axes = {called if axis == name else axis: size if axis == name else old for axis, old in self.axes.items()}
-        return Tensor(self.name, axes, self.format, self.storage, None, self.expanded)
+        return Tensor(self.name, axes, self.format, self.storage, None, self.expanded, of=self, via="slice")
 
     def leading(self, name: str, size: int, called: str) -> Tensor:
         """The first `size` elements along one axis: a slice that a kernel reads for free beside this tensor itself."""
         cut = self.sliced(name, size, called)
-        return Tensor(cut.name, cut.axes, cut.format, cut.storage, None, cut.expanded, self)
+        return Tensor(cut.name, cut.axes, cut.format, cut.storage, None, cut.expanded, self, of=self, via="slice")
 
     def expand(self, name: str, size: int, *, after: str) -> Tensor:
         """A new axis of stride 0 behind `after` (an `expand`)."""
@@ -145,7 +151,8 @@ class Tensor:
             axes[old] = old_size
             if old == after:
                 axes[name] = size
-        return Tensor(self.name, axes, self.format, self.storage, self.memory, self.expanded | {name})
+        more = self.expanded | {name}
+        return Tensor(self.name, axes, self.format, self.storage, self.memory, more, of=self, via="expand")
 
     # --- layout -----------------------------------------------------------------------------------
 
