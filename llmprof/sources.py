@@ -57,5 +57,25 @@ BIBLIOGRAPHY: Mapping[str, Reference] = MappingProxyType(
             "https://github.com/Dao-AILab/flash-attention/blob/0142ff05acc56c45755638857e77e35f1c350098/csrc/flash_attn/src/flash_fwd_kernel.h",
             "2026-11-23",
         ),
+        "flash-attention": Reference(
+            "Dao et al. 2022, FlashAttention: algorithms 1 and 4, theorem 2",
+            "https://arxiv.org/abs/2205.14135",
+            "recalled",
+        ),
+        "flash-attention-2-backward-tiles": Reference(
+            "FlashAttention-2, flash_bwd_launch_template.h: tiles of the backward per head_dim and shared memory",
+            "https://github.com/Dao-AILab/flash-attention/blob/0251105a2fb19d2957484b7f023cd8c115286ced/csrc/flash_attn/src/flash_bwd_launch_template.h",
+            "2026-11-30",
+        ),
+        "flash-attention-2-splits": Reference(
+            "FlashAttention-2, flash_api.cpp: num_splits_heuristic; which masks and packings reach the kernels",
+            "https://github.com/Dao-AILab/flash-attention/blob/0251105a2fb19d2957484b7f023cd8c115286ced/csrc/flash_attn/flash_api.cpp",
+            "2026-11-30",
+        ),
+        "flash-attention-3-tiles": Reference(
+            "FlashAttention-3, hopper/tile_size.h: tiles per head_dim and mask, and where P is kept",
+            "https://github.com/Dao-AILab/flash-attention/blob/0251105a2fb19d2957484b7f023cd8c115286ced/hopper/tile_size.h",
+            "2026-11-30",
+        ),
     }
 )
