@@ -31,7 +31,11 @@ class Forward:
 def forward(problem: Problem, tile: Tile, values: Values | None = None) -> Forward:
     """FlashAttention 2: each warp reads all of every tile of keys and values."""
     width = compiled_width(problem.head_dim, problem.value_dim, WIDTHS)
-    return run(problem, Form(tile=tile, key_width=width, value_width=width, readers=tile.warps), values)
+    return run(
+        problem,
+        Form(tile=tile, key_width=width, value_width=width, readers=tile.warps, output_bytes=problem.element_bytes),
+        values,
+    )
 
 
 def run(problem: Problem, form: Form, values: Values | None) -> Forward:

@@ -17,7 +17,7 @@ from llmprof.measure.tiles.gradients import (
     sum_over_groups,
     tiles_of,
 )
-from llmprof.measure.tiles.memory import FLOAT32_BYTES, Array, Counts, Machine, padded
+from llmprof.measure.tiles.memory import FLOAT32_BYTES, Array, Buffer, Counts, Machine, padded
 from llmprof.measure.tiles.problem import Problem, Tile, Values, compiled_width, visits
 
 
@@ -29,13 +29,24 @@ class _Between:
     delta: Tensor | None
 
 
-def backward(problem: Problem, tile: Tile, values: Values | None = None) -> Gradients:
-    """The kernels dot, main and convert, and a sum where several query heads share a KV head."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How the main kernel lays out shared memory: buffers of queries, and whether values move on to registers."""
+
+    query_buffers: int = 2
+    values_in_registers: bool = False
+
+
+def backward(problem: Problem, tile: Tile, values: Values | None = None, room: Room = Room()) -> Gradients:
+    """The kernels dot, main and convert, and a sum where several query heads share a KV head.
+
+    Of shared memory only the footprint is simulated: the page does not say how often the kernel reads its operands.
+    """
     p = problem
     width = compiled_width(p.head_dim, p.value_dim, fa2.WIDTHS)
     before = fa2.Forward(Counts(), None, None) if values is None else fa2.forward(p, tile, values)
     dotted, between = _dot(p, tile, width, before, values)
-    main, d_keys, d_values = _main(p, tile, width, before, between, values)
+    main, d_keys, d_values = _main(p, tile, width, before, between, values, room)
     converted, d_queries = _convert(p, tile, width, between)
     kernels = {"dot": dotted, "main": main, "convert": converted}
     return sum_over_groups(p, kernels, d_queries, d_keys, d_values)
@@ -66,7 +77,7 @@ def _dot(p: Problem, tile: Tile, width: int, before: fa2.Forward, values: Values
 
 
 def _main(
-    p: Problem, tile: Tile, width: int, before: fa2.Forward, between: _Between, values: Values | None
+    p: Problem, tile: Tile, width: int, before: fa2.Forward, between: _Between, values: Values | None, room: Room
 ) -> tuple[Counts, Tensor | None, Tensor | None]:
     """Each key tile walks over the row tiles that visit it, and adds to their rows of dQ by atomics."""
     machine = Machine(p.element_bytes)
@@ -86,6 +97,7 @@ def _main(
             span = (key_tile * tile.keys, (key_tile + 1) * tile.keys)
             rows = key_tile_visits(visited, key_tile)
             k, v = (keys.load(kv, *span), vals.load(kv, *span)) if rows else (None, None)
+            held = _take_room(machine, tile, width, room) if rows else []
             dk = torch.zeros(tile.keys, width, dtype=torch.float64)
             dv = torch.zeros(tile.keys, width, dtype=torch.float64)
             for row in reversed(rows):
@@ -98,9 +110,23 @@ def _main(
                 if added is not None:
                     dk += added[1]
                     dv += added[2]
+            machine.shared.release(*held)
             d_keys.store(at, *span, dk)
             d_values.store(at, *span, dv)
     return machine.counts(), d_keys.values, d_values.values
+
+
+def _take_room(machine: Machine, tile: Tile, width: int, room: Room) -> list[Buffer]:
+    """Shared memory of one CTA: values that move on to registers make room for the scores and their gradients."""
+    shared = machine.shared
+    held = [shared.buffer(tile.rows, width) for _ in range(room.query_buffers)]
+    held += [shared.buffer(tile.rows, width), shared.buffer(tile.keys, width)]  # dO and K
+    values = shared.buffer(tile.keys, width)
+    if room.values_in_registers:
+        shared.release(values)
+    else:
+        held.append(values)
+    return held + [shared.buffer(tile.rows, tile.keys) for _ in ("dS", "P")]
 
 
 def _operands(

@@ -14,13 +14,21 @@ WARPGROUP_ROWS = 64
 STAGES = 2
 
 
-def forward(problem: Problem, tile: Tile, values: Values | None = None) -> Forward:
-    """FlashAttention 3 without multicast; ValueError where the rows of the tile are not those of whole warpgroups."""
+def forward(problem: Problem, tile: Tile, values: Values | None = None, *, scores_in_shared: bool = False) -> Forward:
+    """FlashAttention 3 without multicast and PackGQA; ValueError where a tile has not the rows of whole warpgroups."""
     if tile.rows % WARPGROUP_ROWS:
         raise ValueError(f"a warpgroup multiplies {WARPGROUP_ROWS} rows, and the tile has {tile.rows}")
     key_width, value_width = widths(problem.head_dim, problem.value_dim)
     groups = tile.rows // WARPGROUP_ROWS
-    form = Form(tile=tile, key_width=key_width, value_width=value_width, readers=groups, stages=STAGES)
+    form = Form(
+        tile=tile,
+        key_width=key_width,
+        value_width=value_width,
+        readers=groups,
+        output_bytes=problem.element_bytes,
+        stages=STAGES,
+        scores_in_shared=scores_in_shared,
+    )
     return fa2.run(problem, form, values)
 
 

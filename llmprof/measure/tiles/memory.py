@@ -85,37 +85,38 @@ class Shared:
         self.held = 0
         self.footprint = 0
 
-    def buffer(self, rows: int, width: int) -> Buffer:
-        """Room for one tile, held until `release`."""
-        self.held += rows * width * self.element_bytes
+    def buffer(self, rows: int, width: int, element_bytes: int | None = None) -> Buffer:
+        """Room for one tile, held until it is released; its elements are those of the dtype unless said otherwise."""
+        buffer = Buffer(self, rows, width, element_bytes or self.element_bytes)
+        self.held += buffer.size
         self.footprint = max(self.footprint, self.held)
-        return Buffer(self, rows, width)
+        return buffer
 
-    def release(self) -> None:
-        """The CTA ends."""
-        self.held = 0
+    def release(self, *buffers: Buffer) -> None:
+        """Something else may lie where these tiles were."""
+        self.held -= sum(buffer.size for buffer in buffers)
 
 
 class Buffer:
     """Room for one tile in shared memory. Tiles are written and read whole, whatever of them exists."""
 
-    __slots__ = ("_bytes", "_memory", "_values", "rows", "width")
+    __slots__ = ("_memory", "_values", "rows", "size", "width")
 
-    def __init__(self, memory: Shared, rows: int, width: int) -> None:
+    def __init__(self, memory: Shared, rows: int, width: int, element_bytes: int) -> None:
         self._memory = memory
         self.rows = rows
         self.width = width
-        self._bytes = rows * width * memory.element_bytes
+        self.size = rows * width * element_bytes
         self._values: Tensor | None = None
 
     def write(self, values: Tensor | None) -> None:
         """A tile arrives: what does not exist of it arrives as zeros."""
-        self._memory.writes += self._bytes
+        self._memory.writes += self.size
         self._values = None if values is None else padded(values, self.rows, self.width)
 
     def read(self, readers: int = 1) -> Tensor | None:
         """The tile, read by `readers` warps or warpgroups, by each of them whole."""
-        self._memory.reads += readers * self._bytes
+        self._memory.reads += readers * self.size
         return self._values
 
 

@@ -18,6 +18,16 @@ class Mask:
     kind: MaskKind = "full"
     size: int = 0
 
+    def hides_by_window(self, keys: int) -> bool:
+        """Whether a window reaches the kernel as one: it is shorter than the keys (section 3 of the page)."""
+        match self.kind:
+            case "window":
+                return self.size <= keys
+            case "both-ways":
+                return self.size // 2 < keys
+            case _:
+                return False
+
     def visible(self, queries: int, keys: int) -> Tensor:
         """[queries, keys], true where the query sees the key: the last query stands at the last key."""
         position = (torch.arange(queries) + keys - queries).unsqueeze(1)

@@ -14,14 +14,20 @@ from llmprof.measure.tiles.problem import Tile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How a kernel is compiled: its tile, the widths of key and value rows in shared memory, how many warps or
-    warpgroups read each tile of keys and values, and how many such tiles shared memory holds."""
+    """How a kernel is compiled: its tile, and the widths of key and value rows in shared memory.
+
+    `readers` are the warps or warpgroups that read each tile of keys and values, `stages` the tiles of each that shared
+    memory holds. `scores_in_shared` where the weights pass through it on their way to the second product;
+    `output_bytes` are those of an element of the outputs as they leave.
+    """
 
     tile: Tile
     key_width: int
     value_width: int
     readers: int
+    output_bytes: int
     stages: int = 1
+    scores_in_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ def walk(
     query_buffer = shared.buffer(block, form.key_width)
     key_buffers = [shared.buffer(span, form.key_width) for _ in range(form.stages)]
     value_buffers = [shared.buffer(span, form.value_width) for _ in range(form.stages)]
+    weight_buffer = shared.buffer(block, span) if form.scores_in_shared else None
     query_buffer.write(load_queries(*rows))
     softmax = None if visible is None else _Online(block, form.value_width)
     for step, tile in enumerate(reversed(tiles)):
@@ -74,11 +81,29 @@ def walk(
         weights = None
         if softmax is not None and scores is not None and visible is not None:
             weights = softmax.rescale(scores * scale, visible[:, start:stop])
+        if weight_buffer is not None:
+            weight_buffer.write(weights)
+            weights = weight_buffer.read()
         added = cores.product(block, span, form.value_width, weights, values.read(form.readers))
         if softmax is not None and added is not None:
             softmax.outputs += added
-    shared.release()
-    return None if softmax is None else softmax.finish(rows[1] - rows[0])
+    shared.release(query_buffer, *key_buffers, *value_buffers, *([] if weight_buffer is None else [weight_buffer]))
+    done = None if softmax is None else softmax.finish(rows[1] - rows[0])
+    return _through_shared(machine, form, done)
+
+
+def _through_shared(machine: Machine, form: Form, done: Finished | None) -> Finished | None:
+    """The outputs pass through shared memory, where the operands were, and are read back in rows; ValueError where
+    they do not fit there: no kernel is compiled with such a tile."""
+    shared = machine.shared
+    room = shared.footprint
+    buffer = shared.buffer(form.tile.rows, form.value_width, form.output_bytes)
+    if shared.footprint > room:
+        raise ValueError(f"outputs of {buffer.size} bytes do not fit where the operands of {form.tile} were")
+    buffer.write(None if done is None else done.outputs)
+    outputs = buffer.read()
+    shared.release(buffer)
+    return None if done is None or outputs is None else Finished(outputs[: len(done.log_sum)], done.log_sum)
 
 
 class _Online:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import product
 
 import torch
@@ -48,11 +46,12 @@ def decode(
     if splits < 1:
         raise ValueError(f"keys are split at least once, not {splits} times")
     width = compiled_width(p.head_dim, p.value_dim, WIDTHS)
-    form = Form(tile=tile, key_width=width, value_width=width, readers=tile.warps)
+    part_bytes = e if splits == 1 else FLOAT32_BYTES
+    form = Form(tile=tile, key_width=width, value_width=width, readers=tile.warps, output_bytes=part_bytes)
     machine, packed = Machine(e), _packed(p)
     queries = Array(machine.memory, (p.batch, packed.heads, packed.rows, p.head_dim), e, _as_rows(values, p, packed))
     shape = (splits, p.batch, packed.heads, packed.rows)
-    parts = arrays.unwritten(machine, (*shape, p.value_dim), e if splits == 1 else FLOAT32_BYTES, values)
+    parts = arrays.unwritten(machine, (*shape, p.value_dim), part_bytes, values)
     sums = arrays.unwritten(machine, (*shape, 1), FLOAT32_BYTES, values)
     loads = _straight(machine, p, values) if page_tokens is None else _paged(machine, p, values, page_tokens)
     key_tiles = ceil_div(p.keys, tile.keys)
@@ -79,7 +78,7 @@ def decode(
 def _packed(p: Problem) -> _Rows:
     """With one query and no window the query heads of a KV head are the rows of one tile, all at the last position."""
     visible = p.mask.visible(p.queries, p.keys)
-    if p.queries == 1 and p.group > 1 and p.mask.kind not in ("window", "both-ways"):
+    if p.queries == 1 and p.group > 1 and not p.mask.hides_by_window(p.keys):
         return _Rows(p.kv_heads, p.group, 1, visible.expand(p.group, p.keys))
     return _Rows(p.heads, p.queries, p.group, visible)
 
@@ -144,18 +143,16 @@ def _combine(
 
 
 def number_of_splits(ctas: int, processors: int, key_tiles: int) -> int:
-    """The splits that the source chooses for so many CTAs without splits; `processors` are the SMs that it is told."""
-    if Fraction(ctas, processors) >= Fraction(4, 5):
+    """The splits that the source chooses for so many CTAs without splits; `processors` are the SMs that it is told.
+
+    It reckons waves and efficiencies in single precision, which decides ties.
+    """
+    if 5 * ctas >= 4 * processors:
         return 1
-
-    def tiles_of(splits: int) -> int:
-        return math.ceil(Fraction(key_tiles, splits))
-
-    def efficiency(splits: int) -> Fraction:
-        waves = Fraction(splits * ctas, processors)
-        return waves / math.ceil(waves)
-
-    counts = range(1, min(128, processors, key_tiles) + 1)
-    eligible = [n for n in counts if n == 1 or tiles_of(n) != tiles_of(n - 1)]
-    enough = Fraction(85, 100) * max(efficiency(n) for n in eligible)
-    return next(n for n in eligible if efficiency(n) >= enough)
+    counts = torch.arange(1, min(128, processors, key_tiles) + 1)
+    waves = (counts * ctas).to(torch.float32) / processors
+    efficiency = (waves / waves.ceil()).tolist()
+    in_a_range = [ceil_div(key_tiles, count) for count in counts.tolist()]
+    eligible = [i for i, tiles in enumerate(in_a_range) if i == 0 or tiles != in_a_range[i - 1]]
+    enough = 0.85 * max(efficiency[i] for i in eligible)
+    return next(i for i in eligible if efficiency[i] >= enough) + 1
