@@ -1,4 +1,4 @@
-"""A part of a GPU session as a process of its own, and what it says without the paths of this machine."""
+"""A command as a process of its own with a limit of time, and what it says without the paths of this machine."""
 
 from __future__ import annotations
 
@@ -28,16 +28,24 @@ Runner = Callable[[Sequence[str], float], Completed]
 
 
 def run_python(arguments: Sequence[str], limit_seconds: float) -> Completed:
-    """Run this Python in a process group of its own; at the limit, and on Ctrl-C, the whole group is stopped."""
+    """Run this Python: `run_command`."""
+    return run_command((sys.executable, *arguments), limit_seconds)
+
+
+def run_command(command: Sequence[str], limit_seconds: float) -> Completed:
+    """Run `command` in a process group of its own; at the limit, and on Ctrl-C, the whole group is stopped.
+
+    Its messages and its numbers are those of the locale C, and a Python in it finds this llmprof.
+    """
     search = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        list(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONPATH": search, "NO_COLOR": "1"},
+        env={**os.environ, "PYTHONPATH": search, "NO_COLOR": "1", "LC_ALL": "C.UTF-8"},
         start_new_session=True,
     )
     try:

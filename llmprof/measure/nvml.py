@@ -72,10 +72,10 @@ FIELDS = (
 def driver_version() -> Reading:
     """The version of the loaded NVIDIA driver."""
     try:
-        with _session() as nvml:
+        with session() as nvml:
             return Reading(value=_text(nvml.nvmlSystemGetDriverVersion()))
     except Exception as error:
-        return Reading(value=None, reason=_reason(error))
+        return Reading(value=None, reason=why(error))
 
 
 def read_gpu(properties: GpuProperties) -> GpuReading:
@@ -85,10 +85,10 @@ def read_gpu(properties: GpuProperties) -> GpuReading:
     renumbers torch's devices and not NVML's. The UUID itself stays out of the result.
     """
     try:
-        with _session() as nvml:
+        with session() as nvml:
             return _read(nvml, properties)
     except Exception as error:
-        reason = _reason(error)
+        reason = why(error)
         return GpuReading(fields=dict.fromkeys(FIELDS), missing=dict.fromkeys(FIELDS, reason))
 
 
@@ -100,15 +100,15 @@ def _read(nvml: Any, properties: GpuProperties) -> GpuReading:
         try:
             fields.update(zip(names, read(), strict=True))
         except Exception as error:
-            missing.update(dict.fromkeys(names, _reason(error)))
+            missing.update(dict.fromkeys(names, why(error)))
 
     fill(("driver_version",), lambda: (_text(nvml.nvmlSystemGetDriverVersion()),))
     fill(("cuda_driver_version",), lambda: (_cuda_version(nvml.nvmlSystemGetCudaDriverVersion_v2()),))
     try:
-        gpu = _handle(nvml, properties)
+        gpu = handle_of(nvml, properties)
     except Exception as error:
         rest = [name for name in FIELDS if fields[name] is None and name not in missing]
-        missing.update(dict.fromkeys(rest, _reason(error)))
+        missing.update(dict.fromkeys(rest, why(error)))
         return GpuReading(fields=fields, missing=missing)
 
     def memory() -> tuple[Value, ...]:
@@ -116,7 +116,7 @@ def _read(nvml: Any, properties: GpuProperties) -> GpuReading:
         return int(info.total), int(info.free)
 
     # Clocks, power and the bus belong to the whole board; a MIG slice has only its memory and its name.
-    board = _board(nvml, gpu)
+    board = board_of(nvml, gpu)
     fill(("name",), lambda: (_text(nvml.nvmlDeviceGetName(gpu)),))
     fill(("memory_total_bytes", "memory_free_bytes"), memory)
     fill(("sm_clock_mhz",), lambda: (int(nvml.nvmlDeviceGetClockInfo(board, nvml.NVML_CLOCK_SM)),))
@@ -134,8 +134,8 @@ def _read(nvml: Any, properties: GpuProperties) -> GpuReading:
     return GpuReading(fields=fields, missing=missing)
 
 
-def _handle(nvml: Any, properties: GpuProperties) -> Any:
-    """The NVML handle of the GPU, or LookupError with what was tried."""
+def handle_of(nvml: Any, properties: GpuProperties) -> Any:
+    """The NVML handle of the GPU that torch knows by `properties`, or LookupError with what was tried."""
     uuid = str(getattr(properties, "uuid", "")).removeprefix("GPU-").removeprefix("MIG-")
     attempts: list[tuple[str, Callable[[], Any]]] = []
     if uuid:
@@ -152,11 +152,12 @@ def _handle(nvml: Any, properties: GpuProperties) -> Any:
         try:
             return find()
         except Exception as error:
-            failures.append(f"{how} ({_reason(error)})")
+            failures.append(f"{how} ({why(error)})")
     raise LookupError("NVML does not know torch's GPU by " + (", ".join(failures) or "anything torch says about it"))
 
 
-def _board(nvml: Any, gpu: Any) -> Any:
+def board_of(nvml: Any, gpu: Any) -> Any:
+    """The handle of the whole board, of which `gpu` may be a slice."""
     try:
         return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(gpu) if nvml.nvmlDeviceIsMigDeviceHandle(gpu) else gpu
     except Exception:  # drivers before MIG: the handle is the board
@@ -180,7 +181,8 @@ def _cuda_version(packed: int) -> str:
 
 
 @contextmanager
-def _session() -> Iterator[Any]:
+def session() -> Iterator[Any]:
+    """NVML, initialised; it is shut down at the end. Raises what its import and its initialisation raise."""
     nvml = importlib.import_module("pynvml")
     nvml.nvmlInit()
     try:
@@ -193,7 +195,8 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _reason(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """What failed, for a record."""
     if isinstance(error, ModuleNotFoundError):
         return "the package nvidia-ml-py is not installed"
     return f"{type(error).__name__}: {error}"
