@@ -1,0 +1,23 @@
+"""The studies of printed figures in the order in which they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llmprof.claims.papers import chinchilla, conventions, decode, figure2, megatron_utilisation, palm
+from llmprof.claims.papers.figure import Result, Study
+
+STUDIES: tuple[Study, ...] = (
+    figure2.STUDY,
+    decode.MULTI_QUERY,
+    decode.GROUPED,
+    conventions.STUDY,
+    megatron_utilisation.STUDY,
+    palm.STUDY,
+    chinchilla.STUDY,
+)
+
+
+def results(studies: Iterable[Study] = STUDIES) -> list[Result]:
+    """These studies, computed."""
+    return [Result(study=study, outcome=study.compute()) for study in studies]

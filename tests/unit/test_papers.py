@@ -1,0 +1,136 @@
+"""Printed figures against ours: each within its tolerance, by arithmetic that is done here once more."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from llmprof.claims.papers.citations import CITATIONS
+from llmprof.claims.papers.figure import EXACT, Figure, Outcome, Result, Study, Subject, rounding, share
+from llmprof.claims.papers.megatron_utilisation import RUNS, Run
+from llmprof.claims.papers.table import STUDIES, results
+
+RESULTS = {result.study.key: result for result in results()}
+
+
+def figure(key: str, of: str) -> Figure:
+    (found,) = [each for each in RESULTS[key].outcome.figures if each.of == of]
+    return found
+
+
+# --- all of them ------------------------------------------------------------------------------------
+
+
+def test_every_figure_is_reproduced_or_says_why_it_cannot_be() -> None:
+    assert [key for key, result in RESULTS.items() if not result.holds] == []
+    for result in RESULTS.values():
+        if any(each.tolerance is None for each in result.outcome.figures):
+            assert result.outcome.remarks, f"{result.study.key} explains nothing"
+
+
+def test_studies_have_keys_of_their_own_and_known_sources() -> None:
+    assert len(RESULTS) == len(STUDIES)
+    assert {study.subject for study in STUDIES} == set(get_args(Subject))
+    used = {source for study in STUDIES for source in study.sources}
+    assert used == set(CITATIONS)
+    assert all(study.assumptions for study in STUDIES)
+
+
+# --- verdicts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("printed", "ours", "tolerance", "verdict"),
+    [
+        (40.3, 40.267, share(40.3, 0.03, "why"), "reproduced"),
+        (40.3, 41.51, share(40.3, 0.03, "why"), "differs"),  # 3.0% of 40.3 are 1.209
+        (46.2, 46.25, rounding(0.1), "reproduced"),
+        (46.2, 46.2501, rounding(0.1), "differs"),
+        (3, 3, EXACT, "reproduced"),
+        (3, 4, EXACT, "differs"),
+        (66.6, 824.6, None, "explained"),
+    ],
+)
+def test_a_verdict_follows_from_the_tolerance(printed: float, ours: float, tolerance: object, verdict: str) -> None:
+    found = Figure(of="x", printed=printed, ours=ours, unit="GB", tolerance=tolerance)  # type: ignore[arg-type]
+    assert found.verdict == verdict
+    outcome = Outcome(figures=(found,))
+    study = Study(key="x", title="x", subject="traffic", sources=(), assumptions=(), compute=lambda: outcome)
+    assert Result(study=study, outcome=outcome).holds == (verdict != "differs")
+
+
+def test_nothing_is_a_share_of_nothing() -> None:
+    assert Figure(of="x", printed=0, ours=1, unit="GB", tolerance=EXACT).difference is None
+
+
+# --- figure by figure -------------------------------------------------------------------------------
+
+
+def test_figure_2() -> None:
+    key = "flash-attention-figure-2"
+    traffic = [each for each in RESULTS[key].outcome.figures if each.unit == "GB"]
+    assert [each.printed for each in traffic] == [40.3, 35.3, 4.4]
+    for each in traffic:
+        assert each.difference is not None
+        assert abs(each.difference) < 0.03
+    flops = [each for each in RESULTS[key].outcome.figures if each.unit == "GFLOP"]
+    assert [round(each.ours, 1) for each in flops] == [824.6, 962.1]
+    assert {each.verdict for each in flops} == {"explained"}
+    assert "6.11 GB" in RESULTS[key].outcome.remarks[1], "partials in fp32, as released"
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_megatron_counts_what_its_equation_says(run: Run) -> None:
+    # Equation 7: 72 B s l h^2 (1 + s / 6h + V / 12hl), here in integers.
+    b, s, l, h, v = run.batch, 2048, run.layers, run.d_model, 51_200  # noqa: E741
+    assert run.flops() == 72 * b * s * l * h * h + 12 * b * s * s * l * h + 6 * b * s * h * v
+
+
+def test_megatron_is_within_the_rounding() -> None:
+    ours = [round(each.ours, 1) for each in RESULTS["megatron-utilisation"].outcome.figures]
+    assert ours == [41.7, 51.4, 56.0, 56.3]
+
+
+def test_palm() -> None:
+    # Table 1; per token 6 N + 12 L H Q T at 238.3 thousand tokens per second, of 6144 x 275 TFLOP/s.
+    n = 540_356_474_880
+    assert figure("palm", "palm-540b, parameters").ours == n / 1e9
+    peak = 6144 * 275e12
+    plain, whole = 6 * n * 238_300 / peak, (6 * n + 12 * 118 * 48 * 256 * 2048) * 238_300 / peak
+    assert figure("palm", "utilisation without attention").ours == pytest.approx(100 * plain, rel=1e-4)
+    assert figure("palm", "utilisation with attention").ours == pytest.approx(100 * whole, rel=1e-4)
+
+
+def test_chinchilla() -> None:
+    # 73M: 12 L d^2 in matrices, 2 s^2 d twice in attention, 3 per score of 10 heads; N = 13 L d^2 + 32000 d and norms.
+    layers, d, s, heads = 10, 640, 2048, 10
+    forward = 2 * s * 12 * layers * d * d + layers * (4 * s * s * d + 3 * heads * s * s)
+    n = 13 * layers * d * d + 32_000 * d + (2 * layers + 1) * d
+    assert figure("chinchilla-table-a4", "73M").ours == 3 * forward / (6 * n * s)
+    assert [each.printed for each in RESULTS["chinchilla-table-a4"].outcome.figures] == [
+        1.03,
+        1.1,
+        1.08,
+        1.04,
+        1.03,
+        0.99,
+    ]
+    assert "73M 1.58" in RESULTS["chinchilla-table-a4"].outcome.remarks[0]
+
+
+def test_conventions() -> None:
+    found = RESULTS["flash-attention-flops"].outcome.figures
+    assert figure("flash-attention-flops", "forward, heads of 64").ours == 4 * 16_384**2 * 2048 / 1e9
+    assert figure("flash-attention-flops", "forward, causal, heads of 64").ours == 2 * 16_384 * 16_385 * 2048 / 1e9
+    assert sum(each.tolerance is EXACT for each in found) == len(found) - 2, "all but causal ones are equal"
+
+
+def test_decode_says_in_which_order_and_not_how_long() -> None:
+    for key in ("multi-query-decode", "grouped-query-decode"):
+        *ratios, order = RESULTS[key].outcome.figures
+        assert {each.verdict for each in ratios} == {"explained"}
+        assert (order.printed, order.ours) == (1, 1)
+    # 6 decoder layers of 128 sequences: 128 source and on average 64.5 target rows of 8 heads of 128, k and v, 2 bytes.
+    caches = 6 * 128 * (128 + 64.5) * 8 * 128 * 2 * 2
+    assert f"fall from {caches / 1e6:.0f} to {caches / 8e6:.0f} MB" in RESULTS["multi-query-decode"].outcome.remarks[0]
