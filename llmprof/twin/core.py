@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llmprof.errors import DeviceError
-from llmprof.twin.in_place import capped
+from llmprof.twin.in_place import divided, multiplied, plus_bias, squashed
 from llmprof.twin.layouts import side_by_side
 from llmprof.twin.leaf import TensorLeaf
 from llmprof.twin.masks import MaskKind
@@ -135,9 +135,12 @@ def attention_scores(
         scores = torch.bmm(queries, keys)
         del queries, keys
         if softcap is not None:
-            scores = capped(scores, softcap)
+            # One statement each: as an argument, a tensor would outlive the kernel that takes it.
+            scores = divided(scores, softcap)
+            scores = squashed(scores)
+            scores = multiplied(scores, softcap)
         if bias is not None:
-            scores.view(b, n_heads, t, s).add_(bias)
+            scores = plus_bias(scores.view(b, n_heads, t, s), bias).view(b * n_heads, t, s)
     return scores
 
 

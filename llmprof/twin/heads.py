@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llmprof.spec import arch
 from llmprof.twin.ffn import Act
-from llmprof.twin.in_place import capped, multiplied
+from llmprof.twin.in_place import divided, multiplied, squashed
 from llmprof.twin.leaf import Material
 from llmprof.twin.linear import Linear, PackedMatrix
 from llmprof.twin.norms import norm_module
@@ -59,7 +59,9 @@ class LanguageHead(Linear):
         if self.output_scale is not None:
             out = multiplied(out, self.output_scale)
         if self.softcap is not None:
-            out = capped(out, self.softcap)
+            out = divided(out, self.softcap)
+            out = squashed(out)
+            out = multiplied(out, self.softcap)
         return out
 
 

@@ -16,7 +16,7 @@ def multiplied(x: Tensor, factor: Tensor | float) -> Tensor:
     return x * factor if torch.is_grad_enabled() else x.mul_(factor)
 
 
-def divided(x: Tensor, divisor: Tensor) -> Tensor:
+def divided(x: Tensor, divisor: Tensor | float) -> Tensor:
     """x / divisor: its derivative takes x."""
     return x / divisor if torch.is_grad_enabled() else x.div_(divisor)
 
@@ -26,6 +26,14 @@ def subtracted(x: Tensor, y: Tensor) -> Tensor:
     return x - y if torch.is_grad_enabled() else x.sub_(y)
 
 
-def capped(x: Tensor, cap: float) -> Tensor:
-    """cap tanh(x / cap), in three kernels; the derivative of the second takes its result."""
-    return multiplied(x.div_(cap).tanh_(), cap)
+def squashed(x: Tensor) -> Tensor:
+    """tanh(x): its derivative takes its result."""
+    return torch.tanh(x) if torch.is_grad_enabled() else x.tanh_()
+
+
+def plus_bias(x: Tensor, bias: Tensor) -> Tensor:
+    """x plus a bias that may be broadcast to it.
+
+    In place, the derivative would be that of an assignment to a view: several further copies of x.
+    """
+    return x + bias if torch.is_grad_enabled() else x.add_(bias)

@@ -121,9 +121,26 @@ class RelativeBias(TensorLeaf):
     def forward(self, buckets: Tensor, mask: Tensor | None) -> Tensor:
         """`buckets` is int64 `[T, S]`, `mask` `[T, S]` or None where every row sees every key."""
         per_pair = F.embedding(buckets, self.weight)  # [T, S, H]
-        out = aligned_rows(
-            self.weight.shape[1], *buckets.shape, dtype=self.activations, device=self.weight.device
-        )  # [H, T, S]
+        out: Tensor = _LaidOut.apply(per_pair, mask, self.activations)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _LaidOut(torch.autograd.Function):
+    """A bias `[T, S, H]` as `[H, T, S]` with aligned rows, the mask added in.
+
+    A gradient comes back by a view (and a cast, where the dtypes differ). Of an assignment to a view, autograd would
+    copy it several times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, per_pair: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+        ctx.dtype = per_pair.dtype
+        rows, keys, heads = per_pair.shape
+        out = aligned_rows(heads, rows, keys, dtype=dtype, device=per_pair.device)
         out.copy_(per_pair.permute(2, 0, 1))
-        del per_pair
         return out if mask is None else out.add_(mask)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
+        return gradient.permute(1, 2, 0).to(ctx.dtype), None, None
