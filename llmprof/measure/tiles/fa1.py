@@ -57,6 +57,7 @@ def forward(
             span = (key_tile * tile.keys, (key_tile + 1) * tile.keys)
             k, v = keys.load(kv, *span), vals.load(kv, *span)
             for row in rows:
+                machine.visited_tiles += 1
                 block = (row * tile.rows, min((row + 1) * tile.rows, p.queries))
                 q = queries.load(at, *block)
                 state = (outputs.load(at, *block), maximum.load(at, *block), total.load(at, *block))

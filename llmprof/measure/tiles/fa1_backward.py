@@ -49,6 +49,7 @@ def backward(
             dk = torch.zeros(tile.keys, p.head_dim, dtype=torch.float64)
             dv = torch.zeros(tile.keys, p.value_dim, dtype=torch.float64)
             for row in rows:
+                machine.visited_tiles += 1
                 block = (row * tile.rows, min((row + 1) * tile.rows, p.queries))
                 q, o, do = queries.load(at, *block), outputs.load(at, *block), gradient.load(at, *block)
                 dq, top, sums = d_queries.load(at, *block), maximum.load(at, *block), total.load(at, *block)

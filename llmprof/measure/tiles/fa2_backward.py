@@ -101,6 +101,7 @@ def _main(
             dk = torch.zeros(tile.keys, width, dtype=torch.float64)
             dv = torch.zeros(tile.keys, width, dtype=torch.float64)
             for row in reversed(rows):
+                machine.visited_tiles += 1
                 block = (row * tile.rows, (row + 1) * tile.rows)
                 q, do, logs = queries.load(at, *block), gradient.load(at, *block), log_sum.load(at, *block)
                 sums = delta.load(at, *block)

@@ -147,6 +147,7 @@ class Counts:
     smem_writes: int = 0
     smem_reads: int = 0
     executed_flops: int = 0
+    visited_tiles: int = 0
     footprint_bytes: int = 0
 
     def __add__(self, other: Counts) -> Counts:
@@ -157,6 +158,7 @@ class Counts:
             smem_writes=self.smem_writes + other.smem_writes,
             smem_reads=self.smem_reads + other.smem_reads,
             executed_flops=self.executed_flops + other.executed_flops,
+            visited_tiles=self.visited_tiles + other.visited_tiles,
             footprint_bytes=max(self.footprint_bytes, other.footprint_bytes),
         )
 
@@ -164,12 +166,13 @@ class Counts:
 class Machine:
     """The memories and tensor cores that one kernel runs on."""
 
-    __slots__ = ("cores", "memory", "shared")
+    __slots__ = ("cores", "memory", "shared", "visited_tiles")
 
     def __init__(self, element_bytes: int) -> None:
         self.memory = Global()
         self.shared = Shared(element_bytes)
         self.cores = Cores()
+        self.visited_tiles = 0
 
     def counts(self) -> Counts:
         """Everything that was counted here."""
@@ -179,6 +182,7 @@ class Machine:
             smem_writes=self.shared.writes,
             smem_reads=self.shared.reads,
             executed_flops=self.cores.flops,
+            visited_tiles=self.visited_tiles,
             footprint_bytes=self.shared.footprint,
         )
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-MaskKind = Literal["full", "causal", "window", "both-ways", "prefix"]
+MaskKind = Literal["full", "causal", "window", "both ways", "prefix"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Mask:
         match self.kind:
             case "window":
                 return self.size <= keys
-            case "both-ways":
+            case "both ways":
                 return self.size // 2 < keys
             case _:
                 return False
@@ -39,7 +39,7 @@ class Mask:
                 return key <= position
             case "window":
                 return (key <= position) & (key > position - self.size)
-            case "both-ways":
+            case "both ways":
                 return (position - key).abs() <= self.size // 2
             case "prefix":
                 return (key <= position) | (key < self.size)

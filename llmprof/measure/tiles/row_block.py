@@ -72,6 +72,7 @@ def walk(
     query_buffer.write(load_queries(*rows))
     softmax = None if visible is None else _Online(block, form.value_width)
     for step, tile in enumerate(reversed(tiles)):
+        machine.visited_tiles += 1
         start, stop = tile * span, (tile + 1) * span
         keys, values = key_buffers[step % form.stages], value_buffers[step % form.stages]
         keys.write(load_keys(start, stop))
