@@ -78,6 +78,11 @@ def test_figure_2() -> None:
     assert [round(each.ours, 1) for each in flops] == [824.6, 962.1]
     assert {each.verdict for each in flops} == {"explained"}
     assert "6.11 GB" in RESULTS[key].outcome.remarks[1], "partials in fp32, as released"
+    # Algorithms 1 and 4, in passes over q or o of 64 x 16 x 1024 rows of 128 bytes, and 4 bytes for each of those rows:
+    # forward 2 + 4 x 3 + 1 and 2 x (1 + 2 x 4); backward 4 + 4 x 5 + 1 and 2 x 4.
+    rows = 64 * 16 * 1024
+    letter = (15 + 25) * 128 * rows + (18 + 8) * 4 * rows
+    assert f"{letter / 1e9:.2f} GB" in RESULTS[key].outcome.remarks[1]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
