@@ -54,7 +54,7 @@ MEASURED = [
         spec="falcon-7b",
     ),
     Fault("a bias", Projections.__init__, "q_width, bias=qkv_bias", "q_width, bias=True", "params", "attn.q_proj"),
-    Fault("a missing norm", twin_block.PreNormLayer.forward, "self.attn(_normed(self.attn_norm, x), run", "self.attn(x, run",
+    Fault("a missing norm", twin_block.PreNormLayer.through, "self.attn(_behind(self.attn_norm, x), run", "self.attn(x, run",
           "hbm_bytes", "attn_norm"),
     Fault("a tie", twin_heads.language_head, "table if spec.tied_embeddings else None", "None", "params", "lm_head"),
     Fault("a window", prepare_cache, "desk.context if window is None else min(window, desk.context)", "desk.context",

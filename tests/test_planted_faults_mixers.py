@@ -167,9 +167,9 @@ MEASURED = [
     Fault("channel-mix: a shift of three", ChannelMix.__init__, 'TokenShift(("k", "r"), ', 'TokenShift(("k", "v", "r"), ',
           "params", "ffn.shift", spec=modern("channel-mix"), also=((ChannelMix.forward, "k, r = self.shift", "k, _, r = self.shift"),)),
     # --- a layer without attention
-    Fault("none: the feed-forward reads what has no norm", PreNormLayer.forward, "self.ffn(_normed(self.ffn_norm, x), run)", "self.ffn(x, run)",
+    Fault("none: the feed-forward reads what has no norm", PreNormLayer.through, "self.ffn(_behind(self.ffn_norm, x), run)", "self.ffn(x, run)",
           "hbm_bytes", "ffn_norm", spec=modern("no-attention")),
-    Fault("none: nothing is added to", PreNormLayer.forward, "x = self.ffn_residual(x, self.ffn(_normed(self.ffn_norm, x), run))", "x = self.ffn(_normed(self.ffn_norm, x), run)",
+    Fault("none: nothing is added to", PreNormLayer.through, "x = self.ffn_residual(x, _behind(self.ffn_dropout, self.ffn(_behind(self.ffn_norm, x), run)))", "x = self.ffn(_behind(self.ffn_norm, x), run)",
           "hbm_bytes", "ffn_residual", spec=modern("no-attention")),
 ]  # fmt: skip
 

@@ -216,7 +216,7 @@ MEASURED = [
     # --- norms, further tokens, sound
     Fault("unit_offset: a weight in the dtype of activations", RmsNorm.forward, "torch.float32 if self.unit_offset else x.dtype", "x.dtype",
           "hbm_bytes", "ffn_norm", spec=modern("unit-offset")),
-    Fault("reordered: no norm on the output", OutputNormLayer.forward, "f = _normed(self.attn_post_norm, f)", "pass",
+    Fault("reordered: no norm on the output", OutputNormLayer.through, "f = _behind(self.attn_post_norm, f)", "pass",
           "hbm_bytes", "attn_post_norm", spec=modern("reordered")),
     Fault("mtp: a bias of the projection", Join.__init__, "bias=False", "bias=True",
           "params", "mtp.join.1.proj", spec=modern("mtp"), mtp=True),

@@ -13,7 +13,7 @@ from torch import Tensor
 from llmprof.spec import arch
 from llmprof.twin import masks
 from llmprof.twin.cache import Cache, CacheState, Heads, prepare_cache, prepare_cross_cache
-from llmprof.twin.core import Core, CorePlan, plan_core
+from llmprof.twin.core import Core, CorePlan, in_training, plan_core
 from llmprof.twin.desk import Desk, Pairs
 from llmprof.twin.leaf import Material, TensorLeaf
 from llmprof.twin.linear import layer_matrix
@@ -89,7 +89,7 @@ class _GroupedQueries(Projections[P]):
             own_bias=own_bias,
         )
         desk.launches(self.core.path, plan.kernel, over=Pairs.all_of(see))
-        return plan
+        return in_training(plan, self.core.path, desk.workload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

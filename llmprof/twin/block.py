@@ -12,50 +12,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, assert_never
 
-import torch
 from torch import Tensor
 
 from llmprof.spec import arch
 from llmprof.twin.attention import CrossAttention
 from llmprof.twin.desk import Prepares
+from llmprof.twin.dropout import Dropout
 from llmprof.twin.families import family
 from llmprof.twin.ffn import ffn_module
 from llmprof.twin.leaf import Branch, Material, TensorLeaf
 from llmprof.twin.norms import norm_module
 from llmprof.twin.passes import StackPass
 from llmprof.twin.projections import Site
-
-
-class Residual(TensorLeaf):
-    """alpha x + scale f, of which at most one factor is not 1."""
-
-    def __init__(self, spec: arch.Residual) -> None:
-        super().__init__()
-        self.alpha = spec.alpha
-        self.scale = spec.scale
-
-    def forward(self, x: Tensor, f: Tensor) -> Tensor:
-        return _joined(x, f, self.alpha, self.scale)
-
-
-class ParallelResidual(TensorLeaf):
-    """alpha x + scale (a + f), for two modules that read the same input."""
-
-    def __init__(self, spec: arch.Residual) -> None:
-        super().__init__()
-        self.alpha = spec.alpha
-        self.scale = spec.scale
-
-    def forward(self, x: Tensor, a: Tensor, f: Tensor) -> Tensor:
-        return _joined(x, a + f, self.alpha, self.scale)
-
-
-def _joined(x: Tensor, f: Tensor, alpha: float, scale: float) -> Tensor:
-    """One kernel multiplies one of its operands alone."""
-    if scale == 1.0:
-        return torch.add(f, x, alpha=alpha)
-    assert alpha == 1.0, "a residual scales its input or what is added to it"
-    return torch.add(x, f, alpha=scale)
+from llmprof.twin.recompute import computed_again
+from llmprof.twin.residuals import ParallelResidual, Residual
 
 
 class Layer(Branch):
@@ -69,6 +39,9 @@ class Layer(Branch):
         self.spec = spec
         self.attn_norm: TensorLeaf | None = None
         self.attn: Prepares[Any] | None = None
+        # They come and go with a training pass (llmprof.twin.training).
+        self.attn_dropout: Dropout | None = None
+        self.ffn_dropout: Dropout | None = None
         site = Site(
             d_model=d_model,
             gain=spec.residual.beta,
@@ -84,6 +57,20 @@ class Layer(Branch):
         self.ffn: Branch | None = None
         if not isinstance(spec.ffn, arch.NoFfn):
             self.ffn = ffn_module(spec.ffn, replace(site, path=f"{path}.ffn"))
+
+    def drop(self, probability: float | None) -> None:
+        """Drop what the blocks put out with `probability` from now on; None: nothing, and the leaves are gone."""
+        self.attn_dropout = None if probability is None or self.attn is None else Dropout(probability)
+        self.ffn_dropout = None if probability is None or self.ffn is None else Dropout(probability)
+
+    def forward(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
+        if run.layers_again:
+            return computed_again(self.through, x, memory, run, relative_bias, draws=run.dropout > 0)
+        return self.through(x, memory, run, relative_bias)
+
+    def through(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
+        """What the layer makes of x."""
+        raise NotImplementedError
 
     @property
     def preparing(self) -> Iterator[Prepares[Any]]:
@@ -115,6 +102,7 @@ class SerialLayer(Layer):
             self.attn_residual: TensorLeaf = (Residual if self.mixer is None else ParallelResidual)(spec.residual)
         self.cross_attn: CrossAttention | None = None
         self.cross_norm: TensorLeaf | None = None
+        self.cross_dropout: Dropout | None = None
         if spec.cross_attention is not None:
             if inner:
                 self.cross_norm = norm_module(spec.norm, d_model, material)
@@ -134,6 +122,10 @@ class SerialLayer(Layer):
                 self.ffn_norm = norm_module(spec.norm, d_model, material)
             self.ffn_residual = Residual(spec.residual)
 
+    def drop(self, probability: float | None) -> None:
+        super().drop(probability)
+        self.cross_dropout = None if probability is None or self.cross_attn is None else Dropout(probability)
+
     @property
     def preparing(self) -> Iterator[Prepares[Any]]:
         if self.attn is not None:
@@ -149,43 +141,47 @@ class SerialLayer(Layer):
 class PreNormLayer(SerialLayer):
     """x + f(norm(x)). The first norm can be missing. A mixer reads what the attention reads."""
 
-    def forward(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
+    def through(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
         if self.attn is not None and self.mixer is not None:
-            y = _normed(self.attn_norm, x)
+            y = _behind(self.attn_norm, x)
             a = self.attn(y, run, relative_bias)
             m = self.mixer(y, run, relative_bias)
             del y
             x = self.attn_residual(x, a, m)
             del a, m
         elif self.attn is not None:
-            x = self.attn_residual(x, self.attn(_normed(self.attn_norm, x), run, relative_bias))
+            x = self.attn_residual(
+                x, _behind(self.attn_dropout, self.attn(_behind(self.attn_norm, x), run, relative_bias))
+            )
         if self.cross_attn is not None:
-            x = self.cross_residual(x, self.cross_attn(_normed(self.cross_norm, x), memory, run))
+            x = self.cross_residual(
+                x, _behind(self.cross_dropout, self.cross_attn(_behind(self.cross_norm, x), memory, run))
+            )
         if self.ffn is not None:
-            x = self.ffn_residual(x, self.ffn(_normed(self.ffn_norm, x), run))
+            x = self.ffn_residual(x, _behind(self.ffn_dropout, self.ffn(_behind(self.ffn_norm, x), run)))
         return x
 
 
 class PostNormLayer(SerialLayer):
     """norm(x + f(x))."""
 
-    def forward(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
+    def through(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
         # What a residual takes is dead before the norm behind it runs (reference-execution.md, section 3, rule 3);
         # in one expression the name x would keep it alive.
         if self.attn is not None:
-            joined = self.attn_residual(x, self.attn(x, run, relative_bias))
+            joined = self.attn_residual(x, _behind(self.attn_dropout, self.attn(x, run, relative_bias)))
             del x
-            x = _normed(self.attn_norm, joined)
+            x = _behind(self.attn_norm, joined)
             del joined
         if self.cross_attn is not None:
-            joined = self.cross_residual(x, self.cross_attn(x, memory, run))
+            joined = self.cross_residual(x, _behind(self.cross_dropout, self.cross_attn(x, memory, run)))
             del x
-            x = _normed(self.cross_norm, joined)
+            x = _behind(self.cross_norm, joined)
             del joined
         if self.ffn is not None:
-            joined = self.ffn_residual(x, self.ffn(x, run))
+            joined = self.ffn_residual(x, _behind(self.ffn_dropout, self.ffn(x, run)))
             del x
-            x = _normed(self.ffn_norm, joined)
+            x = _behind(self.ffn_norm, joined)
         return x
 
 
@@ -204,20 +200,23 @@ class OutputNormLayer(SerialLayer):
         if self.ffn is not None:
             self.ffn_post_norm = norm_module(spec.norm, d_model, material)
 
-    def forward(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
+    def through(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
         if self.attn is not None:
-            f = self.attn(_normed(self.attn_norm, x), run, relative_bias)
-            f = _normed(self.attn_post_norm, f)
+            f = self.attn(_behind(self.attn_norm, x), run, relative_bias)
+            f = _behind(self.attn_post_norm, f)
+            f = _behind(self.attn_dropout, f)
             x = self.attn_residual(x, f)
             del f
         if self.cross_attn is not None:
-            f = self.cross_attn(_normed(self.cross_norm, x), memory, run)
-            f = _normed(self.cross_post_norm, f)
+            f = self.cross_attn(_behind(self.cross_norm, x), memory, run)
+            f = _behind(self.cross_post_norm, f)
+            f = _behind(self.cross_dropout, f)
             x = self.cross_residual(x, f)
             del f
         if self.ffn is not None:
-            f = self.ffn(_normed(self.ffn_norm, x), run)
-            f = _normed(self.ffn_post_norm, f)
+            f = self.ffn(_behind(self.ffn_norm, x), run)
+            f = _behind(self.ffn_post_norm, f)
+            f = _behind(self.ffn_dropout, f)
             x = self.ffn_residual(x, f)
         return x
 
@@ -234,23 +233,23 @@ class ParallelLayer(Layer):
         self.ffn_norm = norm_module(spec.norm, d_model, material) if spec.parallel_norms == 2 else None
         self.residual = ParallelResidual(spec.residual)
 
-    def forward(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
+    def through(self, x: Tensor, memory: Tensor | None, run: StackPass, relative_bias: Tensor | None) -> Tensor:
         assert self.attn is not None, "parallel blocks have both halves"
         assert self.ffn is not None, "parallel blocks have both halves"
         if self.ffn_norm is None:
-            y = _normed(self.attn_norm, x)
-            a = self.attn(y, run, relative_bias)
-            f = self.ffn(y, run)
+            y = _behind(self.attn_norm, x)
+            a = _behind(self.attn_dropout, self.attn(y, run, relative_bias))
+            f = _behind(self.ffn_dropout, self.ffn(y, run))
             del y
         else:
-            a = self.attn(_normed(self.attn_norm, x), run, relative_bias)
-            f = self.ffn(self.ffn_norm(x), run)
+            a = _behind(self.attn_dropout, self.attn(_behind(self.attn_norm, x), run, relative_bias))
+            f = _behind(self.ffn_dropout, self.ffn(self.ffn_norm(x), run))
         return self.residual(x, a, f)
 
 
-def _normed(norm: TensorLeaf | None, x: Tensor) -> Tensor:
-    """x behind a norm, or x itself where that norm does not exist."""
-    return x if norm is None else norm(x)
+def _behind(leaf: TensorLeaf | None, x: Tensor) -> Tensor:
+    """x behind a norm or a dropout, or x itself where that does not exist."""
+    return x if leaf is None else leaf(x)
 
 
 def layer_module(spec: arch.LayerSpec, d_model: int, *, mask: arch.Mask, path: str, material: Material) -> Layer:

@@ -9,7 +9,7 @@ section 8 of docs/reference-execution.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import torch
@@ -18,11 +18,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llmprof.errors import DeviceError
+from llmprof.twin.dropout import dropped
 from llmprof.twin.in_place import divided, multiplied, plus_bias, squashed
 from llmprof.twin.layouts import side_by_side
 from llmprof.twin.leaf import TensorLeaf
 from llmprof.twin.masks import MaskKind
-from llmprof.workload import Execution
+from llmprof.twin.recompute import computed_again
+from llmprof.workload import Execution, Workload
 
 Kernel = Literal["lean-eager", "flash", "efficient", "cpu"]
 
@@ -45,6 +47,9 @@ class CorePlan:
 
     kernel: Kernel
     causal_flag: bool
+    dropout: float = 0.0
+    """Of the attention probabilities, and whether backward runs the core `again`: in training alone."""
+    again: bool = False
 
     def takes_mask(self, kind: MaskKind) -> bool:
         """Whether the mask reaches the core as a bias."""
@@ -83,6 +88,16 @@ def plan_core(
     return CorePlan(kernel="efficient", causal_flag=causal and square)
 
 
+def in_training(plan: CorePlan, path: str, workload: Workload) -> CorePlan:
+    """`plan` with what a training pass drops and computes again; `path` is the core's.
+
+    NoFusedKernel where its kernel drops nothing.
+    """
+    if workload.dropout and plan.kernel == "cpu":
+        raise NoFusedKernel(path, "that of the CPU has no dropout")
+    return replace(plan, dropout=workload.dropout, again=workload.recompute == "selective")
+
+
 class Core(TensorLeaf):
     """The core of an attention whose scores are a plain product of queries and keys. `path` is its module path."""
 
@@ -93,8 +108,13 @@ class Core(TensorLeaf):
         self.softcap = softcap
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan) -> Tensor:
+        if plan.again:
+            return computed_again(self._attend, q, k, v, bias, plan, draws=plan.dropout > 0)
+        return self._attend(q, k, v, bias, plan)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan) -> Tensor:
         if plan.kernel == "lean-eager":
-            return lean_eager(q, k, v, bias, scale=self.scale, softcap=self.softcap)
+            return lean_eager(q, k, v, bias, scale=self.scale, softcap=self.softcap, dropout=plan.dropout)
         if plan.kernel == "cpu" and bias is not None and bias.requires_grad:
             raise NoFusedKernel(self.path, "that of the CPU has no gradient for a learned bias")
         return fused(q, k, v, bias, plan, scale=self.scale).flatten(2)
@@ -103,10 +123,21 @@ class Core(TensorLeaf):
 # --- unfused ----------------------------------------------------------------------------------
 
 
-def lean_eager(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, scale: float, softcap: float | None) -> Tensor:
+def lean_eager(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    *,
+    scale: float,
+    softcap: float | None,
+    dropout: float = 0.0,
+) -> Tensor:
     """Attention with materialised scores (section 8.1). Names are deleted at their last use: lifetimes are counted."""
     b, t, n_heads, _ = q.shape
     weights = softmax_weights(q, k, bias, scale=scale, softcap=softcap)
+    if dropout:
+        weights = dropped(weights, dropout)
     values = flatten(expand_kv(v.to(q.dtype), n_heads))
     out = torch.bmm(weights, values)
     del weights, values
@@ -168,10 +199,11 @@ def fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan, 
     """One fused kernel (section 8.2): `[B, T, H, h]`, in memory as q is."""
     match plan.kernel:
         case "flash":
-            out = flash(q, k, v, causal=plan.causal_flag, scale=scale)
+            out = flash(q, k, v, causal=plan.causal_flag, scale=scale, dropout=plan.dropout)
         case "efficient":
-            out = efficient(q, k, v, bias, causal=plan.causal_flag, scale=scale)
+            out = efficient(q, k, v, bias, causal=plan.causal_flag, scale=scale, dropout=plan.dropout)
         case "cpu":
+            assert not plan.dropout, "the kernel of the CPU drops nothing"
             out = fused_on_cpu(q, k, v, bias, causal=plan.causal_flag, scale=scale)
         case "lean-eager":
             raise AssertionError("no fused kernel")
@@ -180,19 +212,23 @@ def fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan, 
     return out.transpose(1, 2)
 
 
-def flash(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float) -> Tensor:
+def flash(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float, dropout: float = 0.0) -> Tensor:
     """FlashAttention, `[B, H, T, h]`; its causal flag is aligned to the bottom right."""
     query, key, value = q.transpose(1, 2), k.to(q.dtype), v.to(q.dtype)
     if q.is_cuda and not (causal and query.shape[2] != key.shape[2]):
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-            out = F.scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scale, enable_gqa=True)
+            out = F.scaled_dot_product_attention(
+                query, key, value, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=True
+            )
     else:
         # F.scaled_dot_product_attention means top left by `is_causal`, and decomposes on meta.
-        out = _aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal, scale=scale)[0]
+        out = _aten._scaled_dot_product_flash_attention(query, key, value, dropout, causal, scale=scale)[0]
     return out
 
 
-def efficient(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, causal: bool, scale: float) -> Tensor:
+def efficient(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, causal: bool, scale: float, dropout: float = 0.0
+) -> Tensor:
     """The memory-efficient kernel: takes any bias, and needs as many key/value heads as query heads."""
     b, t, n_heads, _ = q.shape
     s = k.shape[2]
@@ -201,14 +237,14 @@ def efficient(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, causal: b
     value = expand_kv(value, n_heads)
     if q.is_cuda and bias is None:
         with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
-            out = F.scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scale)
+            out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal, scale=scale)
     else:
         # F.scaled_dot_product_attention would copy a bias whose rows are no multiple of 16 long.
         whole = None if bias is None else bias.expand(b, n_heads, t, s)
         # Its backward takes the log-sum-exp of every row, which inference does without.
         keep_sums = torch.is_grad_enabled()
         out = _aten._scaled_dot_product_efficient_attention(
-            query, key, value, whole, keep_sums, 0.0, causal, scale=scale
+            query, key, value, whole, keep_sums, dropout, causal, scale=scale
         )[0]
     return out
 

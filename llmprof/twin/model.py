@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from llmprof.errors import InputError
 from llmprof.spec import arch
 from llmprof.twin.audio import Conv1, Conv2
 from llmprof.twin.block import Layer, layer_module
+from llmprof.twin.dropout import Dropout
 from llmprof.twin.embeddings import AddedEmbedding, AddedSinusoid, Scale, TokenEmbedding
 from llmprof.twin.heads import LanguageHead, MlmTransform, Narrowing, Pooler, before_logits, language_head
 from llmprof.twin.leaf import Leaf, Material, TensorLeaf
@@ -29,9 +30,13 @@ from llmprof.workload import Dtypes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackModules:
-    """The modules of one stack by role. A stack is no module: the model calls these one after another."""
+    """The modules of one stack by role. A stack is no module: the model calls these one after another.
+
+    `home` is the module that they are registered at.
+    """
 
     spec: arch.Stack
+    home: nn.Module
     front: tuple[Conv1, Conv2] | None
     """In place of the token embedding, its scale and the segments."""
     embed_scale: TensorLeaf | None
@@ -41,6 +46,11 @@ class StackModules:
     rel_bias: TensorLeaf | None
     layers: tuple[Layer, ...]
     final_norm: TensorLeaf | None
+
+    @property
+    def embed_dropout(self) -> TensorLeaf | None:
+        """What comes and goes with a training pass that drops something."""
+        return cast("TensorLeaf | None", self.home.embed_dropout)
 
 
 class Twin(nn.Module):
@@ -79,6 +89,13 @@ class Twin(nn.Module):
         """(path, module) of every leaf, the token table first."""
         return ((path, module) for path, module in self.named_modules() if isinstance(module, Leaf))
 
+    def drop(self, probability: float | None) -> None:
+        """Drop with `probability` behind the embeddings and every block from now on; None: nothing, without leaves."""
+        for stack in self.stacks:
+            stack.home.add_module("embed_dropout", None if probability is None else Dropout(probability))
+            for layer in stack.layers:
+                layer.drop(probability)
+
     def _furnish(self, stack: arch.Stack) -> StackModules:
         """Build the modules of `stack` and register them below its prefix."""
         home: nn.Module = self
@@ -100,6 +117,7 @@ class Twin(nn.Module):
         )
         modules = StackModules(
             spec=stack,
+            home=home,
             front=None if front is None else (Conv1(front, d, material), Conv2(front, d, material)),
             embed_scale=None if spec.embedding_scale is None or front is not None else Scale(spec.embedding_scale),
             type_embed=AddedEmbedding(spec.type_vocab_size, d, material) if segmented else None,
@@ -115,6 +133,7 @@ class Twin(nn.Module):
             home.add_module(name, getattr(modules, name))
         home.add_module("layers", nn.ModuleList(layers))
         home.add_module("final_norm", modules.final_norm)
+        home.add_module("embed_dropout", None)
         return modules
 
     def forward(self, run: Pass) -> Output:
@@ -139,6 +158,8 @@ class Twin(nn.Module):
                 x = stack.pos_embed(x, now.positions)
             if stack.embed_norm is not None:
                 x = stack.embed_norm(x)
+            if stack.embed_dropout is not None:
+                x = stack.embed_dropout(x)
             bias = None if stack.rel_bias is None else stack.rel_bias(now.buckets, now.buckets_mask)
             for layer in stack.layers:
                 x = layer(x, memory, now, bias)

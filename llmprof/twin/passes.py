@@ -37,6 +37,9 @@ class StackPass:
     """By the path of a module: what it made of this pass beforehand (`desk.Prepares`)."""
     loans: Loans
     """What its layers lend each other."""
+    layers_again: bool = False
+    """Whether backward runs every layer again, and `dropout`, the probability with which they drop: in training."""
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,6 +164,8 @@ class Session:
             buckets_mask=buckets_mask,
             prepared=prepared,
             loans=desk.loans,
+            layers_again=self.workload.recompute == "full",
+            dropout=self.workload.dropout,
         )
 
     def _buckets(self, desk: Desk) -> tuple[Tensor | None, Tensor | None]:

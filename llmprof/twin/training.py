@@ -60,6 +60,13 @@ class TrainingSession:
         return self._session.kernels
 
     @property
+    def constants(self) -> tuple[Tensor, ...]:
+        """The inputs and constants that some kernel of the pass takes, those of its loss included."""
+        assert self._pass.loss is not None
+        of_loss = (self._pass.loss.positions, self._pass.loss.targets)
+        return (*self._session.constants, *(tensor for tensor in of_loss if tensor is not None))
+
+    @property
     def pairs(self) -> Mapping[str, Pairs]:
         """The (query, key) pairs of every core whose contractions run over such pairs, by the core's path."""
         return self._session.pairs
@@ -83,6 +90,7 @@ class TrainingSession:
         if not self.batch.mask.all():
             self.twin.loss_rows = LossRows()
         self.twin.loss = Loss()
+        self.twin.drop(self.workload.dropout or None)
         try:
             for parameter, _ in before:
                 parameter.requires_grad_(True)
@@ -90,6 +98,7 @@ class TrainingSession:
         finally:
             self.twin.loss_rows = None
             self.twin.loss = None
+            self.twin.drop(None)
             for parameter, wanted in before:
                 parameter.requires_grad_(wanted)
 

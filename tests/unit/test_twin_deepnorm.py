@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from llmprof.catalog import resolve
 from llmprof.spec.arch import ArchSpec
-from llmprof.twin.block import Residual
+from llmprof.twin.residuals import Residual
 from llmprof.twin.build import build
 from llmprof.twin.model import Twin
 from llmprof.twin.session import Session
