@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from llmprof.workload import QUANTISED, Dtypes
 
 VECTOR = "the published table of costs per element is a convention, and no instrument counts it"
-SRAM = "a closed form of FlashAttention-2's tiling; shared-memory counters have not been held against it"
+SRAM = "equal to a brute-force walk of FlashAttention-2's tiles; no hardware counter has been held against it yet"
 RELEASED = "the layout that the spec states; `llmprof compare SPEC FILE` holds the release's own files against it"
 PACKED = "no kernel of the reference computes in {formats}; traffic as if one read the packed values and scales"
 NO_KERNEL = "no fused kernel of the reference runs this attention (soft cap, or head_dim); flash's bytes are assumed"

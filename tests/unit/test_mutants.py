@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from llmprof.predict.masks import full
 from llmprof.predict.record import count_record
-from llmprof.predict.sram import FORWARD, SPLIT_KV, choose, shared_memory
+from llmprof.predict.sram import Core, shared_memory
+from llmprof.predict.tiles import Shape
 from llmprof.spec.arch import (
     Alibi,
     Ffn,
@@ -196,12 +196,11 @@ def test_the_mask_is_added_to_a_t5_bias_once() -> None:
     ],
 )
 def test_the_tile_of_a_head(head_dim: int, forward: tuple[int, ...], split: tuple[int, ...]) -> None:
-    attention = Gqa(n_heads=1, n_kv_heads=1, head_dim=head_dim)
     for queries, expected in ((2, forward), (1, split)):
-        tile = choose(attention, full(queries, 9))
+        shape = Shape(batch=1, queries=queries, keys=9, heads=1, kv_heads=1, head_dim=head_dim, value_dim=head_dim)
+        tile = Core(shape, packs=True).tile
         assert tile is not None
-        assert (tile.head_dim, tile.rows, tile.keys, tile.warps) == expected
-    assert len(FORWARD) == len(SPLIT_KV) == 6
+        assert (tile.head_dim, tile.rows, tile.keys, tile.readers) == expected
 
 
 def test_a_small_head_moves_whole_tiles_of_its_kernel() -> None:
@@ -210,15 +209,15 @@ def test_a_small_head_moves_whole_tiles_of_its_kernel() -> None:
         run(single(Gqa(n_heads=1, n_kv_heads=1, head_dim=8), mask="bidirectional"), prefill(257)).program
     )
     assert sram is not None
-    tiles, keys, rows = 3 * 3, 128 * 32 * 2, 128 * 32 * 2
-    assert sram.nbytes == 257 * 32 * 2 + tiles * 2 * keys + tiles * (4 * 2 * keys + rows)
+    row_tiles, tiles, keys, rows = 3, 3 * 3, 128 * 32 * 2, 128 * 32 * 2
+    assert sram.nbytes == 3 * row_tiles * rows + tiles * 2 * keys + tiles * (4 * 2 * keys + rows)
 
 
 def test_the_names_of_the_factors_are_those_of_the_sizes() -> None:
     sram = shared_memory(run(gpt2(), prefill(100, batch=3), FUSED).program)
     assert sram is not None
-    assert "layers x b x k x g x t x hp x bytes(16 bit)" in sram.formula.symbols
-    assert "12 x 3 x 12 x 1 x 100 x 64 x 2" in sram.formula.numbers
+    assert "3 x layers x b x k x row tiles x Br x hp x bytes(16 bit)" in sram.formula.symbols
+    assert "3 x 12 x 3 x 12 x 1 x 128 x 64 x 2" in sram.formula.numbers
 
 
 # --- the record -------------------------------------------------------------------------------------

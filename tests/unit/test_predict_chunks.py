@@ -12,7 +12,7 @@ import pytest
 
 from llmprof.predict.api import Prediction
 from llmprof.predict.masks import sight
-from llmprof.predict.sram import FORWARD, shared_memory, visited_both_ways
+from llmprof.predict.sram import shared_memory
 from llmprof.spec.arch import Alibi, Gqa, Mask
 from llmprof.workload import Dtypes, Workload
 from tests.predict_samples import FP32, FUSED, arch, decode, layer, prefill, run, single, stack
@@ -209,20 +209,6 @@ def test_flops_of_a_window_both_ways_and_of_chunks() -> None:
 
 
 # --- FlashAttention-2's tiles -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("tile", FORWARD)
-@pytest.mark.parametrize("s", [1, 64, 127, 128, 129, 1000, 4096])
-def test_tiles_of_a_window_both_ways_are_those_of_the_kernels_bounds(tile: object, s: int) -> None:
-    assert tile in FORWARD
-    at = next(each for each in FORWARD if each == tile)
-    for window in (1, 2, 127, 128, 129, 500, 1024, 9000):
-        half, count = window // 2, 0
-        for i in range(-(-s // at.rows)):
-            first = max(0, (i * at.rows - half) // at.keys)
-            last = min(-(-s // at.keys), -(-((i + 1) * at.rows + half) // at.keys))
-            count += last - first
-        assert visited_both_ways(s, window, at) == count, (s, window)
 
 
 def test_flashattention_has_windows_both_ways_and_no_chunks() -> None:

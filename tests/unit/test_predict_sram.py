@@ -1,4 +1,7 @@
-"""FlashAttention-2's tiles: which are visited, against enumeration, and what they cost."""
+"""FlashAttention-2's shared memory over the cores of a pass: which kernel, what it costs, and where there is none.
+
+Which tiles are visited, and what a tile costs: test_predict_tiles_visits.py and test_predict_tiles_kernels.py.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +9,18 @@ from dataclasses import replace
 
 import pytest
 
-from llmprof.predict.masks import full, sight
-from llmprof.predict.sram import FORWARD, SPLIT_KV, Tile, choose, shared_memory, visited
+from llmprof.predict.sram import Core, shared_memory
+from llmprof.predict.tiles import CAUSAL, Mask, Shape, Tile, both_ways, fa2_forward, split_kv, window
 from llmprof.spec.arch import Alibi, ArchSpec, Gqa, NoPosition, Stack
 from tests.predict_samples import FP32, FUSED, decode, llama_3_8b, prefill, run, single, t5_small
-
-
-def enumerated(t: int, s: int, window: int | None, tile: Tile, *, causal: bool) -> int:
-    """The kernel's own loop bounds, query tile by query tile."""
-    tiles = 0
-    for i in range(-(-t // tile.rows)):
-        first, last = 0, -(-s // tile.keys)
-        if causal:
-            last = min(last, -(-((i + 1) * tile.rows + s - t) // tile.keys))
-        if window is not None:
-            first = max(0, (i * tile.rows + s - t - (window - 1)) // tile.keys)
-        tiles += last - first
-    return tiles
-
-
-@pytest.mark.parametrize("tile", FORWARD, ids=lambda tile: tile.label)
-@pytest.mark.parametrize("t", [2, 63, 64, 65, 128, 129, 500, 1024])
-@pytest.mark.parametrize("past", [0, 1, 63, 64, 200, 1000])
-def test_visited_tiles_are_those_of_the_loop(tile: Tile, t: int, past: int) -> None:
-    s = t + past
-    assert visited(full(t, s), None, tile) == enumerated(t, s, None, tile, causal=False)
-    assert visited(sight("causal", t, s, window=None, prefix=0), None, tile) == enumerated(
-        t, s, None, tile, causal=True
-    )
-    for window in (1, 2, 63, 64, 65, 300):
-        seen = sight("causal", t, s, window=window, prefix=0)
-        if seen.kind == "dense":
-            assert visited(seen, window, tile) == enumerated(t, seen.keys, window, tile, causal=True)
-
-
-def test_a_prefix_mask_skips_nothing() -> None:
-    seen = sight("prefix", 500, 500, window=None, prefix=100)
-    tile = FORWARD[3]
-    assert visited(seen, None, tile) == 4 * 8  # ceil(500 / 128) x ceil(500 / 64)
 
 
 @pytest.mark.parametrize(("head_dim", "kib"), [(64, 48), (128, 64), (256, 96), (80, 48)])
 def test_what_must_fit_in_shared_memory(head_dim: int, kib: int) -> None:
     # 80 runs the kernel for 96: (128 x 96 + 64 x 192) x 2.
-    tile = choose(Gqa(n_heads=1, n_kv_heads=1, head_dim=head_dim), full(9, 9))
-    assert tile is not None
-    assert tile.footprint.value == kib * 1024
+    sram = shared_memory(run(single(Gqa(n_heads=1, n_kv_heads=1, head_dim=head_dim)), prefill(9), FUSED).program)
+    assert sram is not None
+    assert sram.footprint.value == kib * 1024
 
 
 def test_llama_3_8b_at_4096() -> None:
@@ -62,8 +31,9 @@ def test_llama_3_8b_at_4096() -> None:
     # Per head: 32 query tiles that see 2, 4, .. 64 key tiles.
     tiles = 32 * (2 * 32 * 33 // 2)
     assert round(tiles * 2 * 128 * 64 * 256 / 1e9, 1) == 141.7  # executed FLOPs of a layer
-    writes = 32 * 4096 * 128 * 2 + tiles * 64 * 256 * 2
-    reads = tiles * (4 * 64 * 256 + 128 * 128) * 2
+    rows = 32 * 4096 * 128 * 2
+    writes = rows + tiles * 64 * 256 * 2 + rows  # queries, keys and values come in, the output goes out
+    reads = tiles * (4 * 64 * 256 + 128 * 128) * 2 + rows
     assert sram.nbytes == 32 * (writes + reads)
 
 
@@ -72,31 +42,71 @@ def test_decode_folds_the_queries_of_a_kv_head_into_one_tile() -> None:
     assert sram is not None
     assert sram.kernel == "FlashAttention-2 split-KV forward sm80, 64x128 (d=128)"
     tiles = 2 * 8 * (8192 // 128)
-    writes = 2 * 32 * 128 * 2 + tiles * 128 * 256 * 2
-    reads = tiles * (4 * 128 * 256 + 64 * 128) * 2
+    rows = 2 * 8 * 64 * 128 * 2  # 4 query heads in a tile of 64 rows
+    writes = 2 * rows + tiles * 128 * 256 * 2
+    reads = tiles * (4 * 128 * 256 + 64 * 128) * 2 + rows
     assert sram.nbytes == 32 * (writes + reads)
-    assert sram.footprint.value == SPLIT_KV[3].footprint.value
+    assert sram.footprint.value == (64 * 128 + 128 * 256) * 2
+
+
+@pytest.mark.parametrize("tokens", [2, 100, 129, 1000])
+@pytest.mark.parametrize("past", [0, 1, 300])
+@pytest.mark.parametrize("width", [None, 1, 65, 400])
+def test_the_formula_is_the_traffic_of_the_closed_forms(tokens: int, past: int, width: int | None) -> None:
+    attention = Gqa(n_heads=6, n_kv_heads=2, head_dim=64, window=width)
+    s = tokens + past
+    keys = s if width is None else min(s, tokens + width - 1)
+    mask = CAUSAL if width is None or width >= s else window(width)
+    shape = Shape(batch=3, queries=tokens, keys=keys, heads=6, kv_heads=2, head_dim=64, value_dim=64, mask=mask)
+    work = replace(prefill(tokens, batch=3), context=s)
+    assert figure(run(single(attention), work, FUSED).program) == moved(shape, mask)
+
+
+def test_a_window_of_an_encoder_reaches_both_ways() -> None:
+    found = run(
+        single(Gqa(n_heads=2, n_kv_heads=2, head_dim=64, window=300), mask="bidirectional"), prefill(1000), FUSED
+    )
+    shape = Shape(batch=1, queries=1000, keys=1000, heads=2, kv_heads=2, head_dim=64, value_dim=64)
+    assert figure(found.program) == moved(shape, both_ways(300))
+
+
+def moved(shape: Shape, mask: Mask) -> int:
+    shape = replace(shape, mask=mask)
+    core = Core(shape, packs=True)
+    assert core.tile is not None
+    traffic = (split_kv if shape.queries == 1 else fa2_forward)(shape, core.tile)
+    assert traffic.smem_writes is not None
+    assert traffic.smem_reads is not None
+    return traffic.smem_writes + traffic.smem_reads
+
+
+def figure(program: object) -> int:
+    sram = shared_memory(program)  # type: ignore[arg-type]
+    assert sram is not None
+    return sram.nbytes
 
 
 def test_where_there_is_no_kernel_there_is_no_figure() -> None:
     attention = Gqa(n_heads=2, n_kv_heads=2, head_dim=64)
 
-    def figure(spec: Gqa, **options: object) -> object:
+    def traffic(spec: Gqa, **options: object) -> object:
         return shared_memory(run(single(spec), prefill(9, **options), FUSED).program)  # type: ignore[arg-type]
 
-    assert figure(attention, dtypes=FP32) is None
-    assert figure(replace(attention, head_dim=264)) is None
-    assert figure(replace(attention, head_dim=12)) is None
-    assert figure(replace(attention, softcap=30.0)) is not None
+    assert traffic(attention, dtypes=FP32) is None
+    assert traffic(replace(attention, head_dim=264)) is None
+    assert traffic(replace(attention, head_dim=12)) is None
+    assert traffic(replace(attention, softcap=30.0)) is not None
 
 
-def test_a_bias_changes_no_tile() -> None:
-    attention = Gqa(n_heads=2, n_kv_heads=2, head_dim=64)
-    plain = shared_memory(run(single(attention), prefill(300), FUSED).program)
-    alibi = shared_memory(run(single(attention, position=Alibi()), prefill(300), FUSED).program)
-    assert plain is not None
-    assert alibi is not None
-    assert plain.nbytes == alibi.nbytes
+def test_a_bias_changes_no_tile_but_keeps_heads_apart() -> None:
+    attention = Gqa(n_heads=4, n_kv_heads=2, head_dim=64)
+    plain, alibi = single(attention), single(attention, position=Alibi())
+    assert figure(run(plain, prefill(300), FUSED).program) == figure(run(alibi, prefill(300), FUSED).program)
+    # One query: with ALiBi every query head reads the 2 key tiles of 256 itself, and has a row tile of its own.
+    width, rows = 64 * 2, 64
+    packed = 2 * (3 * rows + 2 * (2 * 256 + 4 * 2 * 256 + rows)) * width
+    assert figure(run(plain, decode(300), FUSED).program) == packed
+    assert figure(run(alibi, decode(300), FUSED).program) == 2 * packed
 
 
 def without_table(arch: ArchSpec) -> ArchSpec:
@@ -122,12 +132,19 @@ def test_every_core_of_both_sides_counts() -> None:
     later = shared_memory(run(arch, decode(200, source=100), FUSED).program)
     assert first is not None
     assert later is not None
+    forward, split = (tile(queries) for queries in (200, 1))  # 128x128, 64x256
 
-    def core(t: int, s: int, tiles: int, tile: Tile) -> int:
-        movement = tiles * (2 * tile.keys + tile.warps * 2 * tile.keys + tile.rows) * 64
-        return 8 * 2 * (t * 64 + movement)
+    def core(row_tiles: int, tiles: int, of: Tile) -> int:
+        operands = tiles * (2 * of.keys + of.readers * 2 * of.keys + of.rows)
+        return 8 * 2 * (3 * row_tiles * of.rows + operands) * 64
 
-    forward, split = FORWARD[1], SPLIT_KV[1]  # 128x128, 64x256
-    encoder, own, cross = core(100, 100, 1, forward), core(200, 200, 1 + 2, forward), core(200, 100, 2, forward)
+    encoder, own, cross = core(1, 1, forward), core(2, 1 + 2, forward), core(2, 2, forward)
     assert first.nbytes == 6 * (encoder + own + cross)
-    assert later.nbytes == 6 * (core(1, 200, 1, split) + core(1, 100, 1, split))
+    assert later.nbytes == 6 * (core(1, 1, split) + core(1, 1, split))
+
+
+def tile(queries: int) -> Tile:
+    shape = Shape(batch=1, queries=queries, keys=200, heads=8, kv_heads=8, head_dim=64, value_dim=64)
+    found = Core(shape, packs=True).tile
+    assert found is not None
+    return found
