@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import MinLen
 
@@ -24,6 +24,9 @@ from llmprof.spec.problems import Report
 from llmprof.spec.validate import check
 from llmprof.spec.yamlload import parse
 from llmprof.units import parse_bytes
+
+Target = Literal["sm70", "sm75", "sm80", "sm86", "sm89", "sm90", "sm100", "sm120", "gfx90a", "gfx942", "gfx950"]
+"""What kernels are compiled for: NVIDIA's compute capabilities, AMD's targets of LLVM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class Device:
     `memory` is what the vendor states, a gigabyte being 1e9 bytes. `peak_flops` are dense FLOPs per second of the
     matrix units by dtype, never those "with sparsity". `units` are streaming multiprocessors or compute units,
     `sram_per_unit` the shared memory (LDS) that one of them has, `last_level_cache` what lies right before the memory.
+    `architecture` is the target that its kernels are compiled for: ``sm90``, ``gfx942``.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Device:
     units: Figure | None
     sram_per_unit: Figure | None
     last_level_cache: Figure | None
+    architecture: Target | None = None
+    architecture_sources: tuple[Source, ...] = ()
 
     @property
     def memory_bytes(self) -> int:
@@ -118,6 +124,14 @@ class _Count:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Architecture:
+    """What kernels are compiled for."""
+
+    value: Target
+    source: Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Peaks:
     """Dense peaks of the matrix units, by dtype."""
 
@@ -143,6 +157,7 @@ class _Document:
     units: _Count | None = None
     sram_per_unit: _Quantity | None = None
     last_level_cache: _Quantity | None = None
+    architecture: _Architecture | None = None
 
 
 def _device(written: _Document, tree: Map, report: Report) -> Device:
@@ -175,6 +190,8 @@ def _device(written: _Document, tree: Map, report: Report) -> Device:
         units=None if units is None else Figure(value=units.value, sources=units.source),
         sram_per_unit=figure("sram_per_unit", written.sram_per_unit, "B"),
         last_level_cache=figure("last_level_cache", written.last_level_cache, "B"),
+        architecture=None if written.architecture is None else written.architecture.value,
+        architecture_sources=() if written.architecture is None else written.architecture.source,
     )
 
 

@@ -1,0 +1,121 @@
+"""The fused attention kernels of a device: their tiles, and how often they read keys and values from memory.
+
+docs/reference-tiles.md; docs/reference-dram.md, section 4. Torch's SDPA runs FlashAttention 2, which splits the keys
+where its row tiles are too few to fill the device. Nothing is known of the tiles of torch's other fused kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast, get_args
+
+from llmprof.predict.op import Contraction, Op
+from llmprof.predict.tensor import Home
+from llmprof.predict.tiles import (
+    CAUSAL,
+    FULL,
+    Architecture,
+    Shape,
+    Tile,
+    TileTraffic,
+    choose_for,
+    fa2_forward,
+    packed_shape,
+    split_kv,
+    splits_heuristic,
+)
+
+if TYPE_CHECKING:
+    from llmprof.device import Device
+
+SPLIT_ROWS = 64
+"""Br of the split-KV kernels, whatever the head_dim."""
+
+TILED = "flash"
+"""The fused kernel whose tiles are known, by its name in the reference execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """One fused attention on a device. `reread_bytes` of keys and values come from memory again."""
+
+    tile: Tile
+    splits: int
+    traffic: TileTraffic
+    reread_bytes: int
+
+    @property
+    def smem_bytes(self) -> int:
+        """Bytes that it writes to shared memory and reads from it."""
+        written, read = self.traffic.smem_writes, self.traffic.smem_reads
+        assert written is not None, self.tile
+        assert read is not None, self.tile
+        return written + read
+
+
+def core_on(device: Device, op: Op) -> Core | None:
+    """How `device` runs a fused attention; None where its kernel has no tile there, or the device lacks a figure."""
+    if op.kind != TILED or device.architecture not in get_args(Architecture):
+        return None
+    if device.units is None or device.sram_per_unit is None or device.last_level_cache is None:
+        return None
+    architecture = cast(Architecture, device.architecture)
+    shape = shape_of(op)
+    split_tile = choose_for(shape, "fa2-split", architecture)
+    packed = packed_shape(shape)
+    tile = choose_for(packed, "fa2", architecture)
+    if tile is None or split_tile is None:
+        return None
+    units = device.units.value
+    ctas = packed.batch * packed.heads * _ceil(packed.queries, SPLIT_ROWS)
+    splits = splits_heuristic(ctas, 2 * units, _ceil(packed.keys, split_tile.keys))
+    if splits > 1:
+        return Core(split_tile, splits, split_kv(shape, split_tile, splits), 0)
+    in_flight = units * max(1, device.sram_per_unit.value // tile.footprint(packed.element_bytes))
+    factor = loads_of_keys(packed, tile, in_flight, device.last_level_cache.value)
+    return Core(tile, 1, fa2_forward(packed, tile), (factor - 1) * keys_and_values(packed))
+
+
+def loads_of_keys(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:
+    """How often K and V come from memory while `in_flight` CTAs run at once above a cache of `capacity` bytes."""
+    in_a_row = _ceil(shape.queries, tile.rows) * shape.group
+    heads = _ceil(in_flight, in_a_row) + (1 if in_flight % in_a_row and in_a_row % in_flight else 0)
+    heads = min(shape.batch * shape.kv_heads, heads)
+    if in_a_row <= in_flight or heads * keys_and_values(shape) <= capacity * shape.batch * shape.kv_heads:
+        return 1
+    return _ceil(in_a_row, in_flight)
+
+
+def keys_and_values(shape: Shape) -> int:
+    """Bytes of K and V of all sequences and KV heads."""
+    rows = shape.batch * shape.kv_heads * shape.keys
+    return rows * (shape.head_dim + shape.value_dim) * shape.element_bytes
+
+
+def shape_of(op: Op) -> Shape:
+    """The sizes and the mask of a fused attention that makes its mask by itself, if it has one."""
+    scores, *_, values = _products(op)
+    assert scores.pair is not None, op
+    row, key = scores.pair
+    q, k, v = scores.left, scores.right, values.right
+    masked = any(tensor.home is Home.ON_CHIP for part in op.parts for tensor in part.reads)
+    width = list(q.axes)[-1]
+    return Shape(
+        batch=q.axes["b"],
+        queries=q.axes[row],
+        keys=k.axes[key],
+        heads=q.axes["k"] * q.axes["g"],
+        kv_heads=q.axes["k"],
+        head_dim=q.axes[width],
+        value_dim=list(v.axes.values())[-1],
+        element_bytes=q.format.bits // 8,
+        mask=CAUSAL if masked else FULL,
+    )
+
+
+def _products(op: Op) -> list[Contraction]:
+    return [part.contraction for part in op.parts if part.contraction is not None]
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
