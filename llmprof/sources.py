@@ -42,6 +42,16 @@ BIBLIOGRAPHY: Mapping[str, Reference] = MappingProxyType(
             "https://github.com/google-research/electra/blob/62e478a6353c7217c166582f49bca55c0de96a8d/flops_computation.py",
             "2026-11-23",
         ),
+        "megatron-recompute": Reference(
+            "Korthikanti et al. 2022, Reducing Activation Recomputation: tensor and sequence parallelism, section 4",
+            "https://arxiv.org/abs/2205.05198",
+            "recalled",
+        ),
+        "zero": Reference(
+            "Rajbhandari et al. 2020, ZeRO: three stages, section 5",
+            "https://arxiv.org/abs/1910.02054",
+            "recalled",
+        ),
         "flash-attention-2": Reference(
             "Dao 2023, FlashAttention-2",
             "https://arxiv.org/abs/2307.08691",

@@ -49,8 +49,8 @@ def compute() -> Outcome:
         "against nothing.",
         f"FlashAttention's figure rests on partial outputs in 16 bit. The released kernels keep them in fp32, by which "
         f"the same passes move {released.hbm_bytes / GB:.2f} GB; the paper's algorithms 1 and 4 to the letter, which "
-        f"load and store every partial, and o in each pass of backward, move {_algorithms() / GB:.2f} GB. What fits the "
-        "cache of an A100 meanwhile, a counter of DRAM does not see. No GPU has confirmed any of it here.",
+        f"load and store every partial, and o in each pass of backward, move {_algorithms() / GB:.2f} GB. What fits "
+        "the cache of an A100 meanwhile, a counter of DRAM does not see. No GPU has confirmed any of it here.",
     )
     sheets = (
         standard.sheet("Standard attention: added mask, dropout"),
