@@ -139,3 +139,12 @@ def test_decode_says_in_which_order_and_not_how_long() -> None:
     # 6 decoder layers of 128 sequences: 128 source and on average 64.5 target rows of 8 heads of 128, k and v, 2 bytes.
     caches = 6 * 128 * (128 + 64.5) * 8 * 128 * 2 * 2
     assert f"fall from {caches / 1e6:.0f} to {caches / 8e6:.0f} MB" in RESULTS["multi-query-decode"].outcome.remarks[0]
+
+
+def test_zero() -> None:
+    # 16; 4 + 12/64; 2 + 14/64; 16/64 bytes for each of 7.5 billion.
+    ours = [each.ours for each in RESULTS["zero"].outcome.figures]
+    assert ours == [120, 7.5 * (4 + 12 / 64), 7.5 * (2 + 14 / 64), 7.5 * 16 / 64]
+    # A layer of GPT-2: 12 d^2 + 13 d; then tokens, positions and a last norm.
+    values = 37 * (12 * 4096**2 + 13 * 4096) + (50_257 + 1024 + 2) * 4096
+    assert f"{values:,} parameters" in RESULTS["zero"].outcome.remarks[0]

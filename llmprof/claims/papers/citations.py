@@ -62,5 +62,13 @@ CITATIONS: Mapping[str, Reference] = MappingProxyType(
             "https://developer.sourcefind.cn/codes/OpenDAS/megatron-lm/-/commit/841f789f482905e7913db888c986ca6084b1f38c",
             _READ,
         ),
+        "zero": Reference(
+            "Rajbhandari et al. 2020, ZeRO, figure 1 and section 3.1", "https://arxiv.org/abs/1910.02054", "recalled"
+        ),
+        "zero-copy": Reference(
+            "Lewis Won, ZeRO by hand: figure 1 of the paper, 7.5 B parameters",
+            "https://dev.to/lewis_won/data-parallelism-4g3m",
+            _READ,
+        ),
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmprof.claims.papers import chinchilla, conventions, decode, figure2, megatron_utilisation, palm
+from llmprof.claims.papers import chinchilla, conventions, decode, figure2, megatron_utilisation, palm, zero
 from llmprof.claims.papers.figure import Result, Study
 
 STUDIES: tuple[Study, ...] = (
@@ -12,6 +12,7 @@ STUDIES: tuple[Study, ...] = (
     decode.MULTI_QUERY,
     decode.GROUPED,
     conventions.STUDY,
+    zero.STUDY,
     megatron_utilisation.STUDY,
     palm.STUDY,
     chinchilla.STUDY,
