@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from llmprof.measure.ops import Kind
+from llmprof.measure.own_rules import own_bytes
 from llmprof.measure.trace import Launch
 
 
@@ -47,6 +48,11 @@ def kernel_bytes(launch: Launch) -> int:
             return unique_bytes(indices) + picked + _distinct_bytes(launch.outputs)
         case Kind.FILL:
             return _distinct_bytes(launch.outputs)
+        case Kind.OWN:
+            return own_bytes(launch, _distinct_bytes)
+        case Kind.INTO:
+            operands = [argument for argument in launch.args if isinstance(argument, Tensor)]
+            return _distinct_bytes(_outermost(operands)) + _distinct_bytes(launch.outputs)
         case Kind.MARK:
             marked, indices = launch.inputs
             return unique_bytes(indices) + indices.numel() * marked.element_size()

@@ -16,13 +16,17 @@ class KernelNames:
     def __init__(self, twin: Twin) -> None:
         self._known = {path: module for path, module in twin.named_modules() if isinstance(module, Prepares)}
         self._seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._last: dict[str, str] = {}
 
     def observe(self, launch: Launch) -> None:
         """Note an op of a core, or of a leaf beside one."""
         path, _, leaf = launch.path.rpartition(".")
         if launch.is_kernel and path in self._known:
             op = launch.op._schema.name.removeprefix("aten::")
-            self._seen[path][op if leaf == self._known[path].core_leaf else f"{leaf}.{op}"] += 1
+            name = op if leaf == self._known[path].core_leaf else f"{leaf}.{op}"
+            self._seen[path][name] += 1
+            self._seen[path][f"{self._last.get(path)} {name}"] += 1
+            self._last[path] = name
 
     @property
     def by_path(self) -> Mapping[str, str]:

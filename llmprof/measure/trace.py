@@ -64,8 +64,11 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its _
     def __torch_dispatch__(
         self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
         kind = kind_of(func, self.path)
+        if kind is Kind.COMPOSITE:
+            with self:
+                return _open(func, args, kwargs or {})
+        out = func(*args, **(kwargs or {}))
         launch = Launch(
             self.path,
             func,
@@ -80,6 +83,16 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its _
         for observer in self._observers:
             observer.observe(launch)
         return out
+
+
+def _open(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run the body of an op that launches others, so that they are dispatched one by one."""
+    name = str(func._schema.name) + (f".{func._schema.overload_name}" if func._schema.overload_name else "")
+    if torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"):
+        return func.decompose(*args, **kwargs)
+    # One body for all backends, but that `meta` has another, which no device runs.
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeExplicitAutograd"), name
+    return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), *args, **kwargs)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -127,4 +140,11 @@ BACKWARD = "backward"
 def tracing_backward(observers: Sequence[Observer]) -> Iterator[None]:
     """Show every op of the enclosed backward passes to `observers`; UnknownOp where no rule says what one does."""
     with DispatchMode(observers, BACKWARD):
+        yield
+
+
+@contextmanager
+def tracing_step(observers: Sequence[Observer]) -> Iterator[None]:
+    """Show every op of the enclosed steps of an optimiser to `observers`, at the path ``optimizer``."""
+    with DispatchMode(observers, "optimizer"):
         yield

@@ -11,7 +11,7 @@ from typing import assert_never
 from torch import Tensor
 
 from llmprof.spec import arch
-from llmprof.twin import masks
+from llmprof.twin import hf_eager, masks
 from llmprof.twin.cache import Cache, CacheState, Heads, prepare_cache, prepare_cross_cache
 from llmprof.twin.core import Core, CorePlan, in_training, plan_core
 from llmprof.twin.desk import Desk, Pairs
@@ -24,15 +24,16 @@ from llmprof.twin.passes import StackPass
 from llmprof.twin.positions import QueryRope, Rope
 from llmprof.twin.prior import Prior
 from llmprof.twin.projections import P, Projections, Site
-from llmprof.twin.reference import SOFTMAX
+from llmprof.twin.reference import NAMED, SOFTMAX
 from llmprof.twin.sinks import SinkCore
+from llmprof.twin.unfused import plan_unfused
 from llmprof.twin.views import Span, View
 
 
 class _GroupedQueries(Projections[P]):
     """What self- and cross-attention of this kind share: grouped heads, norms of their rows, a cache and the core."""
 
-    references = SOFTMAX
+    references = (*NAMED, *SOFTMAX)
 
     def __init__(self, spec: arch.Gqa, site: Site, *, cached: bool) -> None:
         kv = Heads(spec.n_kv_heads, spec.head_dim)
@@ -77,17 +78,30 @@ class _GroupedQueries(Projections[P]):
             return x
         return norm(x.flatten(2)).view(x.shape) if self.spec.qk_norm_over == "all-heads" else norm(x)
 
-    def _plan(self, desk: Desk, see: Sight, *, own_bias: bool = False) -> CorePlan:
-        plan = plan_core(
-            self.core.path,
-            kind=see.kind,
-            square=see.rows == see.keys,
-            head_dim=self.spec.head_dim,
-            dtype=desk.dtype,
-            execution=desk.execution,
-            softcap=self.spec.softcap,
-            own_bias=own_bias,
-        )
+    def _plan(self, desk: Desk, see: Sight, *, own_bias: str | None = None) -> CorePlan:
+        """How the core runs; `own_bias` names a bias that is no mere mask."""
+        square = see.rows == see.keys
+        if desk.execution.attention == "unfused":
+            plan = plan_unfused(
+                self.core.path,
+                kind=see.kind,
+                square=square,
+                execution=desk.execution,
+                softcap=self.spec.softcap,
+                sinks=self.spec.sinks,
+                own_bias=own_bias,
+            )
+        else:
+            plan = plan_core(
+                self.core.path,
+                kind=see.kind,
+                square=square,
+                head_dim=self.spec.head_dim,
+                dtype=desk.dtype,
+                execution=desk.execution,
+                softcap=self.spec.softcap,
+                own_bias=own_bias is not None,
+            )
         desk.launches(self.core.path, plan.kernel, over=Pairs.all_of(see))
         return in_training(plan, self.core.path, desk.workload)
 
@@ -144,7 +158,8 @@ class SelfAttention(_GroupedQueries[SelfPass]):
     def prepare(self, desk: Desk) -> SelfPass:
         see = self.view(self.spec, desk.span).sight
         assert isinstance(see, PositionSight)
-        plan = self._plan(desk, see, own_bias=isinstance(self.position, arch.Alibi | arch.T5Bias | arch.Gaussian))
+        biased = isinstance(self.position, arch.Alibi | arch.T5Bias | arch.Gaussian)
+        plan = self._plan(desk, see, own_bias=f"position {self.position.kind}" if biased else None)
         bias: Tensor | None = None
         distances: Tensor | None = None
         prior_mask: Tensor | None = None
@@ -160,7 +175,9 @@ class SelfAttention(_GroupedQueries[SelfPass]):
                 )
                 prior_mask = None if see.kind == "full" else desk.mask(see)
             case arch.Rope() | arch.NoPosition():
-                if plan.takes_mask(see.kind):
+                if plan.kernel == "hf-eager":
+                    bias = hf_eager.mask(desk, see)
+                elif plan.takes_mask(see.kind):
                     bias = desk.mask(see)
             case never:
                 assert_never(never)

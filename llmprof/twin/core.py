@@ -19,14 +19,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llmprof.errors import DeviceError
 from llmprof.twin.dropout import dropped
+from llmprof.twin.hf_eager import hf_eager
 from llmprof.twin.in_place import divided, multiplied, plus_bias, squashed
 from llmprof.twin.layouts import side_by_side
 from llmprof.twin.leaf import TensorLeaf
 from llmprof.twin.masks import MaskKind
 from llmprof.twin.recompute import computed_again
+from llmprof.twin.sdpa_math import sdpa_math
 from llmprof.workload import Execution, Workload
 
-Kernel = Literal["lean-eager", "flash", "efficient", "cpu"]
+Kernel = Literal["lean-eager", "hf-eager", "sdpa-math", "flash", "efficient", "cpu"]
 
 _FLASH_MAX_HEAD_DIM = 256
 _aten = torch.ops.aten
@@ -115,6 +117,10 @@ class Core(TensorLeaf):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan) -> Tensor:
         if plan.kernel == "lean-eager":
             return lean_eager(q, k, v, bias, scale=self.scale, softcap=self.softcap, dropout=plan.dropout)
+        if plan.kernel == "hf-eager":
+            return hf_eager(q, k, v, bias, scale=self.scale, softcap=self.softcap)
+        if plan.kernel == "sdpa-math":
+            return sdpa_math(q, k, v, bias, causal=plan.causal_flag, scale=self.scale)
         if plan.kernel == "cpu" and bias is not None and bias.requires_grad:
             raise NoFusedKernel(self.path, "that of the CPU has no gradient for a learned bias")
         return fused(q, k, v, bias, plan, scale=self.scale).flatten(2)
@@ -205,7 +211,7 @@ def fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan, 
         case "cpu":
             assert not plan.dropout, "the kernel of the CPU drops nothing"
             out = fused_on_cpu(q, k, v, bias, causal=plan.causal_flag, scale=scale)
-        case "lean-eager":
+        case "lean-eager" | "hf-eager" | "sdpa-math":
             raise AssertionError("no fused kernel")
         case never:
             assert_never(never)

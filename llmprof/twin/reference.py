@@ -13,7 +13,8 @@ from dataclasses import dataclass
 class Reference:
     """A kernel or reference of the pages on execution, and aten ops that it launches, each at least so often.
 
-    Those are ops of the core; ``absorb.bmm`` is one of the leaf `absorb` of the same attention.
+    Those are ops of the core; ``absorb.bmm`` is one of the leaf `absorb` of the same attention, and ``bmm mul`` a `mul`
+    that comes directly after a `bmm`.
     """
 
     name: str
@@ -28,4 +29,10 @@ FUSED: tuple[Reference, ...] = (
 """The fused kernels of a softmax core."""
 
 SOFTMAX: tuple[Reference, ...] = (Reference("lean-eager", {"_softmax": 1}), *FUSED)
-"""A softmax core, in any way that it can run."""
+"""A softmax core, in any way that it can run without a named reference."""
+
+NAMED: tuple[Reference, ...] = (
+    Reference("sdpa-math", {"isneginf": 1, "_softmax": 1}),
+    Reference("hf-eager", {"bmm mul": 1, "_softmax": 1}),
+)
+"""The unfused references of docs/reference-unfused.md, which plain attention alone can run."""

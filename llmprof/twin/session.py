@@ -18,6 +18,7 @@ from llmprof.twin import masks, positions
 from llmprof.twin.desk import Desk, Inventory, Kept, Pairs
 from llmprof.twin.model import StackModules, Twin
 from llmprof.twin.passes import Output, Pass, StackPass
+from llmprof.twin.unfused import check_reference
 from llmprof.workload import Execution, Workload, check_workload
 
 
@@ -34,7 +35,8 @@ class Session:
         """Prepare everything that is not counted.
 
         InputError or NotApplicable: `twin` cannot run `workload`. NoFusedKernel: `execution` is fused and some core
-        has no fused kernel. DeviceError: the twin's device does not launch the kernels that `execution` names.
+        has no fused kernel; NoReference, which is one: the unfused reference has no op list for a core. DeviceError:
+        the twin's device does not launch the kernels that `execution` names.
         """
         check_workload(twin.arch, workload)
         if workload.dtypes != twin.dtypes:
@@ -50,6 +52,7 @@ class Session:
             raise DeviceError(
                 f"tensors on {twin.material.device} launch the {family} kernels, not those of {execution.kernels}"
             )
+        check_reference(twin.arch, workload, execution)
         self.twin = twin
         self.workload = workload
         self.execution = execution

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from llmprof.twin.core import Core, CorePlan, NoFusedKernel, attention_scores, expand_kv, flatten
+from llmprof.twin.hf_eager import hf_eager_with_sinks
 from llmprof.twin.in_place import multiplied
 from llmprof.twin.layouts import side_by_side
 from llmprof.twin.leaf import Material
@@ -30,6 +31,8 @@ class SinkCore(Core):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan) -> Tensor:
         if plan.kernel == "lean-eager":
             return _unfused(q, k, v, bias, self.sinks, scale=self.scale)
+        if plan.kernel == "hf-eager":
+            return hf_eager_with_sinks(q, k, v, bias, self.sinks, scale=self.scale)
         sinks = self.sinks.to(q.dtype)
         if plan.kernel == "cpu" and bias is not None and bias.requires_grad:
             raise NoFusedKernel(self.path, "that of the CPU has no gradient for a learned bias")
@@ -89,7 +92,7 @@ def _kernel(
                 query, key, value, 0.0, plan.causal_flag, attn_mask=whole, scale=scale
             )
             return found[0], found[1], None, None
-        case "lean-eager":
+        case "lean-eager" | "hf-eager" | "sdpa-math":
             raise AssertionError("no fused kernel")
         case never:
             assert_never(never)

@@ -213,11 +213,15 @@ class TestRefusals:
         with pytest.raises(UnknownOp, match=r"aten\.add\.out"):
             count(lambda: torch.add(x, x, out=torch.empty(3, device="meta")))
 
-    def test_a_decomposed_attention_is_an_error(self) -> None:
+    def test_a_decomposed_attention_is_no_kernel(self) -> None:
         """`F.scaled_dot_product_attention` decomposes on meta, and is not to be taken for a fused kernel."""
-        q = bf16(1, 2, 3, 8, device="meta")
-        with pytest.raises(UnknownOp, match=r"aten\._safe_softmax"):
-            count(lambda: F.scaled_dot_product_attention(q, q, q))
+        q, seen = bf16(1, 2, 3, 8, device="meta"), Listing()
+        model = OneLeaf(lambda: F.scaled_dot_product_attention(q, q, q))
+        with torch.no_grad(), tracing(model, [seen]):  # type: ignore[arg-type]
+            model.leaf()
+        kinds = [kind for _, _, kind in seen.launches]
+        assert Kind.ATTENTION not in kinds
+        assert kinds.count(Kind.CONTRACTION) == 2
 
     def test_a_kernel_outside_of_every_leaf_is_an_error(self) -> None:
         x = torch.ones(3, device="meta")
