@@ -132,9 +132,10 @@ def test_conventions() -> None:
 
 
 def test_decode_says_in_which_order_and_not_how_long() -> None:
-    for key in ("multi-query-decode", "grouped-query-decode"):
-        *ratios, order = RESULTS[key].outcome.figures
-        assert {each.verdict for each in ratios} == {"explained"}
+    for key, ratios in (("multi-query-decode", 1), ("grouped-query-decode", 4)):
+        figures = RESULTS[key].outcome.figures
+        assert sum(each.verdict == "explained" for each in figures) == ratios
+        (order,) = [each for each in figures if each.unit == "holds"]
         assert (order.printed, order.ours) == (1, 1)
     # 6 decoder layers of 128 sequences: 128 source and on average 64.5 target rows of 8 heads of 128, k and v, 2 bytes.
     caches = 6 * 128 * (128 + 64.5) * 8 * 128 * 2 * 2
@@ -148,3 +149,15 @@ def test_zero() -> None:
     # A layer of GPT-2: 12 d^2 + 13 d; then tokens, positions and a last norm.
     values = 37 * (12 * 4096**2 + 13 * 4096) + (50_257 + 1024 + 2) * 4096
     assert f"{values:,} parameters" in RESULTS["zero"].outcome.remarks[0]
+
+
+def test_a_wider_feed_forward_keeps_shazeers_parameters() -> None:
+    # One of 8 heads is left: 2 x 1024 x 7 x 128 values in each of 6 + 2 x 6 attentions; 12 times 2 x 1024 x 1344 more.
+    assert 18 * 2 * 1024 * 7 * 128 == 12 * 2 * 1024 * (5440 - 4096)
+    assert figure("multi-query-decode", "parameters, multi-query over multi-head").ours == 1
+
+
+def test_caches_per_token() -> None:
+    ours = [each.ours for each in RESULTS["kv-cache-per-token"].outcome.figures]
+    # 61 layers of 512 + 64; 80 of 2 x 8 x 128; 126 of 2 x 8 x 128; 2 bytes each.
+    assert ours == [61 * 576 * 2 / 1000, 80 * 2048 * 2 / 1000, 126 * 2048 * 2 / 1000]

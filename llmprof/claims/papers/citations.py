@@ -42,6 +42,9 @@ CITATIONS: Mapping[str, Reference] = MappingProxyType(
             "recalled",
         ),
         "gqa": Reference("Ainslie et al. 2023, GQA, table 1", "https://arxiv.org/abs/2305.13245", "recalled"),
+        "deepseek-hardware": Reference(
+            "Zhao et al. 2025, Insights into DeepSeek-V3, table 1", "https://arxiv.org/abs/2505.09343", "recalled"
+        ),
         "chinchilla": Reference(
             "Hoffmann et al. 2022, Training Compute-Optimal Large Language Models, table A4, table A9 and appendix F",
             "https://arxiv.org/abs/2203.15556",

@@ -14,6 +14,7 @@ from llmprof.claims.papers.figure import EXACT, Figure, Outcome, Study
 from llmprof.claims.papers.shapes import architecture
 from llmprof.claims.specs import shipped
 from llmprof.predict.api import Prediction, predict
+from llmprof.predict.parameters import parameters
 from llmprof.spec.arch import ArchSpec, Gqa, LayerSpec
 from llmprof.workload import Execution, Workload
 
@@ -65,6 +66,13 @@ def _multi_query() -> Outcome:
     figures = (
         Figure(of="multi-head over multi-query, a decoder step", printed=printed, ours=ratio, unit="x", tolerance=None),
         _ordered("multi-query takes less, as printed", (moved["multi-head"], moved["multi-query"])),
+        Figure(
+            of="parameters, multi-query over multi-head",
+            printed=1,
+            ours=parameters(steps["multi-query"]).total / parameters(steps["multi-head"]).total,
+            unit="x",
+            tolerance=EXACT,
+        ),
     )
     remark = (
         f"A mean step moves {moved['multi-head'] / 1e6:.0f} MB with {HEADS} key/value heads and "
@@ -174,7 +182,7 @@ MULTI_QUERY = Study(
     assumptions=(
         f"{SEQUENCES} sequences per core, source and target of {LENGTH} tokens, bf16; the mean step of a target",
         "op-level bytes with fused attention; a time follows from them only where memory alone is waited for",
-        "d_ff 4,096, and 5,440 with one key/value head, which makes parameters equal",
+        "no biases; d_ff is 4,096, and 5,440 with one key/value head, to make parameters equal",
     ),
     compute=_multi_query,
 )

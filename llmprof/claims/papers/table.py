@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmprof.claims.papers import chinchilla, conventions, decode, figure2, megatron_utilisation, palm, zero
+from llmprof.claims.papers import caches, chinchilla, conventions, decode, figure2, megatron_utilisation, palm, zero
 from llmprof.claims.papers.figure import Result, Study
 
 STUDIES: tuple[Study, ...] = (
     figure2.STUDY,
     decode.MULTI_QUERY,
     decode.GROUPED,
+    caches.STUDY,
     conventions.STUDY,
     zero.STUDY,
     megatron_utilisation.STUDY,
