@@ -8,10 +8,12 @@ import pytest
 
 from llmprof.claims.papers.shapes import architecture, gpt
 from llmprof.claims.specs import attention, changed, shipped
+from llmprof.cli.parallel_options import parse_division
 from llmprof.errors import InputError
 from llmprof.predict.parameters import parameters
 from llmprof.predict.tensor import Axes
 from llmprof.predict.training.division import activation_axis, parameter_axis
+from llmprof.predict.training.rank_record import KEYS, rank_record, rank_unconfirmed
 from llmprof.predict.training.sharded import (
     Division,
     ValueBytes,
@@ -21,9 +23,10 @@ from llmprof.predict.training.sharded import (
     saved_part,
     shard_states,
     states,
+    value_bytes,
 )
 from llmprof.spec.arch import LayerNorm
-from llmprof.workload import Workload
+from llmprof.workload import Dtypes, Workload
 
 MIXED = ValueBytes(weight=2, gradient=2, optimizer=12)
 """16-bit weights and gradients; Adam's two moments and a master copy in fp32."""
@@ -250,3 +253,80 @@ def test_every_stack_has_to_be_divided() -> None:
         check(arch, workload, Division(tensor=4))
     with pytest.raises(InputError, match=r"encoder\.n_heads \(4\).*decoder\.n_heads \(8\)"):
         check(arch, workload, Division(tensor=3))
+
+
+# --- the record -------------------------------------------------------------------------------------
+
+
+def test_a_record_without_a_division_has_nothing_in_it() -> None:
+    record = rank_record(SMALL, trained(32), None, {"fused": (), "unfused": ()})
+    assert set(record) == set(KEYS)
+    assert not any(value is not None for value in record.values())
+    assert rank_unconfirmed(record) == {}
+
+
+def test_the_record_of_a_device() -> None:
+    rows = Kept("final_norm", ROWS, 2 * 32 * 64 * 2)
+    division = Division(zero=1, data=2, tensor=4, sequence=True)
+    record = rank_record(SMALL, trained(32), division, {"fused": (rows,), "unfused": None})
+    values = sum(rank_parameters(SMALL, 4).values())
+    assert record == {
+        "zero_stage": 1,
+        "data_parallel": 2,
+        "tensor_parallel": 4,
+        "sequence_parallel": True,
+        "parameters_per_rank": values,
+        "weight_bytes_per_rank": 2 * values,
+        "gradient_bytes_per_rank": 2 * values,
+        "optimizer_bytes_per_rank": 12 * -(-values // 2),
+        "saved_bytes_per_rank_fused": 2048,
+        "saved_bytes_per_rank_unfused": None,
+    }
+    figures = set(KEYS) - {"zero_stage", "data_parallel", "tensor_parallel", "sequence_parallel"}
+    assert set(rank_unconfirmed(record)) == figures - {"saved_bytes_per_rank_unfused"}
+
+
+@pytest.mark.parametrize(("dtype", "each"), [("bf16", (2, 2, 12)), ("fp16", (2, 2, 12)), ("fp32", (4, 4, 8))])
+def test_bytes_of_a_value(dtype: str, each: tuple[int, int, int]) -> None:
+    made = value_bytes(Dtypes(weights=dtype, activations=dtype))  # type: ignore[arg-type]
+    assert (made.weight, made.gradient, made.optimizer) == each
+
+
+# --- the options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "division"),
+    [
+        ((None, None, None, False), None),
+        (("3", "64", None, False), Division(zero=3, data=64)),
+        ((None, None, "8", True), Division(tensor=8, sequence=True)),
+        (("0", "1Ki", None, False), Division(data=1024)),
+    ],
+)
+def test_options_of_a_division(
+    words: tuple[str | None, str | None, str | None, bool], division: Division | None
+) -> None:
+    assert parse_division(*words, training=True) == division
+
+
+@pytest.mark.parametrize(
+    ("words", "training", "said"),
+    [
+        (("4", "8", None, False), True, "--zero: found '4'; expected 0, 1, 2 or 3"),
+        (("1", None, None, False), True, "--zero 1 divides states over the devices of --data-parallel"),
+        ((None, "0", None, False), True, "--data-parallel: found 0; expected at least 1"),
+        ((None, None, "x", False), True, "--tensor-parallel: found 'x'"),
+        (("1", None, None, False), False, "--zero has no effect: it divides a training step"),
+        ((None, None, None, True), False, "--sequence-parallel has no effect"),
+    ],
+)
+def test_options_that_divide_nothing(
+    words: tuple[str | None, str | None, str | None, bool], training: bool, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_division(*words, training=training)
+
+
+def test_an_engines_tensor_parallelism_is_none_of_ours() -> None:
+    assert parse_division(None, None, "8", False, training=False) is None

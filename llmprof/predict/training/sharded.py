@@ -15,12 +15,13 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 from llmprof.errors import InputError
+from llmprof.predict.formats import float_format
 from llmprof.predict.leaf import Parameter
 from llmprof.predict.leaves import model_leaves
 from llmprof.predict.tensor import Axes
 from llmprof.predict.training.division import activation_axis, check_division, parameter_axis
 from llmprof.spec.arch import ArchSpec
-from llmprof.workload import Workload
+from llmprof.workload import Dtypes, Workload
 
 IDLE = ("pooler",)
 """Leaves that take no part in a training pass, and so have neither gradient nor optimiser state."""
@@ -52,6 +53,12 @@ class ValueBytes:
     weight: int
     gradient: int
     optimizer: int
+
+
+def value_bytes(dtypes: Dtypes) -> ValueBytes:
+    """What AdamW in mixed precision keeps (docs/reference-training.md, section 7): a master copy beside 16 bits."""
+    size = float_format(dtypes.weights).bits // 8
+    return ValueBytes(weight=size, gradient=size, optimizer=8 if size == 4 else 12)
 
 
 class Saved(Protocol):
