@@ -64,9 +64,9 @@ def scores(tape: Tape, q: Tensor, k: Tensor, scoring: Scoring, sight: Sight, bia
     )
     if scoring.softcap is not None:
         for kind in ("div_", "tanh_", "mul_"):
-            tape.in_place(kind, w)
+            w = tape.update(kind, w)
     if bias is not None and shared_addend is None:
-        tape.in_place("add_", w, bias.tensor)
+        w = tape.update("add_", w, bias.tensor)
     return w
 
 

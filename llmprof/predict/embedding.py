@@ -89,7 +89,7 @@ def relative_bias(tape: Tape, side: Side) -> Tensor | None:
 def _fetch(tape: Tape, indices: Tensor, rows: Axes) -> Tensor:
     """`embedding`: reads the indices and the rows of the current leaf's table that it returns, in the table's dtype."""
     (table,) = tape.parameters()
-    fetched = Tensor("rows", rows, table.format, table.storage, None, of=table)
+    fetched = Tensor("rows", rows, table.format, table.storage, None, of=table, via="gather")
     return tape.run("embedding", indices, fetched, axes=rows, fmt=table.format)
 
 

@@ -49,10 +49,10 @@ def logits(tape: Tape, setting: Setting, spec: LmHead | MlmHead, x: Tensor) -> T
             x = tape.run("mul", x)
         y = matmul(tape, x, parameters)
         if output_scale is not None:
-            tape.in_place("mul_", y)
+            y = tape.update("mul_", y)
         if softcap is not None:
             for kind in ("div_", "tanh_", "mul_"):
-                tape.in_place(kind, y)
+                y = tape.update(kind, y)
         return y
 
 

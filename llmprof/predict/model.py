@@ -131,7 +131,7 @@ def lower(setting: Setting) -> Program:
     if setting.workload.mtp:
         outer.update(mtp.outer_leaves(arch))
 
-    tape = Tape(setting.activations, _source(setting, outer))
+    tape = _tape(setting, outer)
     groups: list[LayerGroup] = []
     memory: Tensor | None = None
     *encoders, main = sides(setting)
@@ -155,6 +155,11 @@ def lower(setting: Setting) -> Program:
         peak_bytes=peak + sum(constant.nbytes for constant in constants),
         live=(*constants, *live),
     )
+
+
+def _tape(setting: Setting, leaves: Leaves) -> Tape:
+    """An empty tape for the pass of `setting`, which in training keeps what a backward may want."""
+    return Tape(setting.activations, _source(setting, leaves), keeps=setting.workload.phase == "train")
 
 
 def _source(setting: Setting, leaves: Leaves) -> Callable[[str], Sequence[Tensor]]:
@@ -242,7 +247,7 @@ def _group(
 def _segment(side: Side, layer: LayerSpec, leaves: Leaves, caches: Caches, inputs: Inputs, *, lends: bool) -> Segment:
     """A layer, lowered on stand-ins for its inputs; what it `lends` outlives it."""
     x, memory, relative, borrowed = inputs
-    tape = Tape(side.setting.activations, _source(side.setting, leaves))
+    tape = _tape(side.setting, leaves)
     seen = (_stand_in(x), memory and _stand_in(memory), relative and _stand_in(relative), borrowed)
     result, taken = lower_layer(tape, side, layer, caches, *seen)
     given = [tensor for tensor in seen[:3] if tensor is not None]

@@ -44,7 +44,7 @@ def loss(tape: Tape, setting: Setting, logits: Tensor) -> Tensor:
         log_probabilities = tape.run("_log_softmax", tape.cast(logits, FP32), fmt=FP32)
         rows = {name: size for name, size in logits.axes.items() if name != "v"}
         targets = setting.constant(("targets",), rows, INT64)
-        picked = Tensor("picked", rows, FP32, log_probabilities.storage, None, of=log_probabilities)
+        picked = Tensor("picked", rows, FP32, log_probabilities.storage, None, of=log_probabilities, via="gather")
         total_weight = new("total weight", {}, FP32, Home.ACTIVATION)
         return tape.run("nll_loss_forward", targets, picked, axes={}, fmt=FP32, aux=[total_weight], over=targets)
 

@@ -32,9 +32,9 @@ def rotate_leading(tape: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Steps 1 to 6: the first r values of the last axis of x turned, and the others behind them."""
     *_, (h, width) = x.axes.items()
     r = cos.axes["r"]
-    out = turn(tape, x.sliced(h, r, "r"), cos, sin)
     if r == width:
-        return out.renamed("r", h)
+        return turn(tape, x.renamed(h, "r"), cos, sin).renamed("r", h)
+    out = turn(tape, x.sliced(h, r, "r"), cos, sin)
     return tape.run("cat", out, x.sliced(h, width - r, f"{h}-r"), axes=x.axes)
 
 

@@ -44,10 +44,14 @@ class Tape:
     """A list of kernels under construction.
 
     `fmt` is the format that kernels compute in, the activations' unless told otherwise; `times` how many equal
-    launches each kernel stands for, 1 outside loops.
+    launches each kernel stands for, 1 outside loops. `keeps`: nothing is overwritten where `update` could, because a
+    backward may want it.
     """
 
-    def __init__(self, fmt: Format, parameters: Callable[[str], Sequence[Tensor]], path: str = "") -> None:
+    def __init__(
+        self, fmt: Format, parameters: Callable[[str], Sequence[Tensor]], path: str = "", *, keeps: bool = False
+    ) -> None:
+        self.keeps = keeps
         self.fmt = fmt
         self.path = path
         self.times = 1
@@ -121,6 +125,13 @@ class Tape:
         """Launch `kind`, which reads `x` and `others` and overwrites `x`."""
         self._launch(kind, (x, *others), (x,))
 
+    def update(self, kind: str, x: Tensor, *others: Tensor) -> Tensor:
+        """The same in inference, and x; in training a new tensor that lies as x does, for the same bytes."""
+        if self.keeps:
+            return self.run(kind, x, *others, fmt=x.format, memory=x.memory)
+        self.in_place(kind, x, *others)
+        return x
+
     def fill(self, kind: str, x: Tensor) -> None:
         """`zero_` or `fill_`: overwrites `x` without reading it."""
         self._launch(kind, (), (x,))
@@ -182,7 +193,7 @@ class Tape:
 
     def gather(self, kind: str, source: Tensor, index: Tensor, axes: Axes) -> Tensor:
         """`index_select` or `gather`: reads the index and as much of `source` as it returns, which has these `axes`."""
-        fetched = Tensor("fetched", axes, source.format, source.storage, None, of=source)
+        fetched = Tensor("fetched", axes, source.format, source.storage, None, of=source, via="gather")
         return self.run(kind, index, fetched, axes=axes, fmt=source.format)
 
     def scatter(self, kind: str, target: Tensor, index: Tensor, source: Tensor) -> None:
@@ -223,7 +234,7 @@ class Tape:
 
     def scratch(self) -> Tape:
         """A tape at the same place, for ops that `fuse` will launch as one."""
-        return Tape(self.fmt, self._parameters, self.path)
+        return Tape(self.fmt, self._parameters, self.path, keeps=self.keeps)
 
     def call(self, path: str, segment: Segment, *takes: Tensor, lends: Sequence[Tensor] = ()) -> Tensor:
         """Call a lowered module at `path`; returns its result as a tensor of this tape.

@@ -36,8 +36,8 @@ from typing import Literal
 from llmprof.predict.formats import Format
 
 Axes = Mapping[str, int]
-Via = Literal["view", "transpose", "slice", "expand", "rename"]
-"""How a tensor is seen as another; `rename` is no more than another word for an axis."""
+Via = Literal["view", "transpose", "slice", "expand", "rename", "gather"]
+"""How a tensor is seen as another; `rename` is another word for an axis, `gather` what a kernel fetches of a table."""
 
 
 class Home(Enum):
@@ -76,7 +76,8 @@ class Tensor:
     `axes` are in the order in which they are used; `memory` names them in the order in which they lie
     in memory, outermost first (None where a slice has torn the rows apart). `expanded` axes have
     stride 0: their elements count once. `begins` is the tensor that this is the beginning of, if it was cut as one.
-    `of` is the tensor that this is a view of and `via` how, where it was made as one; a gradient goes back through it.
+    `of` is the tensor that this is a view of and `via` how, where it was made as one; a gradient goes back through it,
+    unless it has no `via`: then this is all that is ever used of a larger allocation.
     """
 
     name: str
@@ -172,6 +173,13 @@ class Tensor:
         """
         real = [name for name in names if self.axes[name] > 1]
         return all(self.stride(outer) == self.axes[inner] * self.stride(inner) for outer, inner in pairwise(real))
+
+
+def owner(tensor: Tensor) -> Tensor:
+    """The tensor that `tensor` is a view of in the end: what its storage is as large as."""
+    while tensor.of is not None:
+        tensor = tensor.of
+    return tensor
 
 
 def new(name: str, axes: Axes, fmt: Format, home: Home, memory: tuple[str, ...] | None = None) -> Tensor:

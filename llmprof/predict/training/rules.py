@@ -1,0 +1,331 @@
+"""What each kernel saves for its backward, and what its backward launches: one rule per kind, in one table.
+
+The formulas are torch's (tools/autograd/derivatives.yaml of torch 2.13; docs/reference-training.md). Where several
+inputs take a gradient, kernels run in the order of the inputs' names there, and gradients are handed on in the order of
+the inputs. Axis legend: see `tensor.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from llmprof.predict.op import Op
+from llmprof.predict.tensor import Tensor
+from llmprof.predict.training import fused_rules
+from llmprof.predict.training.pull import Pull
+
+Needs = Callable[[Tensor], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`saves`: what is saved, given which inputs take a gradient; `back`: what backward launches.
+
+    `inner`: all but so many last axes of the result are one axis to the kernel. A gradient that no view can show so is
+    copied, in the node of the view, before `back`.
+    """
+
+    back: Callable[[Pull], None]
+    saves: Callable[[Op, Needs], tuple[Tensor, ...]] = lambda op, needs: ()
+    inner: int | None = None
+
+
+# --- what is saved --------------------------------------------------------------------------------------
+
+
+def _input(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    return (op.reads[0],)
+
+
+def _result(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    return (op.writes[0],)
+
+
+def _other(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    """Of two factors, each where the other takes a gradient; of one and a number, none."""
+    if len(op.reads) == 1:
+        return ()
+    x, y = op.reads
+    return tuple(factor for factor, learned in ((y, x), (x, y)) if needs(learned))
+
+
+def _factors(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    assert op.contraction is not None
+    left, right = op.contraction.left, op.contraction.right
+    return tuple(factor for factor, learned in ((right, left), (left, right)) if needs(learned))
+
+
+def _statistics(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    return (*op.reads, *op.writes[1:])
+
+
+def _index(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    return (op.reads[0],)
+
+
+def _loss(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    targets, picked = op.reads
+    assert picked.of is not None
+    return (picked.of, targets, op.writes[1])
+
+
+# --- products -------------------------------------------------------------------------------------------
+
+
+def _mm(p: Pull) -> None:
+    """Y = X W': dW = dY' X, then dX = dY W."""
+    assert p.op.contraction is not None
+    x, w = p.op.contraction.left, p.op.contraction.right
+    grad = p.grad
+    dw = p.product("mm", grad, p.saved(x), w) if p.needs(w) else None
+    if p.needs(x):
+        p.give(x, p.product("mm", grad, p.saved(w), x))
+    if dw is not None:
+        p.give(w, dw)
+
+
+def _addmm(p: Pull) -> None:
+    """Y = b + X W': dX, then dW; db is the sum of dY over its rows."""
+    assert p.op.contraction is not None
+    x, w = p.op.contraction.left, p.op.contraction.right
+    grad = p.grad
+    p.give(p.op.reads[0], grad)
+    if p.needs(x):
+        p.give(x, p.product("mm", grad, p.saved(w), x))
+    if p.needs(w):
+        p.give(w, p.product("mm", grad, p.saved(x), w))
+
+
+def _turned(x: Tensor, p: Pull) -> bool:
+    """Whether a product takes its second operand transposed: its last axis is the one that is summed over."""
+    assert p.op.contraction is not None
+    return list(x.axes)[-1] not in p.op.contraction.out
+
+
+def _bmm(p: Pull) -> None:
+    """W = Q K: dK, then dQ."""
+    assert p.op.contraction is not None
+    q, k = p.op.contraction.left, p.op.contraction.right
+    grad = p.grad
+    dk = p.product("bmm", p.saved(q), grad, k, turned=_turned(k, p)) if p.needs(k) else None
+    if p.needs(q):
+        p.give(q, p.product("bmm", grad, p.saved(k), q))
+    if dk is not None:
+        p.give(k, dk)
+
+
+def _baddbmm(p: Pull) -> None:
+    """W = bias + alpha Q K: dQ, then dK, each times alpha where that is not 1."""
+    assert p.op.contraction is not None
+    q, k = p.op.contraction.left, p.op.contraction.right
+    bias = p.op.reads[0]
+    grad = p.grad
+
+    def scaled(x: Tensor) -> Tensor:
+        return x if p.op.alpha == 1.0 else p.run("mul", x)
+
+    p.give(bias, grad)
+    if p.needs(q):
+        p.give(q, scaled(p.product("bmm", grad, p.saved(k), q)))
+    if p.needs(k):
+        p.give(k, scaled(p.product("bmm", p.saved(q), grad, k, turned=_turned(k, p))))
+
+
+# --- elementwise ----------------------------------------------------------------------------------------
+
+
+def _same(p: Pull) -> None:
+    """The gradient itself: `clone`, `copy_` into a whole tensor, and the addition of a number."""
+    p.give(p.op.reads[0], p.grad)
+
+
+def _add(p: Pull) -> None:
+    """x + alpha y; y's is a kernel where alpha is not 1."""
+    if len(p.op.reads) == 1:
+        _same(p)
+        return
+    x, y = p.op.reads
+    scaled = p.run("mul", p.grad) if p.op.alpha != 1.0 and p.needs(y) else p.grad
+    p.give(x, p.grad)
+    p.give(y, _by_head(scaled, y))
+
+
+def _by_head(gradient: Tensor, bias: Tensor) -> Tensor:
+    """The gradient [b, k, g, t, s] of scores as that of a bias per query head: [b, n, t, s]."""
+    if "n" not in bias.axes or "n" in gradient.axes:
+        return gradient
+    b, *_ = gradient.axes
+    return gradient.seen_as(**{b: gradient.axes[b]}, **bias.axes)
+
+
+def _mul(p: Pull) -> None:
+    """x y: dy = d x, then dx = d y; one kernel for a number."""
+    if len(p.op.reads) == 1:
+        p.give(p.op.reads[0], p.run("mul", p.grad))
+        return
+    x, y = p.op.reads
+    dy = p.run("mul", p.grad, p.saved(x), axes=p.grad.axes) if p.needs(y) else None
+    if p.needs(x):
+        p.give(x, p.run("mul", p.grad, p.saved(y), axes=p.grad.axes))
+    if dy is not None:
+        p.give(y, dy)
+
+
+def _of_input(kind: str) -> Callable[[Pull], None]:
+    """One kernel that reads the gradient and the input."""
+
+    def back(p: Pull) -> None:
+        p.give(p.op.reads[0], p.run(kind, p.grad, p.saved(p.op.reads[0])))
+
+    return back
+
+
+def _of_result(kind: str) -> Callable[[Pull], None]:
+    """One kernel that reads the gradient and the result."""
+
+    def back(p: Pull) -> None:
+        p.give(p.op.reads[0], p.run(kind, p.grad, p.saved(p.op.writes[0])))
+
+    return back
+
+
+def _once(kind: str) -> Callable[[Pull], None]:
+    """One kernel that reads the gradient alone."""
+
+    def back(p: Pull) -> None:
+        p.give(p.op.reads[0], p.run(kind, p.grad))
+
+    return back
+
+
+def _cast(p: Pull) -> None:
+    """A cast back."""
+    p.give(p.op.reads[0], p.run("cast", p.grad, fmt=p.op.reads[0].format))
+
+
+def _pow(p: Pull) -> None:
+    """x squared: d (2 x ** 1). All that a formula makes on its way lives until it is complete."""
+    (x,) = p.op.reads
+    power = p.run("pow", p.saved(x))
+    p.give(x, p.run("mul", p.grad, p.run("mul", power)))
+    p.tape.hold((power,))
+
+
+def _rsqrt(p: Pull) -> None:
+    """x ** -1/2: (-1/2 d) result ** 3."""
+    cubed = p.run("pow", p.saved(p.op.writes[0]))
+    p.give(p.op.reads[0], p.run("mul", p.run("mul", p.grad), cubed))
+
+
+def _mean(p: Pull) -> None:
+    """Of the last axis: the gradient, expanded, over its size."""
+    (x,) = p.op.reads
+    *rows, last = x.axes
+    expanded = p.grad.expand(last, x.axes[last], after=rows[-1])
+    p.give(x, p.run("div", expanded))
+
+
+def _cat(p: Pull) -> None:
+    """Along the last axis: slices of the gradient."""
+    last = list(p.op.writes[0].axes)[-1]
+    for part in p.op.reads:
+        name = list(part.axes)[-1]
+        p.give(part, p.grad.sliced(last, part.axes[name], name))
+
+
+# --- the others -----------------------------------------------------------------------------------------
+
+
+def _layer_norm(p: Pull) -> None:
+    """One kernel for the gradients of the rows, the weight and the bias."""
+    x, *parameters = p.op.reads
+    *_, mean, rstd = p.op.writes
+    dx = fused_rules.fresh("dx", x.axes, x.format)
+    made = [fused_rules.fresh(f"d{each.name}", each.axes, each.format) for each in parameters]
+    reads = (p.grad, *(p.saved(each) for each in (x, mean, rstd, *parameters[:1])))
+    p.made("native_layer_norm_backward", reads, (dx, *made))
+    for tensor, gradient in zip((x, *parameters), (dx, *made), strict=True):
+        p.give(tensor, gradient)
+
+
+def _softmax(kind: str) -> Callable[[Pull], None]:
+    """One kernel that reads the gradient and the result, and writes contiguously."""
+
+    def back(p: Pull) -> None:
+        p.give(p.op.reads[0], p.dense(kind, p.grad, p.saved(p.op.writes[0]), axes=p.grad.axes))
+
+    return back
+
+
+def _embedding(p: Pull) -> None:
+    """Zeros in the whole table, to which every row of the gradient is added."""
+    ids, rows = p.op.reads
+    table = rows.of
+    assert table is not None
+    made = fused_rules.fresh("dtable", table.axes, table.format)
+    touched = _touched(p.grad, made)
+    p.made("embedding_dense_backward", (p.grad, p.saved(ids), touched), (made, touched))
+    p.give(rows, made)
+
+
+def _touched(rows: Tensor, whole: Tensor) -> Tensor:
+    """As much of `whole` as the rows that are added to it."""
+    return Tensor("touched", rows.axes, whole.format, whole.storage, None)
+
+
+def _index_select(p: Pull) -> None:
+    """Zeros, into which the gradient's rows are added."""
+    index, rows = p.op.reads
+    source = rows.of
+    assert source is not None
+    made = fused_rules.fresh("dsource", source.axes, source.format)
+    touched = _touched(p.grad, made)
+    p.made("new_zeros", (), (made,))
+    p.made("index_add_", (p.grad, p.saved(index), touched), (touched,))
+    p.give(rows, made)
+
+
+def _nll(p: Pull) -> None:
+    targets, picked = p.op.reads
+    assert picked.of is not None
+    made = fused_rules.fresh("dlog", picked.of.axes, picked.format)
+    entries = Tensor("entries", picked.axes, made.format, made.storage, None)
+    p.made("nll_loss_backward", (p.grad, p.saved(targets), p.saved(p.op.writes[1])), (made, entries))
+    p.give(picked, made)
+
+
+RULES: Mapping[str, Rule] = {
+    "mm": Rule(_mm, _factors, inner=1),
+    "addmm": Rule(_addmm, _factors, inner=1),
+    "bmm": Rule(_bmm, _factors, inner=2),
+    "baddbmm": Rule(_baddbmm, _factors, inner=2),
+    "add": Rule(_add),
+    "add_": Rule(_add),
+    "mul": Rule(_mul, _other),
+    "mul_": Rule(_mul, _other),
+    "div_": Rule(_once("div")),
+    "neg": Rule(_once("neg")),
+    "tanh_": Rule(_of_result("tanh_backward"), _result),
+    "relu": Rule(_of_result("threshold_backward"), _result),
+    "sigmoid": Rule(_of_result("sigmoid_backward"), _result),
+    "gelu": Rule(_of_input("gelu_backward"), _input),
+    "gelu-tanh": Rule(_of_input("gelu_backward"), _input),
+    "silu": Rule(_of_input("silu_backward"), _input),
+    "cast": Rule(_cast),
+    "clone": Rule(_same),
+    "copy_": Rule(_same),
+    "cat": Rule(_cat),
+    "pow": Rule(_pow, _input),
+    "square": Rule(_pow, _input),
+    "mean": Rule(_mean),
+    "rsqrt": Rule(_rsqrt, _result),
+    "layer_norm": Rule(_layer_norm, _statistics),
+    "softmax": Rule(_softmax("_softmax_backward_data"), _result),
+    "_log_softmax": Rule(_softmax("_log_softmax_backward_data"), _result),
+    "embedding": Rule(_embedding, _index),
+    "index_select": Rule(_index_select, _index),
+    "nll_loss_forward": Rule(_nll, _loss),
+    **{kernel: Rule(fused_rules.attention, fused_rules.saves) for kernel in ("flash", "efficient", "cpu", "none")},
+}
+"""Kind of kernel -> its rule. A kind without a line here makes the figures of an architecture absent (NoRule)."""
