@@ -75,6 +75,8 @@ def figures(found: device.Device) -> list[device.Figure]:
 def test_every_figure_is_confirmed_by_two_places(found: device.Device) -> None:
     assert all(figure.confirmed and figure.value > 0 for figure in figures(found))
     assert all(source.where for figure in figures(found) for source in figure.sources)
+    assert len({source.url for source in found.architecture_sources if source.confirmed}) > 1
+    assert all(source.where for source in found.architecture_sources)
 
 
 def test_the_figures_are_of_the_order_of_a_gpu() -> None:
@@ -85,6 +87,49 @@ def test_the_figures_are_of_the_order_of_a_gpu() -> None:
         assert all(10**13 < peak.value < 10**16 for peak in found.peak_flops.values())
         assert found.units is None or 10 < found.units.value < 500
         assert found.last_level_cache is None or 2**20 < found.last_level_cache.value < 2**30
+
+
+def test_what_a_cache_model_and_tiles_need() -> None:
+    """The chip of the same name has the same target; CUDA's table of shared memory per SM (KiB) by target."""
+    shared = {"sm70": 96, "sm75": 64, "sm80": 164, "sm86": 100, "sm89": 100, "sm90": 228, "sm100": 228, "sm120": 100}
+    told: dict[str, tuple[int, str, int | None]] = {
+        found.name: (
+            found.units.value,
+            found.architecture or "",
+            None if found.last_level_cache is None else found.last_level_cache.value // 2**20,
+        )
+        for found in device.entries()
+        if found.units is not None
+    }
+    assert told == {
+        "a10": (72, "sm86", 6),
+        "a100-40gb": (108, "sm80", 40),
+        "a100-pcie-80gb": (108, "sm80", 40),
+        "a100-sxm-80gb": (108, "sm80", 40),
+        "b200": (148, "sm100", None),
+        "h100-pcie-80gb": (114, "sm90", 50),
+        "h100-sxm-80gb": (132, "sm90", 50),
+        "h200": (132, "sm90", 50),
+        "l4": (58, "sm89", 48),
+        "l40s": (142, "sm89", None),
+        "mi250x": (220, "gfx90a", None),
+        "mi300x": (304, "gfx942", 256),
+        "mi325x": (304, "gfx942", 256),
+        "rtx-3090": (82, "sm86", 6),
+        "rtx-4090": (128, "sm89", 72),
+        "rtx-5090": (170, "sm120", 96),
+        "t4": (40, "sm75", 4),
+        "v100-16gb": (80, "sm70", 6),
+        "v100-32gb": (80, "sm70", 6),
+    }
+    for found in device.entries():
+        assert found.sram_per_unit is not None
+        assert found.sram_per_unit.value == 1024 * shared.get(found.architecture or "", 64), found.name
+
+
+def test_a_target_that_is_none(tmp_path: Path) -> None:
+    target = 'architecture: {value: sm91, source: {url: "https://a.example", read: 2026-11-30}}'
+    assert "sm90" in problem(tmp_path, "units: {", f"{target}\nunits: {{")
 
 
 def test_names_and_aliases_are_all_different() -> None:
