@@ -20,6 +20,7 @@ from llmprof.predict.model import Program, lower
 from llmprof.predict.mtp import further_leaves
 from llmprof.predict.op import Op
 from llmprof.predict.parameters import ParameterCount, parameters
+from llmprof.predict.reference import check_reference
 from llmprof.predict.setting import Setting, setting
 from llmprof.predict.tensor import Tensor
 from llmprof.predict.unconfirmed import unconfirmed_quantities
@@ -193,10 +194,11 @@ class Prediction:
 def predict(arch: ArchSpec, workload: Workload, execution: Execution) -> Prediction:
     """Predict one forward pass of `arch`.
 
-    Raises InputError where the workload contradicts itself or the architecture, and NotApplicable where
-    the structure has no such phase (`check_workload`).
+    Raises InputError where the workload contradicts itself or the architecture, or where the unfused reference has no
+    op list for it (`check_reference`), and NotApplicable where the structure has no such phase (`check_workload`).
     """
     check_workload(arch, workload)
+    check_reference(arch, workload, execution)
     return Prediction(arch, workload, execution, lower(setting(arch, workload, execution)))
 
 

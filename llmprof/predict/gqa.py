@@ -149,7 +149,7 @@ class GqaLowering:
             else:
                 assert projected is not None
                 k, v = heads_outside(projected[0]), heads_outside(projected[1])
-            o = softmax_core(tape, side, self.scoring, self._source_sight(side), q, k, v)
+            o = softmax_core(tape, side, self.scoring, self._source_sight(side), q, k, v, crossing=True)
             return linear(tape, "o_proj", o)
 
     def kernels(self, side: Side, position: LayerPosition) -> tuple[str, ...]:

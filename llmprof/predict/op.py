@@ -65,6 +65,10 @@ VECTOR_COST: dict[str, int] = {
     "relu_": 1,
     "topk": 0,
     "scatter_": 0,
+    # reference-unfused.md. A reduction's figure is per element read; `where` chooses, and computes nothing.
+    "max": 1,
+    "isneginf": 1,
+    "all": 1,
     # Contractions count as matmul FLOPs; what is listed here is the bias, and the scale of `baddbmm`.
     "mm": 0,
     "bmm": 0,
@@ -88,6 +92,10 @@ VECTOR_COST: dict[str, int] = {
     "fill_": 0,
     "stack": 0,
     "tril_": 0,
+    "tril": 0,
+    "ones": 0,
+    "scalar_tensor": 0,
+    "where": 0,
 }
 """FLOPs per element and kernel kind. A kind without a line here is an error (KeyError), never 0."""
 
