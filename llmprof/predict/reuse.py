@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from llmprof.predict.touches import Mark, Step, Stored
 
@@ -69,16 +70,32 @@ class Reuse:
             moved[read.path] += read.moved(capacity)
         for stored, writes in self.writes.items():
             dirty = 0
-            for write in writes:
-                if capacity is not None and stored.size > capacity:
-                    moved[write.path] += write.times * write.nbytes
-                elif write.distance is None or (capacity is not None and write.distance > capacity):
-                    again = (write.times - 1) * min(stored.size, write.nbytes)
-                    moved[write.path] += min(stored.size, dirty + write.nbytes) + again
-                    dirty = 0
-                else:
-                    dirty += write.times * write.nbytes
+            for times, run in groupby(writes, key=lambda write: write.times):
+                dirty = _written_back(stored, list(run), times, capacity, dirty, moved)
         return moved
+
+
+def _written_back(
+    stored: Stored, run: Sequence[Written], times: int, capacity: int | None, dirty: int, moved: Counter[str]
+) -> int:
+    """Add what `times` rounds of the writes `run` move, with so much `dirty` before the first; what is dirty after.
+
+    From the second round on all move the same: what the one before has left dirty is the same.
+    """
+    if capacity is not None and stored.size > capacity:
+        for write in run:
+            moved[write.path] += times * write.nbytes
+        return 0
+    evicted = any(write.distance is None or (capacity is not None and write.distance > capacity) for write in run)
+    if not evicted:
+        return dirty + times * sum(write.nbytes for write in run)
+    for rounds in (1, times - 1) if times > 1 else (1,):
+        for write in run:
+            dirty += write.nbytes
+            if write.distance is None or (capacity is not None and write.distance > capacity):
+                moved[write.path] += rounds * min(stored.size, dirty)
+                dirty = 0
+    return dirty
 
 
 class _Track:
