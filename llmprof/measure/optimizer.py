@@ -1,0 +1,44 @@
+"""Measures gradients and a step of the optimiser: what it keeps for each leaf, and what the step moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from llmprof.measure.bytes import ByteCounter
+from llmprof.measure.trace import tracing_step
+from llmprof.twin.model import Twin
+from llmprof.twin.optimizer import AdamW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMeasured:
+    """What the optimiser keeps, by the name of a parameter, and the op-level bytes of one step."""
+
+    kept: Mapping[str, int]
+    hbm_bytes: int
+
+
+def measure_step(twin: Twin, gradients: Mapping[str, Tensor]) -> StepMeasured:
+    """Take one step of AdamW along `gradients`, by the names of parameters, on a copy of those of `twin`."""
+    parameters = {name: twin.get_parameter(name).detach().clone() for name in gradients}
+    optimizer = AdamW(parameters)
+    traffic = ByteCounter()
+    with tracing_step((traffic,)):
+        optimizer.step(gradients)
+    return StepMeasured(
+        kept={name: kept.nbytes for name, kept in optimizer.kept.items()}, hbm_bytes=sum(traffic.by_path.values())
+    )
+
+
+def by_leaf(twin: Twin, bytes_of: Callable[[str], int]) -> Iterator[tuple[str, int]]:
+    """(path, bytes of the parameters of the leaf) of every leaf, a shared one at the first that has it.
+
+    `bytes_of` takes the name of a parameter.
+    """
+    owned = dict(twin.named_parameters())  # without repetition: a shared parameter under its first name
+    for path, leaf in twin.leaves:
+        names = [f"{path}.{name}" for name, _ in leaf.named_parameters(recurse=False)]
+        yield path, sum(bytes_of(name) for name in names if name in owned)
