@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from llmprof.cli import counters as gpu_counters
 from llmprof.cli import options, routes, training
 from llmprof.cli.messages import say
 from llmprof.cli.profile_plan import group_workloads, run_all
@@ -60,6 +61,9 @@ def profile(
     referees: Annotated[
         bool, typer.Option("--referees/--no-referees", help="Also ask FlopCounterMode and fvcore.")
     ] = True,
+    counters: gpu_counters.CountersOption = "auto",
+    caches: gpu_counters.CachesOption = "cold",
+    device_spec: gpu_counters.DeviceSpecOption = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
@@ -89,8 +93,12 @@ def profile(
             "latent": latent,
             "mtp": mtp,
             "seconds": seconds if budget else None,
+            "counters": counters if counters != "none" else None,
+            "caches": caches,
+            "device_spec": device_spec,
         }
-        training.refuse_what_has_no_effect(given, {"phase": "prefill,decode", "seconds": "10"})
+        defaults = {"phase": "prefill,decode", "seconds": "10", "counters": "auto", "caches": "cold"}
+        training.refuse_what_has_no_effect(given, defaults)
         runs = training.training_runs(
             options.architectures(spec, variant, all_variants),
             objective,
@@ -101,6 +109,7 @@ def profile(
             routing=routes.parse_routing(routing),
         )
         _train(runs, attentions, device=device, layers=depth, seed=start, output_format=output_format, output=output)
+    question = gpu_counters.parse(counters, caches, device_spec, device)
     asked = options.parse_lengths(
         phase=phase,
         batch=batch,
@@ -140,7 +149,7 @@ def profile(
         if not workloads:
             planned.append((None, Result(arch=arch, not_applicable=skipped)))
     require_torch(referees=referees)
-    results = run_all(planned, run_profile)
+    results = run_all(planned, gpu_counters.counting(run_profile, question, device))
     report(results, device, output_format, output)
     raise typer.Exit(exit_code(results))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from llmprof.cli import counters
 from llmprof.cli.messages import bold
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def report(results: Sequence[Result], device: str, output_format: str, output: s
         text = tables.to_json(payload)
     elif output_format == "csv":
         flat: list[dict[str, object]] = [
-            {"name": r.arch.name, "variant": r.arch.variant, **row_record(row)} for r in results for row in r.rows
+            {"name": r.arch.name, "variant": r.arch.variant, **row}
+            for r in results
+            for row in (*map(row_record, r.rows), *counters.csv_rows(r))
         ]
         text = tables.to_csv(flat, CSV_COLUMNS)
     else:
@@ -97,5 +100,6 @@ def record(result: Result) -> dict[str, Any]:
         "rows": [row_record(row) for row in result.rows],
         "timings": result.timings,
         "comparisons": result.comparisons,
+        **counters.record(result),
         **(training_record(result) if isinstance(result, TrainingResult) else {}),
     }

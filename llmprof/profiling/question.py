@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmprof.errors import DeviceError
 from llmprof.ledger import Row, Verdict
 from llmprof.profiling.verdict import Outcome, gaps, outcome
 from llmprof.spec.arch import ArchSpec, ChannelMix, LayerSpec, NoAttention
 from llmprof.workload import Workload
+
+if TYPE_CHECKING:
+    from llmprof.profiling.counters import Counters
 
 INSTALL_LINE = "pip install 'llmprof[profile]'"
 
@@ -45,6 +48,7 @@ class Result:
     not_applicable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     kernels: dict[str, str] = field(default_factory=dict)
+    counters: Counters | None = None
     interrupted: bool = False
 
     @property
@@ -58,12 +62,24 @@ class Result:
         if not self.workloads:
             return "not-applicable"
         found = outcome(self.rows, self.passes, cached=self._cached)
-        return "unconfirmed" if self.interrupted and found == "confirmed" else found
+        counted = "measured" if self.counters is None else self.counters.outcome
+        if counted == "failed":
+            return "failed"
+        return "unconfirmed" if found == "confirmed" and (self.interrupted or counted == "unmeasured") else found
 
     @property
     def missing(self) -> list[str]:
         """What has no AGREES row although a confirmation needs one."""
-        return gaps(self.rows, self.passes, cached=self._cached)
+        return gaps(self.rows, self.passes, cached=self._cached) + self._uncounted
+
+    @property
+    def _uncounted(self) -> list[str]:
+        """What counters that were asked for by name did not say."""
+        if self.counters is None or self.counters.outcome != "unmeasured":
+            return []
+        rows = [row for row in self.counters.rows if row.verdict is Verdict.UNMEASURED]
+        keys = (" ".join(filter(None, (row.path, row.quantity, row.phase, row.attention))) for row in rows)
+        return list(dict.fromkeys(f"{each} (counters)" for each in keys)) or ["counters"]
 
     @property
     def _cached(self) -> bool:
@@ -74,7 +90,8 @@ class Result:
     @property
     def failed_modules(self) -> list[str]:
         """The paths with a DIFFERS row."""
-        return list(dict.fromkeys(row.path or "(whole model)" for row in self.rows if row.verdict is Verdict.DIFFERS))
+        rows = (*self.rows, *(() if self.counters is None else self.counters.rows))
+        return list(dict.fromkeys(row.path or "(whole model)" for row in rows if row.verdict is Verdict.DIFFERS))
 
 
 def keeps_something(layer: LayerSpec) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmprof.ledger import Row, Verdict
 from llmprof.report.collapse import collapse
+from llmprof.report.counter_tables import counters
 from llmprof.report.tables import Table
 from llmprof.report.time_tables import comparisons, times
 from llmprof.units import format_bytes, format_count, format_exact
@@ -49,7 +50,7 @@ def pages(record: dict[str, Any], rows: Sequence[Row]) -> list[Table]:
         found.append(times(record["timings"], "the whole model" if ran is None else f"{ran} of {full} layers"))
     if record["comparisons"]:
         found.append(comparisons(record["comparisons"]))
-    return [*found, *differing(record)]
+    return [*found, *counters(record.get("counters")), *differing(record)]
 
 
 def differing(record: dict[str, Any]) -> list[Table]:

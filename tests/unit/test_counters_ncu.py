@@ -67,7 +67,7 @@ def test_two_runs_are_added_up_by_place() -> None:
     assert core[1].sums == {SHARED: 11}
     assert found.places[leaf("lm_head")][0].sums[L2] == 7
     assert len(found.places) == 2, "a kernel outside of the ranges is nobody's"
-    assert (found.tool.version, found.kernels) == ("2025.3.1.0", {"decode/fused": "flash"})
+    assert (found.tool.version, found.kernels) == ("2025.3.1.0", {"decode/fused": {"layers.0.attn.core": "flash"}})
 
 
 def test_what_ncu_is_asked() -> None:

@@ -41,11 +41,15 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What two runs of the same passes counted, by place. `kernels` and `refused` as the target says them."""
+    """What two runs of the same passes counted, by place.
+
+    By ``phase/attention``, as the target says it: `kernels` that the cores of a pass chose, by path, and why a pass was
+    `refused`.
+    """
 
     tool: ncu.Tool
     places: Mapping[Place, tuple[Counted, Counted]]
-    kernels: Mapping[str, str]
+    kernels: Mapping[str, Mapping[str, str]]
     refused: Mapping[str, str]
 
 

@@ -68,7 +68,7 @@ def run(request: Request) -> dict[str, Any]:
     first = request.passes[0][0]
     twin = build(request.arch, dtypes=first.dtypes, device=device, seed=request.seed, mtp=first.mtp)
     sweep = Sweep(device)
-    kernels: dict[str, str] = {}
+    kernels: dict[str, dict[str, str]] = {}
     refused: dict[str, str] = {}
     for workload, execution in request.passes:
         key = f"{workload.phase}/{execution.attention}"
@@ -77,7 +77,7 @@ def run(request: Request) -> dict[str, Any]:
         except NoFusedKernel as reason:
             refused[key] = str(reason)
             continue
-        kernels[key] = ", ".join(sorted(set(session.kernels.values())))
+        kernels[key] = dict(session.kernels)
         _count(session, sweep, cold=request.temperature == "cold")
         del session
     return {"kernels": kernels, "refused": refused, "sweep_bytes": sweep.nbytes}
