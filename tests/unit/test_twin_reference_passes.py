@@ -40,7 +40,7 @@ class TestMasks:
         from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
         config = LlamaConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=1)
-        config.sliding_window = window  # type: ignore[attr-defined]
+        config.sliding_window = window
         config._attn_implementation = "eager"
         cache = DynamicCache()
         past = context - new
