@@ -72,9 +72,11 @@ class Prediction:
     def peak_live_bytes(self) -> int:
         """The largest sum of live tensors other than weights and caches (section 3 of the reference).
 
-        AssertionError for a training pass, which keeps what its backward needs.
+        AssertionError for a training pass, which keeps what its backward needs, and for grouped leaves, of which it is
+        not defined what lives how long.
         """
         assert self.workload.phase != "train", "the peak of a training pass is not predicted"
+        assert self.execution.grouping == "eager", "the peak of grouped leaves is not defined"
         return self.program.peak_bytes
 
     @cached_property
@@ -167,7 +169,7 @@ class Prediction:
         training = self.workload.phase == "train"
         if training:
             yield _entry("", "matmul_flops_backward", self.matmul_flops_backward)
-        else:
+        elif self.execution.grouping == "eager":
             yield _entry("", "peak_live_bytes", self.peak_live_bytes)
         figures = dict(_figures(program.setting, program.outer, program.ops))
         kept: dict[str, dict[str, Tensor]] = {}
@@ -195,11 +197,18 @@ def predict(arch: ArchSpec, workload: Workload, execution: Execution) -> Predict
     """Predict one forward pass of `arch`.
 
     Raises InputError where the workload contradicts itself or the architecture, or where the unfused reference has no
-    op list for it (`check_reference`), and NotApplicable where the structure has no such phase (`check_workload`).
+    op list for it (`check_reference`) or the grouping is not defined (`compiled.check_grouping`), and NotApplicable
+    where the structure has no such phase (`check_workload`).
     """
     check_workload(arch, workload)
     check_reference(arch, workload, execution)
-    return Prediction(arch, workload, execution, lower(setting(arch, workload, execution)))
+    program = lower(setting(arch, workload, execution))
+    if execution.grouping == "compiled":
+        from llmprof.predict import compiled
+
+        compiled.check_grouping(workload, execution)
+        program = compiled.grouped(program)
+    return Prediction(arch, workload, execution, program)
 
 
 Figures = tuple[tuple[Quantity, int], ...]
