@@ -143,7 +143,8 @@ class Prediction:
     def unconfirmed(self) -> Mapping[str, str]:
         """Quantity -> why nothing independent confirms it in this setting."""
         launched = {op.kind for group in self.program.groups for op in group.ops}
-        return unconfirmed_quantities(self.workload.dtypes, launched, cached=self.kv_cache_bytes > 0)
+        grouped = self.execution.grouping == "compiled"
+        return unconfirmed_quantities(self.workload.dtypes, launched, cached=self.kv_cache_bytes > 0, grouped=grouped)
 
     # --- details ------------------------------------------------------------------------------
 
@@ -182,7 +183,10 @@ class Prediction:
                     leaf = path.rpartition(".")[0]
                     kept.setdefault(f"{layer}.{leaf}", {})[f"{layer}.{path}"] = tensor
         further = further_leaves(self.arch) if self.workload.mtp else {}
-        for path in (*objective.with_loss(model_leaves(self.arch), self.workload), *further):
+        for path in (
+            *objective.with_loss(model_leaves(self.arch, dropout=program.setting.drops), self.workload),
+            *further,
+        ):
             for quantity, value in figures[path]:
                 yield _entry(path, quantity, value)
             for held, tensor in kept.pop(path, {}).items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from llmprof.predict.dropout import drop_leaf
 from llmprof.predict.ffn import feed_forward
 from llmprof.predict.gqa import GqaLowering
 from llmprof.predict.leaves import norm_before, norm_on_output
@@ -98,6 +99,7 @@ def _serial(
     f = block(y)
     if norm_on_output(layer):
         f = norm("post_norm", f)
+    f = drop_leaf(tape, side.setting, f"{name}_dropout", f)
     joining = () if beside is None else (beside(y),)
     with tape.module(f"{name}_residual", x, f, *joining):
         for other in joining:
@@ -109,10 +111,10 @@ def _serial(
 def _parallel(tape: Tape, side: Side, layer: LayerSpec, x: Tensor, attn: Block, ffn: Block) -> Tensor:
     """Both blocks read the same input, through one shared norm or a norm each."""
     y = normalise(tape, side.setting, "attn_norm", layer.norm, x)
-    a = attn(y)
+    a = drop_leaf(tape, side.setting, "attn_dropout", attn(y))
     if layer.parallel_norms == 2:
         y = normalise(tape, side.setting, "ffn_norm", layer.norm, x)
-    f = ffn(y)
+    f = drop_leaf(tape, side.setting, "ffn_dropout", ffn(y))
     with tape.module("residual", x, a, f):
         return _add(tape, tape.run("add", a, f), x, layer.residual)
 

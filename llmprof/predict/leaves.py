@@ -53,8 +53,11 @@ def ffn_leaves(spec: Ffn, d: int) -> Leaves:
     assert_never(spec)
 
 
-def layer_leaves(layer: LayerSpec, d: int, *, cached: bool) -> Leaves:
-    """Every leaf of one layer, by its path below the layer, in the order of the call tree."""
+def layer_leaves(layer: LayerSpec, d: int, *, cached: bool, dropout: bool = False) -> Leaves:
+    """Every leaf of one layer, by its path below the layer, in the order of the call tree.
+
+    `dropout`: those too that drop values in training.
+    """
 
     def below(prefix: str, leaves: Leaves) -> Leaves:
         return {f"{prefix}.{path}": parameters for path, parameters in leaves.items()}
@@ -67,7 +70,8 @@ def layer_leaves(layer: LayerSpec, d: int, *, cached: bool) -> Leaves:
         norms: Leaves = (
             {"attn_norm": a_norm, "ffn_norm": a_norm} if layer.parallel_norms == 2 else {"attn_norm": a_norm}
         )
-        return {**norms, **attn, **ffn, "residual": ()}
+        dropped: tuple[Leaves, Leaves] = ({"attn_dropout": ()}, {"ffn_dropout": ()}) if dropout else ({}, {})
+        return {**norms, **attn, **dropped[0], **ffn, **dropped[1], "residual": ()}
 
     leaves: Leaves = {}
     blocks = [] if isinstance(layer.attention, NoAttention) else [("attn", attn)]
@@ -82,6 +86,8 @@ def layer_leaves(layer: LayerSpec, d: int, *, cached: bool) -> Leaves:
         leaves.update(inside)
         if norm_on_output(layer):
             leaves[f"{name}_post_norm"] = a_norm
+        if dropout:
+            leaves[f"{name}_dropout"] = ()
         leaves[f"{name}_residual"] = ()
     return leaves
 
@@ -96,7 +102,7 @@ def norm_on_output(layer: LayerSpec) -> bool:
     return layer.placement in ("sandwich", "reordered")
 
 
-def opening_leaves(arch: ArchSpec, stack: Stack) -> Leaves:
+def opening_leaves(arch: ArchSpec, stack: Stack, *, dropout: bool = False) -> Leaves:
     """What stands between the token embedding and the first layer of `stack`, by full path."""
     d, prefix = arch.d_model, stack.prefix
     leaves: Leaves = {}
@@ -117,6 +123,8 @@ def opening_leaves(arch: ArchSpec, stack: Stack) -> Leaves:
             assert_never(other)
     if stack.embedding_norm is not None:
         leaves[f"{prefix}embed_norm"] = norm(stack.embedding_norm, "d", d)
+    if dropout:
+        leaves[f"{prefix}embed_dropout"] = ()
     if stack.relative_bias is not None:
         buckets = {"buckets": stack.relative_bias.n_buckets, "n": biased_attention(stack).n_heads}
         leaves[f"{prefix}rel_bias"] = (Parameter("weight", buckets),)
@@ -185,13 +193,13 @@ def grouped(stack: Stack) -> Mapping[LayerSpec, Sequence[int]]:
     return groups
 
 
-def model_leaves(arch: ArchSpec) -> Leaves:
+def model_leaves(arch: ArchSpec, *, dropout: bool = False) -> Leaves:
     """Every leaf of the model at full depth, by full path, in the order of the call tree."""
     leaves = embedding_leaves(arch)
     for stack in arch.stacks:
-        leaves.update(opening_leaves(arch, stack))
+        leaves.update(opening_leaves(arch, stack, dropout=dropout))
         cached = stack.mask != "bidirectional"
-        inside = {layer: layer_leaves(layer, arch.d_model, cached=cached) for layer in grouped(stack)}
+        inside = {layer: layer_leaves(layer, arch.d_model, cached=cached, dropout=dropout) for layer in grouped(stack)}
         for index, layer in enumerate(stack.layers):
             for path, parameters in inside[layer].items():
                 leaves[f"{stack.prefix}layers.{index}.{path}"] = parameters

@@ -12,6 +12,7 @@ from typing import assert_never
 from llmprof.paths import folded
 from llmprof.predict import embedding, head, mtp, objective
 from llmprof.predict.calls import Call, Segment
+from llmprof.predict.dropout import drop_leaf
 from llmprof.predict.gqa import GqaLowering
 from llmprof.predict.layer import Caches, layer_caches, lower_layer
 from llmprof.predict.leaf import Leaves
@@ -123,7 +124,7 @@ def lower(setting: Setting) -> Program:
     arch = setting.arch
     outer = embedding_leaves(arch)
     for stack in arch.stacks:
-        outer.update(opening_leaves(arch, stack))
+        outer.update(opening_leaves(arch, stack, dropout=setting.drops))
         if stack.final_norm is not None:
             outer[f"{stack.prefix}final_norm"] = norm_parameters(stack.final_norm, "d", arch.d_model)
     outer.update(closing_leaves(arch))
@@ -174,6 +175,7 @@ def _stack(tape: Tape, side: Side, groups: list[LayerGroup], memory: Tensor | No
         groups.extend(_group(side, layer, indices, None) for layer, indices in grouped(stack).items())
         return None
     x = embedding.open_stack(tape, side, embedding.enter(tape, side))
+    x = drop_leaf(tape, setting, f"{stack.prefix}embed_dropout", x)
     relative = embedding.relative_bias(tape, side)
     x = _layers(tape, side, groups, x, memory, relative)
     if stack.final_norm is not None:
@@ -238,7 +240,8 @@ def _group(
     prefix: str | None = None,
 ) -> LayerGroup:
     """Equal layers; not lowered at all without `inputs`."""
-    leaves = layer_leaves(layer, side.setting.arch.d_model, cached=side.decodes)
+    setting = side.setting
+    leaves = layer_leaves(layer, setting.arch.d_model, cached=side.decodes, dropout=setting.drops)
     caches = layer_caches(side, layer)
     segment = None if inputs is None else _segment(side, layer, leaves, caches, inputs, lends=lends)
     return LayerGroup(side, side.stack.prefix if prefix is None else prefix, layer, indices, leaves, caches, segment)

@@ -31,6 +31,8 @@ VECTOR_COST: dict[str, int] = {
     # The loss of a training pass (docs/objectives.md): a softmax in logarithms; then a sum over the targets.
     "_log_softmax": 5,
     "nll_loss_forward": 1,
+    # That file's figure: a random number, a comparison, a product with the mask and one with 1 / (1 - p).
+    "native_dropout": 4,
     # The whole of an RMSNorm is 4 per element: square, sum, scale, weight. The steps on one value
     # per row (the mean's division, eps, the root) are part of "sum" and "scale".
     "mean": 1,

@@ -39,6 +39,11 @@ class Setting:
         """Whether attention cores run as one kernel."""
         return self.execution.attention == "fused"
 
+    @property
+    def drops(self) -> bool:
+        """Whether values are dropped: in training, where the workload says so."""
+        return self.workload.dropout > 0.0
+
     def stored_format(self, parameter: Parameter) -> Format:
         """The format that a parameter is stored in."""
         return self.matrices if parameter.packable else self.weights

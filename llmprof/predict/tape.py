@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from types import TracebackType
 
 from llmprof.predict.calls import Call, Segment
 from llmprof.predict.formats import Format
+from llmprof.predict.live import busiest
 from llmprof.predict.op import VECTOR_COST, Contraction, Op
 from llmprof.predict.tensor import Axes, Home, Tensor, new
 
@@ -286,29 +286,7 @@ class Tape:
     def peak(self, returned: Sequence[Tensor]) -> tuple[int, tuple[Tensor, ...]]:
         """The largest sum of live bytes at the end of any kernel, and the tensors that make it up.
 
-        `returned` tensors live to the end. While a called segment runs, its own peak is live beside what
-        the caller holds; its result is part of that peak, not of the caller's.
+        `returned` tensors live to the end.
         """
-        end = len(self.items)
         self.touch(returned)
-        change = [0] * (end + 1)
-        for owner in self._allocated:
-            storage, size = owner.storage, owner.nbytes
-            change[storage.born] += size
-            change[storage.last + 1] -= size
-        totals = list(accumulate(change[:-1]))
-        for index, item in enumerate(self.items):
-            if isinstance(item, Call):
-                totals[index] += item.segment.peak_bytes - sum(made.nbytes for made in _made_by(item))
-        at = max(range(end), key=totals.__getitem__)
-        live = [t for t in self._allocated if t.storage.born <= at <= t.storage.last]
-        busiest = self.items[at]
-        if isinstance(busiest, Call):
-            made = _made_by(busiest)
-            live = [t for t in live if t not in made] + list(busiest.segment.live)
-        return totals[at], tuple(live)
-
-
-def _made_by(call: Call) -> tuple[Tensor, ...]:
-    """What comes to life in a call and outlives it: part of its segment's peak, where that is."""
-    return (call.gives, *(tensor for tensor in call.lends if tensor.home is Home.ACTIVATION))
+        return busiest(self.items, self._allocated)

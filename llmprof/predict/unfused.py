@@ -17,6 +17,7 @@ from llmprof.predict.core import (
     sinks_of,
     weigh,
 )
+from llmprof.predict.dropout import drop
 from llmprof.predict.masks import Sight
 from llmprof.predict.setting import Side
 from llmprof.predict.tape import Tape
@@ -42,7 +43,7 @@ def attend(
     q = flatten(tape, q)
     keys = flatten(tape, expand_heads(tape, cast_cached(tape, k), g))
     w = scores(tape, q, keys, scoring, sight, bias or mask_bias(side, sight))
-    probabilities = _softmax(tape, w, sinks)
+    probabilities = drop(tape, side.setting, _softmax(tape, w, sinks))
     values = flatten(tape, expand_heads(tape, cast_cached(tape, v), g))
     return heads_last(tape, weigh(tape, probabilities, values, sight))
 

@@ -60,6 +60,10 @@ def _statistics(op: Op, needs: Needs) -> tuple[Tensor, ...]:
     return (*op.reads, *op.writes[1:])
 
 
+def _mask(op: Op, needs: Needs) -> tuple[Tensor, ...]:
+    return (op.writes[1],)
+
+
 def _index(op: Op, needs: Needs) -> tuple[Tensor, ...]:
     return (op.reads[0],)
 
@@ -148,15 +152,7 @@ def _add(p: Pull) -> None:
     x, y = p.op.reads
     scaled = p.run("mul", p.grad) if p.op.alpha != 1.0 and p.needs(y) else p.grad
     p.give(x, p.grad)
-    p.give(y, _by_head(scaled, y))
-
-
-def _by_head(gradient: Tensor, bias: Tensor) -> Tensor:
-    """The gradient [b, k, g, t, s] of scores as that of a bias per query head: [b, n, t, s]."""
-    if "n" not in bias.axes or "n" in gradient.axes:
-        return gradient
-    b, *_ = gradient.axes
-    return gradient.seen_as(**{b: gradient.axes[b]}, **bias.axes)
+    p.give(y, scaled)
 
 
 def _mul(p: Pull) -> None:
@@ -212,6 +208,14 @@ def _pow(p: Pull) -> None:
     p.tape.hold((power,))
 
 
+def _square(p: Pull) -> None:
+    """x times itself: a gradient as either factor."""
+    (x,) = p.op.reads
+    first, second = p.run("mul", p.grad, p.saved(x)), p.run("mul", p.grad, p.saved(x))
+    p.give(x, first)
+    p.give(x, second)
+
+
 def _rsqrt(p: Pull) -> None:
     """x ** -1/2: (-1/2 d) result ** 3."""
     cubed = p.run("pow", p.saved(p.op.writes[0]))
@@ -247,6 +251,11 @@ def _layer_norm(p: Pull) -> None:
     p.made("native_layer_norm_backward", reads, (dx, *made))
     for tensor, gradient in zip((x, *parameters), (dx, *made), strict=True):
         p.give(tensor, gradient)
+
+
+def _dropout(p: Pull) -> None:
+    """What was kept, scaled as it was."""
+    p.give(p.op.reads[0], p.run("native_dropout_backward", p.grad, p.saved(p.op.writes[1])))
 
 
 def _softmax(kind: str) -> Callable[[Pull], None]:
@@ -317,10 +326,11 @@ RULES: Mapping[str, Rule] = {
     "copy_": Rule(_same),
     "cat": Rule(_cat),
     "pow": Rule(_pow, _input),
-    "square": Rule(_pow, _input),
+    "square": Rule(_square, _input),
     "mean": Rule(_mean),
     "rsqrt": Rule(_rsqrt, _result),
     "layer_norm": Rule(_layer_norm, _statistics),
+    "native_dropout": Rule(_dropout, _mask),
     "softmax": Rule(_softmax("_softmax_backward_data"), _result),
     "_log_softmax": Rule(_softmax("_log_softmax_backward_data"), _result),
     "embedding": Rule(_embedding, _index),
