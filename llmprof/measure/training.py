@@ -1,12 +1,12 @@
-"""Measures one training pass on one twin: counts of every leaf, the backward's contractions, loss and gradients.
+"""Measures one training step on one twin: forward, backward and optimiser, what is saved and what is live meanwhile.
 
-docs/objectives.md, sections 2 and 3. The peak of live bytes is autograd's and is not counted.
+docs/objectives.md, sections 2 and 3, and docs/reference-training.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,10 @@ from llmprof.measure.bytes import ByteCounter
 from llmprof.measure.causal import causal_flops
 from llmprof.measure.flops import FlopCounter
 from llmprof.measure.kernel_names import KernelNames
+from llmprof.measure.live import LiveBytes
+from llmprof.measure.optimizer import by_leaf, measure_step
 from llmprof.measure.params import weights_by_path
+from llmprof.measure.saved import SavedBytes
 from llmprof.measure.trace import BACKWARD, tracing, tracing_backward
 from llmprof.twin.model import Twin
 from llmprof.twin.training import TrainingSession
@@ -36,11 +39,12 @@ class LayerGradient:
 class TrainingMeasured:
     """What one training pass showed.
 
-    `ledger` has parameters, weight bytes, dense and causal forward FLOPs and bytes of every leaf path, zeros included,
-    the bytes of the logits at `lm_head`, the positions with loss at `loss`, and the contractions of the backward pass
-    at path "". `kernels` names the kernel that each core was seen to launch, `unmeasured` says, by (path, quantity),
-    what has no entry and why, `loss` is None where there are shapes alone, and `gradients` are in the order of the
-    layers.
+    `ledger` has parameters, weight bytes, dense and causal forward FLOPs and bytes, saved bytes, and those of gradients
+    and of the optimiser's state of every leaf path, zeros included (what a layer that runs again saves, at its own
+    path); the bytes of the logits at `lm_head`, the positions with loss at `loss`; at path "" FLOPs and bytes of the
+    backward pass, bytes of the optimiser's step, and the peak of live bytes over forward and backward.
+    `kernels` names the kernel that each core was seen to launch, `unmeasured` says, by (path, quantity), what has no
+    entry and why, `loss` is None where there are shapes alone, and `gradients` are in the order of the layers.
     """
 
     ledger: Ledger
@@ -59,7 +63,9 @@ def measure_training(
     """
     session = TrainingSession(twin, workload, execution, text=text, seed=seed)
     flops, traffic, kernels = FlopCounter(), ByteCounter(), KernelNames(twin)
-    backward = FlopCounter()
+    backward, backward_traffic = FlopCounter(), ByteCounter()
+    weights_and_buffers = _stored(session)
+    live = LiveBytes(excluded=weights_and_buffers, constants=session.constants)
     ledger = Ledger()
     unmeasured: dict[tuple[str, Quantity], str] = {}
 
@@ -68,12 +74,16 @@ def measure_training(
             ledger.add(Entry(path=path, quantity=quantity, value=value, basis=Basis.COUNTED))
 
     with session.training():
-        with tracing(twin, (flops, traffic, kernels)):
+        saved, kept = _saved(session, weights_and_buffers)
+        with tracing(twin, (live, flops, traffic, kernels)):
             output = session.forward()
         assert output.loss is not None
         assert output.logits is not None
-        with tracing_backward((backward,)):
+        if live.live != kept:
+            raise RuntimeError(f"{live.live} bytes are live after forward, but autograd and the caller keep {kept}")
+        with tracing_backward((live, backward, backward_traffic)):
             gradients = session.gradients(output.loss)
+        step = measure_step(twin, gradients)
         causal = causal_flops(flops.by_path, session.pairs, twin.material.device)
         unmeasured.update(((path, "matmul_flops_causal"), reason) for path, reason in causal.unmeasured.items())
         for path, weights in weights_by_path(twin):
@@ -82,11 +92,21 @@ def measure_training(
             enter(path, "matmul_flops", flops.by_path.get(path, 0))
             enter(path, "matmul_flops_causal", causal.by_path.get(path, 0))
             enter(path, "hbm_bytes", traffic.by_path.get(path, 0))
+            enter(path, "saved_bytes", 0)
+        for path, size in by_leaf(twin, lambda name: _nbytes(gradients[name]) if name in gradients else 0):
+            enter(path, "gradient_bytes", size)
+        for path, size in by_leaf(twin, lambda name: step.kept.get(name, 0)):
+            enter(path, "optimizer_bytes", size)
     if kernels.by_path != session.kernels:
         raise RuntimeError(f"planned kernels {session.kernels}, but saw {kernels.by_path}")
-    enter("lm_head", "logits_bytes", output.logits.numel() * output.logits.element_size())
+    for path, size in saved.by_path.items():
+        enter(path, "saved_bytes", size)
+    enter("lm_head", "logits_bytes", _nbytes(output.logits))
     enter("loss", "loss_tokens", session.batch.loss_tokens)
     enter("", "matmul_flops_backward", backward.by_path.get(BACKWARD, 0))
+    enter("", "hbm_bytes_backward", backward_traffic.by_path.get(BACKWARD, 0))
+    enter("", "hbm_bytes_optimizer", step.hbm_bytes)
+    enter("", "peak_live_bytes", live.peak)
     shapes_alone = output.loss.is_meta
     return TrainingMeasured(
         ledger=ledger,
@@ -95,6 +115,27 @@ def measure_training(
         loss=None if shapes_alone else output.loss.item(),
         gradients=tuple(_by_layer(twin, None if shapes_alone else gradients)),
     )
+
+
+def _stored(session: TrainingSession) -> list[Tensor]:
+    """Parameters, and buffers that are stored like them: they are there before and after."""
+    constants = {id(constant) for constant in session.constants}
+    buffers = (buffer for buffer in session.twin.buffers() if id(buffer) not in constants)
+    return [*session.twin.parameters(), *buffers]
+
+
+def _saved(session: TrainingSession, stored: Sequence[Tensor]) -> tuple[SavedBytes, int]:
+    """What a forward pass saves, and all that it leaves alive: that, the constants, the logits and the loss."""
+    saved = SavedBytes(ignored=[*stored, *session.constants])
+    with saved.watching(session.twin):
+        output = session.forward()
+    assert output.loss is not None
+    assert output.logits is not None
+    return saved, saved.together_with(*session.constants, output.logits, output.loss)
+
+
+def _nbytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _by_layer(twin: Twin, gradients: Mapping[str, Tensor] | None) -> list[LayerGradient]:

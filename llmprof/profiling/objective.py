@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmprof import confirm
-from llmprof.ledger import Row
+from llmprof.ledger import Ledger, Quantity, Row
 from llmprof.predict.api import Prediction, predict
 from llmprof.profiling.fit import kernels_of, out_of_memory_refused, refuse_what_does_not_fit
 from llmprof.profiling.question import Attention, Request, Result, require_torch
@@ -19,7 +19,6 @@ from llmprof.workload import Execution, Workload
 if TYPE_CHECKING:
     import torch
 
-    from llmprof.measure.training import TrainingMeasured
     from llmprof.twin.model import Twin
 
 
@@ -77,7 +76,10 @@ def _profile(request: TrainingRequest, result: TrainingResult, progress: Progres
     cut = cut_of(request)
     if cut.arch.n_layers != request.arch.n_layers:
         result.layers_run = cut.arch.n_layers
-        result.notes.append("backward FLOPs are those of the layers that ran, in the prediction too")
+        result.notes.append(
+            "the whole of backward and optimiser, the peak, and what is saved are those of the layers that ran, in the "
+            "prediction too"
+        )
     refuse_what_does_not_fit(request, cut.arch, device)
     with out_of_memory_refused(request.arch.label, device):
         progress(f"{request.arch.label}: building {cut.arch.n_layers} layers on {device}")
@@ -107,7 +109,9 @@ def _train(
         rows = confirm.unmeasured_rows(prediction.ledger, attention=attention, phase=workload.phase, reason=str(reason))
         result.rows = confirm.dedupe([*result.rows, *rows])
         return
-    result.rows = confirm.dedupe([*result.rows, *_rows(prediction, measured, cut)])
+    told, silent = predicted_part(prediction, measured.ledger)
+    result.notes.extend(note for note in silent if note not in result.notes)
+    result.rows = confirm.dedupe([*result.rows, *_rows(prediction, told, measured.unmeasured, cut)])
     result.kernels[f"{workload.phase}/{attention}"] = ", ".join(sorted(set(measured.kernels.values())))
     gradients = {layer.path: _finite(layer.norm) for layer in measured.gradients}
     result.trained.append(Trained(attention=attention, loss=_finite(measured.loss), gradients=gradients))
@@ -121,24 +125,57 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _rows(prediction: Prediction, measured: TrainingMeasured, cut: Slice) -> Iterator[Row]:
-    """The rows of one pass. The backward's contractions are counted as a whole: those of a slice stand for a slice."""
-    rows = joined(prediction, measured.ledger, cut, unmeasured=measured.unmeasured)
+STEP: tuple[Quantity, ...] = (
+    "hbm_bytes_backward",
+    "saved_bytes",
+    "peak_live_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "hbm_bytes_optimizer",
+)
+"""What a training step has beside its forward pass and the FLOPs of its backward (docs/reference-training.md)."""
+
+WHOLE: tuple[Quantity, ...] = (
+    "matmul_flops_backward",
+    "hbm_bytes_backward",
+    "peak_live_bytes",
+    "hbm_bytes_optimizer",
+)
+"""What is counted as a whole, so that no layer that ran stands for another."""
+
+
+def predicted_part(prediction: Prediction, measured: Ledger) -> tuple[Ledger, list[str]]:
+    """What was measured of quantities that have a prediction, and a note on every one of the step that has none."""
+    there = {entry.quantity for entry in prediction.ledger}
+    silent: dict[str, list[str]] = {}
+    for quantity in STEP:
+        if quantity not in there and any(entry.quantity == quantity for entry in measured):
+            training = getattr(prediction, "training", None)
+            reason = "no rule says what it is" if training is None else training.unpredicted[quantity]
+            silent.setdefault(reason, []).append(quantity)
+    notes = [f"measured, not predicted: {', '.join(names)} ({reason})" for reason, names in silent.items()]
+    return Ledger(e for e in measured if e.quantity in there or e.quantity not in STEP), notes
+
+
+def _rows(
+    prediction: Prediction, measured: Ledger, unmeasured: Mapping[tuple[str, Quantity], str], cut: Slice
+) -> Iterator[Row]:
+    """The rows of one pass. What is counted of a slice as a whole is held against the prediction of the slice."""
+    rows = joined(prediction, measured, cut, unmeasured=unmeasured)
     if cut.arch.n_layers == prediction.arch.n_layers:
         yield from rows
         return
-    yield from (row for row in rows if row.quantity != "matmul_flops_backward")
-    of_slice = predict(cut.arch, prediction.workload, prediction.execution).ledger.at("", "matmul_flops_backward")
-    found = measured.ledger.at("", "matmul_flops_backward")
+    apart = (*WHOLE, "saved_bytes")  # the first of equal layers saves what they share
+    yield from (row for row in rows if row.quantity not in apart)
+    of_slice = predict(cut.arch, prediction.workload, prediction.execution).ledger
     depth = f"{cut.arch.n_layers} of {prediction.arch.n_layers} layers"
-    yield Row(
-        path="",
-        quantity="matmul_flops_backward",
-        attention=prediction.execution.attention,
-        phase=prediction.workload.phase,
-        predicted=of_slice,
-        measured=found,
-        witness=f"{WITNESS} of {depth}",
-        verdict=confirm.compare(of_slice, found),
-        note=f"of {depth}",
+    yield from (
+        replace(row, note="; ".join(filter(None, (row.note, f"of {depth}"))))
+        for row in confirm.join(
+            Ledger(entry for entry in of_slice if entry.quantity in apart),
+            Ledger(entry for entry in measured if entry.quantity in apart),
+            attention=prediction.execution.attention,
+            phase=prediction.workload.phase,
+            witness=f"{WITNESS} of {depth}",
+        )
     )
