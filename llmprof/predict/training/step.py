@@ -141,7 +141,7 @@ class TrainingStep:
     @cached_property
     def _leaves(self) -> Leaves:
         setting = self.program.setting
-        return objective.with_loss(model_leaves(setting.arch), setting.workload)
+        return objective.with_loss(model_leaves(setting.arch, dropout=setting.drops), setting.workload)
 
     @cached_property
     def _values_at(self) -> Mapping[str, int]:
