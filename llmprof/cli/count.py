@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmprof.cli import engines, options, routes, training
+from llmprof.cli import device_option, engines, levels, options, routes, training
 from llmprof.cli.messages import bold, say
 
 if TYPE_CHECKING:
+    from llmprof.device import Device
     from llmprof.engines.result import EngineCache
     from llmprof.report.count_tables import Record
     from llmprof.report.tables import Table
@@ -55,6 +56,7 @@ def count(
     kv_engine: engines.EngineOption = None,
     page_tokens: engines.PageTokensOption = None,
     tensor_parallel: engines.TensorParallelOption = None,
+    device_spec: device_option.DeviceSpecOption = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
@@ -73,6 +75,7 @@ def count(
     if (by or explain) and output_format == "csv":
         raise InputError("--format csv holds the records alone; use json, table or markdown with --by and --explain")
     memory_bytes = None if memory is None else options.size(memory, option="--memory")
+    device = device_option.parse(device_spec)
     engine = engines.parse(kv_engine, page_tokens, tensor_parallel, objective=objective)
     check_writable(output)
     same = {
@@ -98,7 +101,9 @@ def count(
     confirm = f"llmprof profile {options.as_typed(spec, same, defaults)}"
     dtypes = options.parse_dtypes(dtype, weight_dtype, kv_dtype, group_size)
     if objective is not None:
-        training.refuse_what_has_no_effect({**same, "memory": memory, "by": by, "explain": explain}, defaults)
+        training.refuse_what_has_no_effect(
+            {**same, "device_spec": device_spec, "memory": memory, "by": by, "explain": explain}, defaults
+        )
         archs = options.architectures(spec, variant, all_variants)
         trained = training.training_runs(
             archs,
@@ -138,6 +143,7 @@ def count(
     _warn_beyond_limits(runs)
     records = [count_record(arch, workload) for arch, workload in runs]
     caches = engines.add_engine(records, runs, engine)
+    levels.add_levels(records, runs, device)
     if memory_bytes is not None:
         for record in records:
             _add_fit(record, memory_bytes)
@@ -151,6 +157,7 @@ def count(
         explain=explain,
         memory_bytes=memory_bytes,
         caches=caches,
+        device=device,
     )
     if not records:
         raise typer.Exit(EXIT_NOT_APPLICABLE)
@@ -169,6 +176,7 @@ def _report(
     explain: bool,
     memory_bytes: int | None,
     caches: list[EngineCache],
+    device: Device | None,
 ) -> None:
     from llmprof.report import tables
     from llmprof.report.write import write_text
@@ -179,9 +187,11 @@ def _report(
         payload: dict[str, object] = {"schema_version": SCHEMA_VERSION, "results": records}
         if by is not None or explain:
             _add_details(records, runs, by=by, explain=explain)
+        levels.add_breakdown(records, runs, by, device)
         write_text(tables.to_json(payload), output)
     elif records:
         pages = _pages(runs, records, confirm, by=by, explain=explain, memory_bytes=memory_bytes, caches=caches)
+        pages += levels.tables(records, runs, by, device)
         text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
         write_text(text, output)
 

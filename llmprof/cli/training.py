@@ -29,7 +29,7 @@ WITHOUT_EFFECT = {
     "seconds": "only passes of inference are timed",
     "counters": "they are read of passes of inference",
     "caches": "no counters are read",
-    "device_spec": "no counters are read",
+    "device_spec": "bytes by level are those of prefill and decode",
     "memory": "its peak is not predicted",
     "by": "its figures are of the whole model",
     "explain": "its figures are of the whole model",
