@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmprof.predict import mtp, touched
-from llmprof.predict.api import Prediction, predict
+from llmprof.predict.api import Prediction
 from llmprof.predict.formula import WHOLE, Formula, Product, elements, in_layers, multiplications, stored
 from llmprof.predict.leaf import Leaves, Parameter
 from llmprof.predict.leaves import layer_leaves
 from llmprof.predict.model import LayerGroup, Program
 from llmprof.predict.op import Op
-from llmprof.predict.record import record_of
+from llmprof.predict.record import UNFUSED, both, record_of
 from llmprof.predict.sram import shared_memory
 from llmprof.predict.tensor import Home, Tensor, new
 from llmprof.sources import BIBLIOGRAPHY, Reference
@@ -44,10 +44,9 @@ class Explanation:
         return BIBLIOGRAPHY[self.source]
 
 
-def explain(arch: ArchSpec, workload: Workload) -> list[Explanation]:
-    """The figures of `count_record(arch, workload)` that are computed, in its order. Raises what `predict` raises."""
-    fused = predict(arch, workload, Execution(attention="fused"))
-    unfused = predict(arch, workload, Execution(attention="unfused"))
+def explain(arch: ArchSpec, workload: Workload, execution: Execution = UNFUSED) -> list[Explanation]:
+    """The figures of `count_record` that are computed, in its order. Raises what `predict` raises."""
+    fused, unfused = both(arch, workload, execution)
     sums, of_experts = _sums(fused, unfused), touched.expert_figures(fused, unfused)
     record = {**record_of(fused, unfused), _TOKENS: workload.batch * workload.new_tokens}
     made = []

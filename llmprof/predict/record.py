@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,24 +19,34 @@ from llmprof.workload import Execution, Workload
 Record = dict[str, Any]
 
 
-def count_record(arch: ArchSpec, workload: Workload) -> Record:
+UNFUSED = Execution(attention="unfused")
+
+
+def both(arch: ArchSpec, workload: Workload, unfused: Execution = UNFUSED) -> tuple[Prediction, Prediction]:
+    """The pass with its cores fused, and as `unfused` says; leaves around the cores are grouped alike in both."""
+    fused = replace(unfused, attention="fused")
+    return predict(arch, workload, fused), predict(arch, workload, unfused)
+
+
+def count_record(arch: ArchSpec, workload: Workload, unfused: Execution = UNFUSED) -> Record:
     """Every figure of one forward pass, in base units, for the kernels of a CUDA device.
+
+    `unfused` names the op list of the unfused cores, and how the leaves around all cores are grouped.
 
     FLOPs are those of the fused execution, `matmul_flops_dense_unfused` those of the other: they differ where the two
     are different algorithms. `matmul_flops_dense_per_token` is per new token, an integer where it divides.
     `kv_cache_bytes` are those of the whole batch; `kv_cache_bytes_per_token` is what one more token of one sequence
     takes in self-attention while no window is full, on average where several tokens share a row.
     `recurrent_state_bytes` is what the whole batch keeps of a fixed size, beside the cache. Totals are
-    weights + cache + recurrent state + activation peak. `weight_bytes_released` is what the files of the release hold
+    weights + cache + recurrent state + activation peak; where leaves are grouped neither they nor the peak are defined
+    (None). `weight_bytes_released` is what the files of the release hold
     of the same parameters, `weight_bytes_released_mtp` of the layers that predict further tokens; None where the spec
     does not state how. The SRAM figures are None where FlashAttention-2 has no kernel.
     `unconfirmed` maps the keys of this record to reasons.
 
     Raises what `predict` raises.
     """
-    fused = predict(arch, workload, Execution(attention="fused"))
-    unfused = predict(arch, workload, Execution(attention="unfused"))
-    return record_of(fused, unfused)
+    return record_of(*both(arch, workload, unfused))
 
 
 def record_of(fused: Prediction, unfused: Prediction) -> Record:
@@ -46,6 +57,7 @@ def record_of(fused: Prediction, unfused: Prediction) -> Record:
     sram = shared_memory(fused.program)
     cost, experts = fused.cost, expert_figures(fused, unfused)
     held = fused.weight_bytes + fused.kv_cache_bytes + fused.recurrent_state_bytes
+    peaks = None if fused.execution.grouping == "compiled" else (fused.peak_live_bytes, unfused.peak_live_bytes)
     return {
         "name": arch.name,
         "variant": arch.variant,
@@ -77,14 +89,15 @@ def record_of(fused: Prediction, unfused: Prediction) -> Record:
         "weight_bytes": fused.weight_bytes,
         "weight_bytes_released": None if files is None else files.model,
         "weight_bytes_released_mtp": None if files is None else files.mtp,
-        "activation_peak_bytes_fused": fused.peak_live_bytes,
-        "activation_peak_bytes_unfused": unfused.peak_live_bytes,
-        "total_bytes_fused": held + fused.peak_live_bytes,
-        "total_bytes_unfused": held + unfused.peak_live_bytes,
+        "activation_peak_bytes_fused": None if peaks is None else peaks[0],
+        "activation_peak_bytes_unfused": None if peaks is None else peaks[1],
+        "total_bytes_fused": None if peaks is None else held + peaks[0],
+        "total_bytes_unfused": None if peaks is None else held + peaks[1],
         "hbm_bytes_fused": cost.hbm_bytes,
         "hbm_bytes_unfused": unfused.cost.hbm_bytes,
         **{key: experts[key].value if experts else None for key in _OF_EXPERTS},
         "hbm_level": "op-level",
+        "grouping": unfused.execution.grouping,
         "unfused_reference": unfused.kernel,
         "fused_kernel": fused.kernel,
         "sram_bytes_fused": None if sram is None else sram.nbytes,

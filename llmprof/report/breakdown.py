@@ -7,8 +7,9 @@ from typing import Any
 
 from llmprof.ledger import Ledger, Quantity
 from llmprof.paths import layer_path
-from llmprof.predict.api import Prediction, predict
+from llmprof.predict.api import Prediction
 from llmprof.predict.explain import Explanation, explain
+from llmprof.predict.record import UNFUSED, both
 from llmprof.report.collapse import collapse
 from llmprof.report.tables import NOTE_WIDTH, Table
 from llmprof.spec.arch import ArchSpec
@@ -22,13 +23,15 @@ _OWN: tuple[Quantity, ...] = ("matmul_flops", "hbm_bytes")
 """What each execution has of its own: FLOPs too, where the two are different algorithms."""
 
 
-def _predictions(arch: ArchSpec, workload: Workload) -> dict[str, Prediction]:
-    return {attention: predict(arch, workload, Execution(attention=attention)) for attention in ("fused", "unfused")}
+def _predictions(arch: ArchSpec, workload: Workload, unfused: Execution) -> dict[str, Prediction]:
+    return dict(zip(("fused", "unfused"), both(arch, workload, unfused), strict=True))
 
 
-def _by_path(arch: ArchSpec, workload: Workload, *, whole_layers: bool) -> dict[str, tuple[int, ...]]:
+def _by_path(
+    arch: ArchSpec, workload: Workload, unfused: Execution, *, whole_layers: bool
+) -> dict[str, tuple[int, ...]]:
     """Path to the figures of `_HEADS`, at modules or at whole layers."""
-    both = _predictions(arch, workload)
+    predictions = _predictions(arch, workload, unfused)
     found: dict[str, list[int]] = {}
 
     def add(ledger: Ledger, quantity: Quantity, column: int) -> None:
@@ -45,9 +48,9 @@ def _by_path(arch: ArchSpec, workload: Workload, *, whole_layers: bool) -> dict[
 
     columns = itertools.count()
     for quantity in _SAME:
-        add(both["fused"].ledger, quantity, next(columns))
+        add(predictions["fused"].ledger, quantity, next(columns))
     for quantity in _OWN:
-        for prediction in both.values():
+        for prediction in predictions.values():
             add(prediction.ledger, quantity, next(columns))
     return {path: tuple(values) for path, values in found.items()}
 
@@ -64,22 +67,24 @@ _HEADS = (
 )
 
 
-def breakdown_records(arch: ArchSpec, workload: Workload, level: str) -> list[dict[str, Any]]:
+def breakdown_records(
+    arch: ArchSpec, workload: Workload, level: str, unfused: Execution = UNFUSED
+) -> list[dict[str, Any]]:
     """The breakdown in raw base units. Equal layers are one record with a `count`; figures are of one of them."""
     if level == "op":
         return [
             {"attention": attention, **{name: getattr(line, name) for name in line.__slots__}}
-            for attention, prediction in _predictions(arch, workload).items()
+            for attention, prediction in _predictions(arch, workload, unfused).items()
             for line in prediction.ops
         ]
-    values = _by_path(arch, workload, whole_layers=level == "layer")
+    values = _by_path(arch, workload, unfused, whole_layers=level == "layer")
     return [
         {"path": path, "count": count, **dict(zip(_HEADS, figures, strict=True))}
         for path, count, figures in collapse(values)
     ]
 
 
-def breakdown_table(arch: ArchSpec, workload: Workload, level: str) -> Table:
+def breakdown_table(arch: ArchSpec, workload: Workload, level: str, unfused: Execution = UNFUSED) -> Table:
     """The breakdown for people."""
     title = f"{arch.label}, {workload.phase}, by {level}"
     if level == "op":
@@ -95,7 +100,7 @@ def breakdown_table(arch: ArchSpec, workload: Workload, level: str) -> Table:
                 format_count(line.matmul_flops),
                 format_count(line.vector_flops),
             )
-            for attention, prediction in _predictions(arch, workload).items()
+            for attention, prediction in _predictions(arch, workload, unfused).items()
             for line in prediction.ops
         ]
         return Table(
@@ -115,14 +120,14 @@ def breakdown_table(arch: ArchSpec, workload: Workload, level: str) -> Table:
             left=4,
             notes=(
                 "Bytes and FLOPs are of one launch; n is how many equal launches there are.",
-                *_unconfirmed(arch, workload, "vector_flops", "hbm_bytes"),
+                *_unconfirmed(arch, workload, unfused, "vector_flops", "hbm_bytes"),
             ),
         )
-    values = _by_path(arch, workload, whole_layers=level == "layer")
+    values = _by_path(arch, workload, unfused, whole_layers=level == "layer")
     kept = any(figures[3] for figures in values.values())
     two = any(figures[4] != figures[5] for figures in values.values())
     rows_by_path = []
-    for path, count, (params, weights, cache, state, flops, unfused_flops, fused, unfused) in collapse(values):
+    for path, count, (params, weights, cache, state, flops, unfused_flops, moved, unfused_moved) in collapse(values):
         rows_by_path.append(
             (
                 path,
@@ -133,8 +138,8 @@ def breakdown_table(arch: ArchSpec, workload: Workload, level: str) -> Table:
                 *((format_bytes(state),) if kept else ()),
                 format_count(flops),
                 *((format_count(unfused_flops),) if two else ()),
-                format_bytes(fused),
-                format_bytes(unfused),
+                format_bytes(moved),
+                format_bytes(unfused_moved),
             )
         )
     return Table(
@@ -151,14 +156,14 @@ def breakdown_table(arch: ArchSpec, workload: Workload, level: str) -> Table:
             "HBM unfused",
         ),
         rows=tuple(rows_by_path),
-        notes=("Figures are of one of the n equal ones.", *_unconfirmed(arch, workload, "hbm_bytes")),
+        notes=("Figures are of one of the n equal ones.", *_unconfirmed(arch, workload, unfused, "hbm_bytes")),
     )
 
 
-def _unconfirmed(arch: ArchSpec, workload: Workload, *shown: str) -> list[str]:
+def _unconfirmed(arch: ArchSpec, workload: Workload, unfused: Execution, *shown: str) -> list[str]:
     """A remark for each of the `shown` quantities that nothing independent confirms."""
     found: dict[str, None] = {}
-    for prediction in _predictions(arch, workload).values():
+    for prediction in _predictions(arch, workload, unfused).values():
         for quantity, why in prediction.unconfirmed.items():
             if quantity in shown:
                 found[f"* unconfirmed: {_NAMES[quantity]}: {why}."] = None
@@ -168,7 +173,7 @@ def _unconfirmed(arch: ArchSpec, workload: Workload, *shown: str) -> list[str]:
 _NAMES = {"vector_flops": "vector FLOPs", "hbm_bytes": "bytes moved (HBM, reads, writes)"}
 
 
-def explanation_records(arch: ArchSpec, workload: Workload) -> list[dict[str, Any]]:
+def explanation_records(arch: ArchSpec, workload: Workload, unfused: Execution = UNFUSED) -> list[dict[str, Any]]:
     """Each figure's formula in symbols and in numbers, and its source."""
     return [
         {
@@ -180,14 +185,14 @@ def explanation_records(arch: ArchSpec, workload: Workload) -> list[dict[str, An
             "source_title": e.reference.title,
             "source_read": e.reference.read,
         }
-        for e in explain(arch, workload)
+        for e in explain(arch, workload, unfused)
     ]
 
 
-def explanation_table(arch: ArchSpec, workload: Workload) -> Table:
+def explanation_table(arch: ArchSpec, workload: Workload, unfused: Execution = UNFUSED) -> Table:
     """The same for people: a block of lines per figure."""
     lines: list[str] = []
-    for e in explain(arch, workload):
+    for e in explain(arch, workload, unfused):
         lines += [*_block(e), ""]
     return Table(title=f"{arch.label}, {workload.phase}, explained", columns=(), rows=(), notes=tuple(lines[:-1]))
 
