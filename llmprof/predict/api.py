@@ -183,7 +183,10 @@ class Prediction:
                     leaf = path.rpartition(".")[0]
                     kept.setdefault(f"{layer}.{leaf}", {})[f"{layer}.{path}"] = tensor
         further = further_leaves(self.arch) if self.workload.mtp else {}
-        for path in (*objective.with_loss(model_leaves(self.arch), self.workload), *further):
+        for path in (
+            *objective.with_loss(model_leaves(self.arch, dropout=program.setting.drops), self.workload),
+            *further,
+        ):
             for quantity, value in figures[path]:
                 yield _entry(path, quantity, value)
             for held, tensor in kept.pop(path, {}).items():
