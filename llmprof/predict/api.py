@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from llmprof.ledger import Basis, Entry, Ledger, Quantity
 from llmprof.predict import cost, fused, objective
@@ -26,6 +27,9 @@ from llmprof.predict.tensor import Tensor
 from llmprof.predict.unconfirmed import unconfirmed_quantities
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Execution, Workload, check_workload
+
+if TYPE_CHECKING:
+    from llmprof.predict.training.step import TrainingStep
 
 __all__ = ["Cost", "OpLine", "ParameterCount", "Prediction", "parameters", "predict"]
 
@@ -72,10 +76,11 @@ class Prediction:
     def peak_live_bytes(self) -> int:
         """The largest sum of live tensors other than weights and caches (section 3 of the reference).
 
-        AssertionError for a training pass, which keeps what its backward needs, and for grouped leaves, of which it is
-        not defined what lives how long.
+        Of a training pass, over forward and backward. AssertionError for grouped leaves, of which it is not defined
+        what lives how long, and where no rule says what backward keeps (`TrainingStep.unpredicted`).
         """
-        assert self.workload.phase != "train", "the peak of a training pass is not predicted"
+        if self.workload.phase == "train":
+            return self.training.peak_live_bytes
         assert self.execution.grouping == "eager", "the peak of grouped leaves is not defined"
         return self.program.peak_bytes
 
@@ -121,8 +126,20 @@ class Prediction:
 
     @cached_property
     def matmul_flops_backward(self) -> int:
-        """FLOPs of the contractions of the backward pass, where the workload is a training pass."""
-        return backward_flops(self.program.items, self.program.returned)
+        """FLOPs of the contractions of the backward pass, where the workload is a training pass.
+
+        Those of what it computes again too.
+        """
+        again = self.training.matmul_flops_recomputed
+        return backward_flops(self.program.items, self.program.returned) + again
+
+    @cached_property
+    def training(self) -> TrainingStep:
+        """What the backward and the optimiser cost; AssertionError where this is no training pass."""
+        from llmprof.predict.training.step import TrainingStep
+
+        assert self.workload.phase == "train", self.workload.phase
+        return TrainingStep(self.program)
 
     # --- what ran -----------------------------------------------------------------------------
 
@@ -152,7 +169,7 @@ class Prediction:
     def ledger(self) -> Ledger:
         """Every leaf path at full depth, zeros included, and the tensors that are kept between tokens.
 
-        At path "" the peak, or in training the backward.
+        At path "" the peak, and in training what backward and optimiser cost as a whole.
         """
         return Ledger(self._entries())
 
@@ -195,6 +212,8 @@ class Prediction:
         if training:
             yield _entry("lm_head", "logits_bytes", self.logits_bytes)
             yield _entry(objective.LOSS, "loss_tokens", self.loss_tokens)
+            for path, quantity, value in self.training.figures():
+                yield _entry(path, quantity, value)
 
 
 def predict(arch: ArchSpec, workload: Workload, execution: Execution) -> Prediction:

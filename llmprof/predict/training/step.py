@@ -42,6 +42,9 @@ class TrainingStep:
             reason = f"weights are {setting.weights.name} and activations {setting.activations.name}"
         if reason is None and setting.workload.dropout and setting.execution.kernels == "cpu" and setting.fused:
             reason = "the fused kernel of the CPU drops nothing"
+        execution = setting.execution
+        if reason is None and (execution.reference != "lean-eager" or execution.grouping != "eager"):
+            reason = "backward is that of lean-eager and of the fused kernels, op by op"
         if reason is None and isinstance(self._walk, NoRule):
             reason = f"kernels without a rule for their backward: {self._walk}"
         return {} if reason is None else dict.fromkeys(WALKED, f"{reason} (docs/reference-training.md)")
