@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from llmprof.cli import counters as gpu_counters
-from llmprof.cli import options, routes, training
+from llmprof.cli import options, routes, training, training_options
 from llmprof.cli.messages import say
 from llmprof.cli.profile_plan import group_workloads, run_all
 from llmprof.cli.profile_report import exit_code, report
@@ -33,13 +33,15 @@ def profile(
     attention: Annotated[
         str, typer.Option("--attention", metavar="LIST", help="fused, unfused, or both.")
     ] = "fused,unfused",
-    phase: options.PhaseOption = "prefill,decode",
+    phase: training_options.PhaseOption = "prefill,decode",
     batch: options.Batch = "1",
     context: options.Context = None,
     new_tokens: options.NewTokens = None,
     source_tokens: options.SourceTokens = None,
     prefix_tokens: options.TrainedPrefixTokens = None,
     objective: options.ObjectiveOption = None,
+    recompute: training_options.RecomputeOption = None,
+    dropout: training_options.DropoutOption = None,
     logits: options.LogitsOption = None,
     dtype: options.Dtype = "bf16",
     weight_dtype: options.WeightDtype = None,
@@ -69,7 +71,7 @@ def profile(
 ) -> None:
     """Build SPEC with random weights, run it fused and unfused, and confirm the counts module by module.
 
-    With --objective: run its training pass, loss and gradients included.
+    With --phase train or --objective: run a training step, its loss, gradients and optimiser included.
     Exit 0 if everything is confirmed, 1 if a figure differs, 3 if something could not be measured.
     """
     from llmprof.profiling import Request, Result, require_torch
@@ -82,9 +84,10 @@ def profile(
     start, budget = options.seed(seed), options.seconds(seconds)
     check_writable(output)
     dtypes = options.parse_dtypes(dtype, weight_dtype, kv_dtype, group_size)
-    if objective is not None:
+    step = training_options.parse_training(phase, objective, recompute, dropout)
+    if step is not None:
         given = {
-            "phase": phase,
+            "phase": training_options.phase_beside(phase),
             "new_tokens": new_tokens,
             "source_tokens": source_tokens,
             "logits": logits,
@@ -101,12 +104,14 @@ def profile(
         training.refuse_what_has_no_effect(given, defaults)
         runs = training.training_runs(
             options.architectures(spec, variant, all_variants),
-            objective,
+            step.objective,
             batch=batch,
             context=context,
             prefix_tokens=prefix_tokens,
             dtypes=dtypes,
             routing=routes.parse_routing(routing),
+            recompute=step.recompute,
+            dropout=step.dropout,
         )
         _train(runs, attentions, device=device, layers=depth, seed=start, output_format=output_format, output=output)
     question = gpu_counters.parse(counters, caches, device_spec, device)

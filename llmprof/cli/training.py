@@ -12,7 +12,7 @@ from llmprof.errors import InputError
 from llmprof.lengths import default_context
 from llmprof.objectives import default_objective, training_workload
 from llmprof.routing import BALANCED, Routing
-from llmprof.workload import STRUCTURES, Dtypes, Objective, Workload
+from llmprof.workload import STRUCTURES, Dtypes, Objective, Recompute, Workload
 
 if TYPE_CHECKING:
     from llmprof.spec.arch import ArchSpec
@@ -53,6 +53,8 @@ def training_runs(
     prefix_tokens: str | None,
     dtypes: Dtypes,
     routing: Routing = BALANCED,
+    recompute: Recompute = "none",
+    dropout: float = 0.0,
 ) -> list[tuple[ArchSpec, int, Workload]]:
     """Each architecture with every length of text and every batch, and the training pass that they mean.
 
@@ -69,7 +71,16 @@ def training_runs(
         chosen = default_objective(arch) if name == "auto" else cast(Objective, name)
         for text in texts or (default_context(arch),):
             for size in batches:
-                workload = training_workload(arch, chosen, text=text, batch=size, prefix_tokens=prefix, dtypes=dtypes)
+                workload = training_workload(
+                    arch,
+                    chosen,
+                    text=text,
+                    batch=size,
+                    prefix_tokens=prefix,
+                    dtypes=dtypes,
+                    recompute=recompute,
+                    dropout=dropout,
+                )
                 runs.append((arch, text, replace(workload, routing=routing)))
     return runs
 
