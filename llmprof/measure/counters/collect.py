@@ -94,20 +94,48 @@ def _run(
 ) -> tuple[tuple[Kernel, ...], dict[str, Any]]:
     """The kernels of one run, and what the target said of it."""
     with tempfile.TemporaryDirectory(prefix="llmprof-") as folder:
-        asked, answered, report = (Path(folder) / name for name in ("request.json", "result.json", "report.ncu-rep"))
+        asked, answered = (Path(folder) / name for name in ("request.json", "result.json"))
         asked.write_text(request.to_json(), encoding="utf-8")
-        module = "llmprof.measure.counters.target"
-        target = (sys.executable, "-m", module, "--request", str(asked), "--result", str(answered))
-        command = ncu.profile_command(tool, metrics, report, target, cache_control=cache_control)
+        target = ("llmprof.measure.counters.target", "--request", str(asked), "--result", str(answered))
         try:
-            completed = run(command, limit_seconds)
-            told = json.loads(answered.read_text(encoding="utf-8")) if answered.is_file() else None
+            found = kernels_of(target, metrics, tool, run=run, limit_seconds=limit_seconds, cache_control=cache_control)
+        except Unavailable:
+            told = _told(answered)
             if told is not None and len(told["refused"]) == len(request.passes):
-                return (), told
-            refuse_failure(completed, limit_seconds)
-            if told is None or not report.is_file():
+                return (), told  # a report without kernels is what they leave
+            raise
+        told = _told(answered)
+        if told is None:
+            raise Unavailable("the pass under Nsight Compute ended without saying what it ran", "try again")
+        return found, told
+
+
+def _told(answered: Path) -> dict[str, Any] | None:
+    return json.loads(answered.read_text(encoding="utf-8")) if answered.is_file() else None
+
+
+def kernels_of(
+    target: Sequence[str],
+    metrics: Sequence[str],
+    tool: ncu.Tool,
+    *,
+    run: ncu.CommandRunner = run_command,
+    limit_seconds: float = RUN_SECONDS,
+    cache_control: ncu.CacheControl = "none",
+) -> tuple[Kernel, ...]:
+    """The kernels that a module of Python launches in the ranges of `ranges.py`; `target` is its name and arguments.
+
+    Raises Unavailable where they could not be counted.
+    """
+    with tempfile.TemporaryDirectory(prefix="llmprof-") as folder:
+        report = Path(folder) / "report.ncu-rep"
+        watched = (sys.executable, "-m", *target)
+        command = ncu.profile_command(tool, metrics, report, watched, cache_control=cache_control)
+        try:
+            refuse_failure(run(command, limit_seconds), limit_seconds)
+            if not report.is_file():
                 raise Unavailable("Nsight Compute ended without a report", ncu.INSTALL)
-            return _read(tool, report, tuple(metrics), run, limit_seconds), told
+            return _read(tool, report, tuple(metrics), run, limit_seconds)
         except OSError as error:
             raise Unavailable(f"Nsight Compute cannot be run: {error.strerror or error}", ncu.INSTALL) from error
 
