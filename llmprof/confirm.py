@@ -22,6 +22,9 @@ _ANY_ATTENTION: frozenset[Quantity] = WORKLOAD_FREE | {
     "recurrent_state_bytes",
     "loss_tokens",
     "logits_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "hbm_bytes_optimizer",
 }
 """Quantities that do not depend on how attention is computed."""
 

@@ -26,10 +26,15 @@ _TITLES = {
     "loss_tokens": "positions with loss",
     "logits_bytes": "logits, bytes",
     "matmul_flops_backward": "matmul FLOPs, backward",
+    "hbm_bytes_backward": "op-level bytes, backward",
+    "saved_bytes": "saved for backward, bytes",
+    "gradient_bytes": "gradients, bytes",
+    "optimizer_bytes": "optimiser states, bytes",
+    "hbm_bytes_optimizer": "op-level bytes, optimiser",
 }
 _ORDER = tuple(_TITLES)
 _KEPT = {"kv_cache_bytes": "KV cache", "recurrent_state_bytes": "state"}
-_BYTES = tuple(name for name in _TITLES if name.endswith("bytes"))
+_BYTES = tuple(name for name in _TITLES if "bytes" in name)
 _REFEREE = "referee:"
 _OPEN = " ?"
 
@@ -238,6 +243,8 @@ def modules(rows: Sequence[Row], phase: str, attentions: Sequence[str]) -> Table
     kept = [] if phase == "train" else [name for name in _KEPT if any(key[1] == name for key in by_key)]
     wanted: list[tuple[str, str]] = [("params", ""), *((name, "") for name in kept)]
     wanted += [("matmul_flops", a) for a in ran] + [("hbm_bytes", a) for a in ran]
+    saving = [a for a in ran if any(key[1:] == ("saved_bytes", a) for key in by_key)]
+    wanted += [("saved_bytes", a) for a in saving]
 
     def members(path: str, quantity: str, attention: str) -> list[Row]:
         return by_key.get((path, quantity, attention), [])
@@ -268,6 +275,7 @@ def modules(rows: Sequence[Row], phase: str, attentions: Sequence[str]) -> Table
             *(_KEPT[name] for name in kept),
             *(f"FLOPs {a}" for a in ran),
             *(f"bytes {a}" for a in ran),
+            *(f"saved {a}" for a in saving),
             "verdict",
         ),
         rows=tuple((name, f"{n}", *cells) for name, n, cells in collapse(lines)),
