@@ -16,7 +16,7 @@ from llmprof.predict.calls import Call, Segment
 from llmprof.predict.model import LayerGroup, Program
 from llmprof.predict.op import Op
 from llmprof.predict.tensor import Home, Tensor
-from llmprof.spec.arch import Glu, Gqa, LayerSpec, Mlp
+from llmprof.spec.arch import Glu, Gqa, LayerSpec, Mlp, Rope
 from llmprof.workload import Execution, Workload
 
 KIND = "compiled"
@@ -128,8 +128,9 @@ def _split(item: int, ops: Sequence[Op], layer: LayerSpec | None, names: Mapping
             end += 1
         run = tuple(ops[at:end])
         role = _outer_role(run[0].path) if layer is None else _layer_role(layer, run[0].path)
-        if role == "rope":
-            for half, of in zip(_halves(run), ("queries", "keys"), strict=False):
+        if role in ("rope", "partial rope"):
+            roles = ("queries", "keys") if role == "rope" else ("alone", "alone")
+            for half, of in zip(_halves(run), roles, strict=False):
                 yield _LeafCall(item, half, of, names)
         else:
             yield _LeafCall(item, run, role, names)
@@ -150,11 +151,19 @@ def _layer_role(layer: LayerSpec, path: str) -> str | None:
     attention = {"attn": layer.attention, "cross_attn": layer.cross_attention}.get(module)
     if not isinstance(attention, Gqa):
         return None
-    if leaf in ("q_norm", "k_norm"):
-        if attention.qk_norm_over == "all-heads":
-            return "alone"
-        return "queries" if leaf == "q_norm" else "keys"
-    return "rope" if leaf == "rope" else None
+    if leaf == "rope":
+        return "rope" if _turns_whole_heads(layer, attention) else "partial rope"
+    if leaf not in ("q_norm", "k_norm"):
+        return None
+    if not _turns_whole_heads(layer, attention):
+        return "alone"
+    return "queries" if leaf == "q_norm" else "keys"
+
+
+def _turns_whole_heads(layer: LayerSpec, attention: Gqa) -> bool:
+    """Norms of heads share the kernel of a rotation of all of a head, and of no other."""
+    position = layer.position
+    return isinstance(position, Rope) and position.rotary_dim in (None, attention.head_dim)
 
 
 def _halves(ops: tuple[Op, ...]) -> list[tuple[Op, ...]]:
@@ -188,7 +197,7 @@ def _groups(calls: Sequence[_LeafCall]) -> list[_Group]:
     before: _LeafCall | None = None
     for call in calls:
         if call.role in ("queries", "keys"):
-            # q_norm and the q half of rope of one attention: other leaves may stand between them.
+            # q_norm and the q half of rope of one attention: k_norm stands between them.
             at = (call.item, call.ops[0].path.partition(".")[0], call.role)
             if at not in heads:
                 heads[at] = _Group()
