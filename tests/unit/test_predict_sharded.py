@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import pytest
 
@@ -10,6 +11,8 @@ from llmprof.claims.papers.shapes import architecture, gpt
 from llmprof.claims.specs import attention, changed, shipped
 from llmprof.cli.parallel_options import parse_division
 from llmprof.errors import InputError
+from llmprof.objectives import default_objective, training_workload
+from llmprof.predict.api import predict
 from llmprof.predict.parameters import parameters
 from llmprof.predict.tensor import Axes
 from llmprof.predict.training.division import activation_axis, parameter_axis
@@ -25,8 +28,9 @@ from llmprof.predict.training.sharded import (
     states,
     value_bytes,
 )
-from llmprof.spec.arch import LayerNorm
-from llmprof.workload import Dtypes, Workload
+from llmprof.predict.training.step import TrainingStep
+from llmprof.spec.arch import ArchSpec, LayerNorm
+from llmprof.workload import Dtypes, Execution, Workload
 
 MIXED = ValueBytes(weight=2, gradient=2, optimizer=12)
 """16-bit weights and gradients; Adam's two moments and a master copy in fp32."""
@@ -39,6 +43,17 @@ def trained(tokens: int, **more: object) -> Workload:
         Workload(phase="train", batch=2, new_tokens=tokens, context=tokens, objective="causal-lm", loss_tokens=tokens),
         **more,  # type: ignore[arg-type]
     )
+
+
+def training_step(arch: ArchSpec, tokens: int) -> TrainingStep:
+    workload = training_workload(
+        arch, default_objective(arch), text=tokens, batch=1, prefix_tokens=None, dtypes=Dtypes()
+    )
+    return predict(arch, workload, Execution(attention="unfused")).training
+
+
+def trained_values(step: TrainingStep) -> dict[str, int]:
+    return {path: size // 2 for path, size in step.gradient_bytes_at.items()}
 
 
 # --- ZeRO -------------------------------------------------------------------------------------------
@@ -60,19 +75,26 @@ def test_stages_divide_one_thing_more_each(zero: int, weight: int, gradient: int
 
 
 @pytest.mark.parametrize("zero", [0, 1, 2, 3])
-@pytest.mark.parametrize("spec", ["gpt2", "mixtral-8x7b", "deepseek-v2-lite", "bert-base-uncased"])
+@pytest.mark.parametrize("spec", ["gpt2", "mixtral-8x7b", "attention-modern:mla-indexer", "bert-base-uncased"])
 def test_one_device_keeps_everything(zero: int, spec: str) -> None:
     arch = replace(shipped(spec), pooler=spec == "bert-base-uncased")
-    made = states(arch, Division(zero=zero), MIXED)  # type: ignore[arg-type]
-    idle = 768 * 768 + 768 if arch.pooler else 0  # a pooler carries no loss, and is not trained
+    step = training_step(arch, 32)
+    made = states(arch, Division(zero=zero), MIXED, trained_values(step))  # type: ignore[arg-type]
     total = parameters(arch).total
     assert (made.parameters, made.weight) == (total, 2 * total)
-    assert (made.gradient, made.optimizer) == (2 * (total - idle), 12 * (total - idle))
+    assert (made.gradient, made.optimizer) == (step.gradient_bytes, step.optimizer_bytes)
+
+
+def test_what_is_not_trained_has_neither_gradient_nor_state() -> None:
+    arch = replace(shipped("bert-base-uncased"), pooler=True)
+    made = states(arch, Division(tensor=4), MIXED, trained_values(training_step(arch, 32)))
+    whole = rank_parameters(arch, 4)
+    assert made.gradient == 2 * (sum(whole.values()) - (768 * 768 + 768)), "a pooler carries no loss"
 
 
 def test_zero_goes_over_what_tensor_parallelism_leaves() -> None:
     whole = sum(rank_parameters(SMALL, 4).values())
-    made = states(SMALL, Division(zero=3, data=8, tensor=4), MIXED)
+    made = states(SMALL, Division(zero=3, data=8, tensor=4), MIXED, rank_parameters(SMALL, 1))
     assert made.parameters == whole
     assert made.weight == 2 * -(-whole // 8)
     assert Division(data=8, tensor=4).devices == 32
@@ -258,18 +280,27 @@ def test_every_stack_has_to_be_divided() -> None:
 # --- the record -------------------------------------------------------------------------------------
 
 
+def both(arch: ArchSpec, workload: Workload) -> dict[str, TrainingStep]:
+    executions: tuple[Literal["fused", "unfused"], ...] = ("fused", "unfused")
+    return {name: predict(arch, workload, Execution(attention=name)).training for name in executions}
+
+
 def test_a_record_without_a_division_has_nothing_in_it() -> None:
-    record = rank_record(SMALL, trained(32), None, {"fused": (), "unfused": ()})
+    record = rank_record(SMALL, trained(32), None, both(SMALL, trained(32)))
     assert set(record) == set(KEYS)
     assert not any(value is not None for value in record.values())
     assert rank_unconfirmed(record) == {}
 
 
 def test_the_record_of_a_device() -> None:
-    rows = Kept("final_norm", ROWS, 2 * 32 * 64 * 2)
-    division = Division(zero=1, data=2, tensor=4, sequence=True)
-    record = rank_record(SMALL, trained(32), division, {"fused": (rows,), "unfused": None})
+    workload = trained(32, dropout=0.1)
+    steps = both(SMALL, workload)
+    record = rank_record(SMALL, workload, Division(zero=1, data=2, tensor=4, sequence=True), steps)
     values = sum(rank_parameters(SMALL, 4).values())
+    saved = {path: [each for each in step.saved if each.axes] for path, step in steps.items()}
+    rest = {path: sum(each.nbytes for each in step.saved if not each.axes) for path, step in steps.items()}
+    assert rest == {"fused": 3 * 8 + 4, "unfused": 4}, "offsets of a generator, and the sum of the loss' weights"
+    seeds = {path: sum(each.nbytes for each in tensors if "words" in each.axes) for path, tensors in saved.items()}
     assert record == {
         "zero_stage": 1,
         "data_parallel": 2,
@@ -279,11 +310,24 @@ def test_the_record_of_a_device() -> None:
         "weight_bytes_per_rank": 2 * values,
         "gradient_bytes_per_rank": 2 * values,
         "optimizer_bytes_per_rank": 12 * -(-values // 2),
-        "saved_bytes_per_rank_fused": 2048,
-        "saved_bytes_per_rank_unfused": None,
+        # All but a few words has heads, width, vocabulary or tokens, and each of them is divided by four.
+        **{
+            f"saved_bytes_per_rank_{path}": (sum(each.nbytes for each in saved[path]) - seeds[path]) // 4
+            + seeds[path]
+            + rest[path]
+            for path in ("fused", "unfused")
+        },
     }
     figures = set(KEYS) - {"zero_stage", "data_parallel", "tensor_parallel", "sequence_parallel"}
-    assert set(rank_unconfirmed(record)) == figures - {"saved_bytes_per_rank_unfused"}
+    assert set(rank_unconfirmed(record)) == figures
+
+
+def test_what_no_rule_says_is_absent() -> None:
+    arch = shipped("mixtral-8x7b")
+    record = rank_record(arch, trained(32), Division(zero=3, data=8), both(arch, trained(32)))
+    assert record["saved_bytes_per_rank_fused"] is None
+    assert record["optimizer_bytes_per_rank"] == 12 * -(-parameters(arch).total // 8)
+    assert "saved_bytes_per_rank_fused" not in rank_unconfirmed(record)
 
 
 @pytest.mark.parametrize(("dtype", "each"), [("bf16", (2, 2, 12)), ("fp16", (2, 2, 12)), ("fp32", (4, 4, 8))])

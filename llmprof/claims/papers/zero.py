@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmprof.claims.papers.figure import Figure, Outcome, Study, Tolerance, rounding
 from llmprof.claims.papers.shapes import gpt
+from llmprof.predict.parameters import parameters
 from llmprof.predict.training.sharded import Division, ValueBytes, shard_states, states
 
 VALUES = 7_500_000_000
@@ -32,7 +33,7 @@ def compute() -> Outcome:
         for of, division, printed, tolerance in PRINTED
     )
     arch = gpt("gpt-7.5b", layers=LAYERS, d_model=D_MODEL, heads=HEADS, vocab_size=VOCABULARY, tokens=TOKENS)
-    real = [states(arch, division, EACH) for _, division, _, _ in PRINTED]
+    real = [states(arch, division, EACH, parameters(arch).by_path) for _, division, _, _ in PRINTED]
     remark = (
         f"The paper's 7.5 billion is no model's count. A decoder of {LAYERS} layers of {D_MODEL:,} has "
         f"{real[0].parameters:,} parameters, and its fullest device keeps "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from llmprof.predict.training.sharded import UNCONFIRMED, Division, Saved, check, saved_bytes, states, value_bytes
+from llmprof.predict.training.sharded import UNCONFIRMED, Division, check, saved_bytes, states, value_bytes
+from llmprof.predict.training.step import TrainingStep
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Workload
 
@@ -26,17 +27,18 @@ KEYS = (
 
 
 def rank_record(
-    arch: ArchSpec, workload: Workload, division: Division | None, saved: Mapping[str, Iterable[Saved] | None]
+    arch: ArchSpec, workload: Workload, division: Division | None, steps: Mapping[str, TrainingStep]
 ) -> dict[str, Any]:
-    """The `KEYS` of one training pass.
+    """The `KEYS` of one training pass, of which `steps` has each execution, ``fused`` and ``unfused``.
 
-    `saved`: what the pass saves in each execution, ``fused`` and ``unfused``; None where no rule says, and null then.
-    Figures are of the fullest device. Raises InputError where the step cannot be divided so.
+    Figures are of the fullest device; null what no rule says. Raises InputError where the step cannot be divided so.
     """
     if division is None:
         return dict.fromkeys(KEYS)
     check(arch, workload, division)
-    kept = states(arch, division, value_bytes(workload.dtypes))
+    each = value_bytes(workload.dtypes)
+    gradients = steps["fused"].gradient_bytes_at
+    kept = states(arch, division, each, {path: size // each.gradient for path, size in gradients.items()})
     figures = (kept.parameters, kept.weight, kept.gradient, kept.optimizer)
     return {
         "zero_stage": division.zero,
@@ -45,8 +47,8 @@ def rank_record(
         "sequence_parallel": division.sequence,
         **dict(zip(STATES, figures, strict=True)),
         **{
-            SAVED.format(execution): None if tensors is None else saved_bytes(tensors, division)
-            for execution, tensors in saved.items()
+            SAVED.format(execution): None if "saved_bytes" in step.unpredicted else saved_bytes(step.saved, division)
+            for execution, step in steps.items()
         },
     }
 

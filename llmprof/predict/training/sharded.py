@@ -23,9 +23,6 @@ from llmprof.predict.training.division import activation_axis, check_division, p
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Dtypes, Workload
 
-IDLE = ("pooler",)
-"""Leaves that take no part in a training pass, and so have neither gradient nor optimiser state."""
-
 UNCONFIRMED = "a formula: no sharded run has confirmed it"
 
 ZeroStage = Literal[0, 1, 2, 3]
@@ -105,11 +102,19 @@ def check(arch: ArchSpec, workload: Workload, division: Division) -> None:
     check_division(arch, division.tensor, sequence=division.sequence, tokens=tokens)
 
 
-def states(arch: ArchSpec, division: Division, each: ValueBytes) -> RankBytes:
-    """Weights, gradients and optimiser states on the fullest device. `check` has accepted the division."""
-    by_path = rank_parameters(arch, division.tensor)
-    idle = sum(by_path.get(path, 0) for path in IDLE)
-    return shard_states(sum(by_path.values()), division, each, idle=idle)
+def states(arch: ArchSpec, division: Division, each: ValueBytes, trained: Mapping[str, int]) -> RankBytes:
+    """Weights, gradients and optimiser states on the fullest device. `check` has accepted the division.
+
+    `trained`: the values of each leaf that have a gradient, on one device that has all of them.
+    """
+    kept = rank_parameters(arch, division.tensor)
+    whole = rank_parameters(arch, 1)
+    idle = 0
+    for path, values in kept.items():
+        without = whole[path] - trained.get(path, 0)
+        assert without in (0, whole[path]) or division.tensor == 1, f"{path} is trained in part"
+        idle += values if without == whole[path] else without
+    return shard_states(sum(kept.values()), division, each, idle=idle)
 
 
 def shard_states(values: int, division: Division, each: ValueBytes, *, idle: int = 0) -> RankBytes:
