@@ -58,7 +58,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
 def _sheet(sheet: Sheet) -> Table:
     rows = tuple((line.of, line.what, format_exact(line.value)) for line in sheet.lines)
     total = ("together", "", format_exact(sheet.total))
-    return Table(title=sheet.title, columns=("kernel", "what", sheet.unit), rows=(*rows, total), left=2)
+    return Table(title=sheet.title, columns=("of", "what", sheet.unit), rows=(*rows, total), left=2)
 
 
 def _number(value: float) -> str:

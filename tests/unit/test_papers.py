@@ -8,6 +8,14 @@ import pytest
 
 from llmprof.claims.papers.citations import CITATIONS
 from llmprof.claims.papers.figure import EXACT, Figure, Outcome, Result, Study, Subject, rounding, share
+from llmprof.claims.papers.megatron_activations import (
+    TECHNIQUES,
+    Model,
+    figures,
+    of_layer,
+    outside,
+    statistics_of_layer,
+)
 from llmprof.claims.papers.megatron_utilisation import RUNS, Run
 from llmprof.claims.papers.table import STUDIES, results
 
@@ -161,3 +169,40 @@ def test_caches_per_token() -> None:
     ours = [each.ours for each in RESULTS["kv-cache-per-token"].outcome.figures]
     # 61 layers of 512 + 64; 80 of 2 x 8 x 128; 126 of 2 x 8 x 128; 2 bytes each.
     assert ours == [61 * 576 * 2 / 1000, 80 * 2048 * 2 / 1000, 126 * 2048 * 2 / 1000]
+
+
+MEGATRON = (
+    Model(name="22B", layers=48, d_model=6144, heads=64),
+    Model(name="175B", layers=96, d_model=12_288, heads=96),
+    Model(name="530B", layers=105, d_model=20_480, heads=128),
+    Model(name="1T", layers=128, d_model=25_600, heads=160),
+    Model(name="small", layers=2, d_model=64, heads=8, tensor=4, batch=3, tokens=32, vocab_size=96),
+)
+
+
+@pytest.mark.parametrize("model", MEGATRON, ids=lambda model: model.name)
+def test_megatrons_table_of_activations(model: Model) -> None:
+    s, b, h, a, t = model.tokens, model.batch, model.d_model, model.heads, model.tensor
+    ours = [of_layer(model, technique) for technique in TECHNIQUES]
+    assert ours == [
+        34 * s * b * h + 5 * a * s * s * b,
+        10 * s * b * h + 24 * s * b * h // t + 5 * a * s * s * b // t,
+        (34 * s * b * h + 5 * a * s * s * b) // t,
+        10 * s * b * h + 24 * s * b * h // t,
+        34 * s * b * h // t,
+        2 * s * b * h,
+    ]
+    assert statistics_of_layer(model) == 2 * 2 * 4 * s * b  # two norms, a mean and a root, fp32
+    assert outside(model) == s * b * (5 * h + 4 * model.vocab_size)
+    assert all(each.verdict == "reproduced" for each in figures(model))
+
+
+def test_the_tensors_behind_megatrons_table() -> None:
+    (sheet,) = RESULTS["megatron-activations"].outcome.sheets
+    assert sheet.total == of_layer(MEGATRON[1], TECHNIQUES[0]) + statistics_of_layer(MEGATRON[1])
+    by_leaf: dict[str, int] = {}
+    for line in sheet.lines:
+        by_leaf[line.of] = by_leaf.get(line.of, 0) + line.value
+    unit = 2048 * 12_288
+    assert by_leaf["ffn.act"] == by_leaf["ffn.down"] == 8 * unit
+    assert by_leaf["attn_dropout"] == unit

@@ -9,7 +9,7 @@ from typing import Any
 from llmprof.predict.api import Prediction, predict
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.load import load_text
-from llmprof.workload import Execution, Workload
+from llmprof.workload import Execution, Recompute, Workload
 
 
 def architecture(name: str, **fields: Any) -> ArchSpec:
@@ -44,10 +44,25 @@ def gpt(
     )
 
 
-def training_pass(arch: ArchSpec, tokens: int, *, batch: int = 1, fused: bool = False) -> Prediction:
+def training_pass(
+    arch: ArchSpec,
+    tokens: int,
+    *,
+    batch: int = 1,
+    fused: bool = False,
+    dropout: float = 0.0,
+    recompute: Recompute = "none",
+) -> Prediction:
     """A training pass over sequences of so many tokens, with a loss at each."""
     workload = Workload(
-        phase="train", batch=batch, new_tokens=tokens, context=tokens, objective="causal-lm", loss_tokens=tokens
+        phase="train",
+        batch=batch,
+        new_tokens=tokens,
+        context=tokens,
+        objective="causal-lm",
+        loss_tokens=tokens,
+        dropout=dropout,
+        recompute=recompute,
     )
     return predict(arch, workload, Execution(attention="fused" if fused else "unfused"))
 

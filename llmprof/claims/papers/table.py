@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmprof.claims.papers import caches, chinchilla, conventions, decode, figure2, megatron_utilisation, palm, zero
+from llmprof.claims.papers import (
+    caches,
+    chinchilla,
+    conventions,
+    decode,
+    figure2,
+    megatron_activations,
+    megatron_utilisation,
+    palm,
+    zero,
+)
 from llmprof.claims.papers.figure import Result, Study
 
 STUDIES: tuple[Study, ...] = (
@@ -14,6 +24,7 @@ STUDIES: tuple[Study, ...] = (
     caches.STUDY,
     conventions.STUDY,
     zero.STUDY,
+    megatron_activations.STUDY,
     megatron_utilisation.STUDY,
     palm.STUDY,
     chinchilla.STUDY,
