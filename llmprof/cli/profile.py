@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from llmprof.cli import counters as gpu_counters
-from llmprof.cli import options, routes, training, training_options
+from llmprof.cli import options, reference_option, routes, training, training_options
 from llmprof.cli.messages import say
 from llmprof.cli.profile_plan import group_workloads, run_all
 from llmprof.cli.profile_report import exit_code, report
@@ -50,6 +50,7 @@ def profile(
     routing: routes.RoutingOption = None,
     latent: routes.LatentOption = None,
     mtp: options.MtpOption = False,
+    unfused_reference: reference_option.UnfusedReferenceOption = "lean-eager",
     layers: Annotated[
         str | None,
         typer.Option(
@@ -99,8 +100,15 @@ def profile(
             "counters": counters if counters != "none" else None,
             "caches": caches,
             "device_spec": device_spec,
+            "unfused_reference": unfused_reference,
         }
-        defaults = {"phase": "prefill,decode", "seconds": "10", "counters": "auto", "caches": "cold"}
+        defaults = {
+            "phase": "prefill,decode",
+            "seconds": "10",
+            "counters": "auto",
+            "caches": "cold",
+            **reference_option.DEFAULTS,
+        }
         training.refuse_what_has_no_effect(given, defaults)
         runs = training.training_runs(
             options.architectures(spec, variant, all_variants),
@@ -114,6 +122,8 @@ def profile(
             dropout=step.dropout,
         )
         _train(runs, attentions, device=device, layers=depth, seed=start, output_format=output_format, output=output)
+    reference = reference_option.parse_reference(unfused_reference)
+    reference_option.refuse_fused(reference, attentions)
     question = gpu_counters.parse(counters, caches, device_spec, device)
     asked = options.parse_lengths(
         phase=phase,
@@ -148,6 +158,7 @@ def profile(
                 seed=start,
                 time_seconds=budget or None,
                 referees=referees,
+                reference=reference,
             )
             result = Result(arch=arch, workloads=group, attentions=attentions, not_applicable=skipped)
             planned.append((request, result))

@@ -66,7 +66,7 @@ def count(request: Request, result: Result, question: Question, progress: Progre
         return
     sliced = slice_arch(request.arch, max(request.layers or 0, smallest_slice(request.arch))).arch
     passes = tuple(
-        (workload, Execution(attention=attention, kernels=kernels_of(device)))
+        (workload, request.execution(attention, kernels_of(device)))
         for workload in request.workloads
         for attention in request.attentions
     )

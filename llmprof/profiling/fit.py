@@ -13,7 +13,6 @@ from llmprof.profiling.question import Request
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.units import format_bytes
-from llmprof.workload import Execution
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +97,7 @@ def _advice(request: Request, sliced: ArchSpec, device: torch.device, free: int)
 def _need(arch: ArchSpec, request: Request, device: torch.device) -> int:
     """Bytes of the largest pass of `request` on `arch`."""
     return max(
-        needed_bytes(predict(arch, workload, Execution(attention=attention, kernels=kernels_of(device))))
+        needed_bytes(predict(arch, workload, request.execution(attention, kernels_of(device))))
         for workload in request.workloads
         for attention in request.attentions
     )

@@ -9,7 +9,7 @@ from llmprof.errors import DeviceError
 from llmprof.ledger import Row, Verdict
 from llmprof.profiling.verdict import Outcome, gaps, outcome
 from llmprof.spec.arch import ArchSpec, ChannelMix, LayerSpec, NoAttention
-from llmprof.workload import Workload
+from llmprof.workload import Execution, UnfusedReference, Workload
 
 if TYPE_CHECKING:
     from llmprof.profiling.counters import Counters
@@ -31,6 +31,13 @@ class Request:
     seed: int = 0
     time_seconds: float | None = 10.0
     referees: bool = True
+    reference: UnfusedReference = "lean-eager"
+
+    def execution(self, attention: Attention, kernels: Literal["cuda", "cpu"]) -> Execution:
+        """How a pass with this attention runs; the reference is what unfused means."""
+        if attention == "fused":
+            return Execution(attention="fused", kernels=kernels)
+        return Execution(attention="unfused", kernels=kernels, reference=self.reference)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -94,7 +94,7 @@ def _profile_workload(
 
     outputs: dict[str, torch.Tensor] = {}
     for attention in request.attentions:
-        execution = Execution(attention=attention, kernels=kernels_of(device))
+        execution = request.execution(attention, kernels_of(device))
         prediction = predict(request.arch, workload, execution)
         progress(f"{request.arch.label}: {workload.phase}, {attention} attention")
         try:
