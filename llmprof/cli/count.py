@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmprof.cli import device_option, engines, levels, options, routes, training
+from llmprof.cli import device_option, engines, levels, options, reference_option, routes, training
 from llmprof.cli.messages import bold, say
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmprof.report.count_tables import Record
     from llmprof.report.tables import Table
     from llmprof.spec.arch import ArchSpec
-    from llmprof.workload import Workload
+    from llmprof.workload import Execution, Workload
 
 SCHEMA_VERSION = 1
 EXIT_NOT_APPLICABLE = 3
@@ -41,6 +41,8 @@ def count(
     routing: routes.RoutingOption = None,
     latent: routes.LatentOption = None,
     mtp: options.MtpOption = False,
+    unfused_reference: reference_option.UnfusedReferenceOption = "lean-eager",
+    grouping: reference_option.GroupingOption = "eager",
     by: Annotated[
         str | None, typer.Option("--by", metavar="LEVEL", help="Break the figures down by module, op or layer.")
     ] = None,
@@ -96,13 +98,23 @@ def count(
         "routing": routing,
         "latent": latent,
         "mtp": mtp,
+        "unfused_reference": unfused_reference,
     }
-    defaults = {"phase": "prefill,decode", "batch": "1", "dtype": "bf16"}
+    defaults = {"phase": "prefill,decode", "batch": "1", "dtype": "bf16", **reference_option.DEFAULTS}
+    unfused = reference_option.unfused_execution(unfused_reference, grouping)
     confirm = f"llmprof profile {options.as_typed(spec, same, defaults)}"
     dtypes = options.parse_dtypes(dtype, weight_dtype, kv_dtype, group_size)
     if objective is not None:
         training.refuse_what_has_no_effect(
-            {**same, "device_spec": device_spec, "memory": memory, "by": by, "explain": explain}, defaults
+            {
+                **same,
+                "grouping": grouping,
+                "device_spec": device_spec,
+                "memory": memory,
+                "by": by,
+                "explain": explain,
+            },
+            defaults,
         )
         archs = options.architectures(spec, variant, all_variants)
         trained = training.training_runs(
@@ -141,12 +153,14 @@ def count(
             say(f"not applicable: {reason}")
     options.refuse_idle_kv_dtype(runs)
     _warn_beyond_limits(runs)
-    records = [count_record(arch, workload) for arch, workload in runs]
+    reference_option.refuse_without_peak(grouping, {"memory": memory, "device_spec": device_spec})
+    records = [count_record(arch, workload, unfused) for arch, workload in runs]
     caches = engines.add_engine(records, runs, engine)
-    levels.add_levels(records, runs, device)
+    levels.add_levels(records, runs, device, unfused)
     if memory_bytes is not None:
-        for record in records:
-            _add_fit(record, memory_bytes)
+        from llmprof.report.memory_table import add_fit
+
+        add_fit(records, memory_bytes)
     _report(
         runs,
         records,
@@ -158,6 +172,7 @@ def count(
         memory_bytes=memory_bytes,
         caches=caches,
         device=device,
+        unfused=unfused,
     )
     if not records:
         raise typer.Exit(EXIT_NOT_APPLICABLE)
@@ -177,6 +192,7 @@ def _report(
     memory_bytes: int | None,
     caches: list[EngineCache],
     device: Device | None,
+    unfused: Execution,
 ) -> None:
     from llmprof.report import tables
     from llmprof.report.write import write_text
@@ -186,12 +202,21 @@ def _report(
     elif output_format == "json":
         payload: dict[str, object] = {"schema_version": SCHEMA_VERSION, "results": records}
         if by is not None or explain:
-            _add_details(records, runs, by=by, explain=explain)
-        levels.add_breakdown(records, runs, by, device)
+            _add_details(records, runs, by=by, explain=explain, unfused=unfused)
+        levels.add_breakdown(records, runs, by, device, unfused)
         write_text(tables.to_json(payload), output)
     elif records:
-        pages = _pages(runs, records, confirm, by=by, explain=explain, memory_bytes=memory_bytes, caches=caches)
-        pages += levels.tables(records, runs, by, device)
+        pages = _pages(
+            runs,
+            records,
+            confirm,
+            by=by,
+            explain=explain,
+            memory_bytes=memory_bytes,
+            caches=caches,
+            unfused=unfused,
+        )
+        pages += levels.tables(records, runs, by, device, unfused)
         text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
         write_text(text, output)
 
@@ -207,24 +232,21 @@ def _warn_beyond_limits(runs: list[tuple[ArchSpec, Workload]]) -> None:
         say(f"warning: context {context:,} is beyond what {name} was made for ({limit:,})")
 
 
-def _add_fit(record: Record, memory_bytes: int) -> None:
-    record["memory_bytes"] = memory_bytes
-    for attention in ("fused", "unfused"):
-        headroom = memory_bytes - record[f"total_bytes_{attention}"]
-        record[f"fits_{attention}"] = headroom >= 0
-        record[f"headroom_bytes_{attention}"] = headroom
-
-
 def _add_details(
-    records: list[Record], runs: list[tuple[ArchSpec, Workload]], *, by: str | None, explain: bool
+    records: list[Record],
+    runs: list[tuple[ArchSpec, Workload]],
+    *,
+    by: str | None,
+    explain: bool,
+    unfused: Execution,
 ) -> None:
     from llmprof.report.breakdown import breakdown_records, explanation_records
 
     for record, (arch, workload) in zip(records, runs, strict=True):
         if by is not None:
-            record["breakdown"] = breakdown_records(arch, workload, by)
+            record["breakdown"] = breakdown_records(arch, workload, by, unfused)
         if explain:
-            record["explanation"] = explanation_records(arch, workload)
+            record["explanation"] = explanation_records(arch, workload, unfused)
 
 
 def _pages(
@@ -236,6 +258,7 @@ def _pages(
     explain: bool,
     memory_bytes: int | None,
     caches: list[EngineCache],
+    unfused: Execution,
 ) -> list[Table]:
     from llmprof.report import count_tables
     from llmprof.report.decode_remarks import decode_remarks
@@ -260,9 +283,9 @@ def _pages(
 
         for arch, workload in runs:
             if by is not None:
-                pages.append(breakdown_table(arch, workload, by))
+                pages.append(breakdown_table(arch, workload, by, unfused))
             if explain:
-                pages.append(explanation_table(arch, workload))
+                pages.append(explanation_table(arch, workload, unfused))
     return pages
 
 

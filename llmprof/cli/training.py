@@ -30,6 +30,8 @@ WITHOUT_EFFECT = {
     "counters": "they are read of passes of inference",
     "caches": "no counters are read",
     "device_spec": "bytes by level are those of prefill and decode",
+    "unfused_reference": "it is defined for lean-eager alone",
+    "grouping": "it is defined for prefill and decode",
     "memory": "its peak is not predicted",
     "by": "its figures are of the whole model",
     "explain": "its figures are of the whole model",

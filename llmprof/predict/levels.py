@@ -61,6 +61,8 @@ def levels_of(prediction: Prediction, device: Device) -> Levels:
     """The same as figures by path. Raises what `levels` raises."""
     if prediction.workload.phase == "train" or prediction.execution.kernels != "cuda":
         raise InputError("bytes by level are those of prefill and decode with the kernels of a CUDA device")
+    if prediction.execution.grouping != "eager":
+        raise InputError("bytes by level need to know what lives how long, which grouped leaves do not say; use eager")
     if device.last_level_cache is None:
         raise InputError(without_cache(device))
     reused = memory(prediction.program)

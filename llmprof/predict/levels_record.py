@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from llmprof.predict.api import Prediction, predict
+from llmprof.predict.api import Prediction
 from llmprof.predict.levels import Levels, levels_of
+from llmprof.predict.record import UNFUSED, both
 from llmprof.predict.unconfirmed import DRAM, EXPERTS_ORDER, L2_TO_SM, SRAM
 from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.workload import Execution, Workload
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-def levels_record(arch: ArchSpec, workload: Workload, device: Device) -> tuple[Record, dict[str, str]]:
+def levels_record(
+    arch: ArchSpec, workload: Workload, device: Device, execution: Execution = UNFUSED
+) -> tuple[Record, dict[str, str]]:
     """The figures by key, and the reason for each that nothing independent confirms. Raises what `levels_of` raises."""
-    fused = predict(arch, workload, Execution(attention="fused"))
-    unfused = predict(arch, workload, Execution(attention="unfused"))
+    fused, unfused = both(arch, workload, execution)
     inside, outside = levels_of(fused, device), levels_of(unfused, device)
     tiled = bool(inside.cores) and not inside.untiled
     record = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llmprof.report.tables import Table
+from llmprof.report.what_runs import REFERENCES, traffic_remark
 from llmprof.units import format_bytes, format_count, format_exact, format_ratio
 
 Record = dict[str, Any]
@@ -84,9 +85,6 @@ _PASS_LINES: tuple[tuple[str, str, Form], ...] = (
 _OF_FUSED = ("matmul_flops_dense", "matmul_flops_causal")
 """Lines that say whose they are where the unfused execution is another algorithm."""
 
-_REFERENCES = {"fused kernel": "fused_kernel", "unfused reference": "unfused_reference"}
-"""What runs, where it is told row by row."""
-
 
 def label(record: Record) -> str:
     """``name`` or ``name:variant``."""
@@ -110,23 +108,14 @@ def _pass_heading(record: Record) -> str:
     return f"prefill, {record['new_tokens']:,} tokens"
 
 
-def references(records: Sequence[Record]) -> str:
-    """What runs, in words; where records differ, each of them names its own."""
-    first = records[0]
-    if all(record[key] == first[key] for record in records for key in _REFERENCES.values()):
-        return f"unfused is the reference {first['unfused_reference']}, fused runs {first['fused_kernel']}"
-    return "unfused runs the reference, fused the kernel that is named beside the figures"
-
-
 def _remarks(
     records: Sequence[Record], shown: Iterable[str], confirm: str, remarks: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """What a reader must know of the figures that are `shown`, and the command that confirms them."""
     keys = list(shown)
-    first = records[0]
     notes = [
         UNITS,
-        f"HBM traffic is the {first['hbm_level']} count; {references(records)} (docs/reference-execution.md).",
+        traffic_remark(records),
     ]
     kernels = sorted({str(r["sram_kernel"]) for r in records if r["sram_kernel"]})
     if kernels and "sram_bytes_fused" in keys:
@@ -170,8 +159,8 @@ def sheet(records: Sequence[Record], heading: str, confirm: str, remarks: Sequen
             execution = ", fused" if two and key in _OF_FUSED else ""
             rows.append((text + execution + mark, *(_maybe(form, record[key]) for record in records)))
     columns = ("one pass", *(_pass_heading(record) for record in records))
-    if any(len({record[key] for record in records}) > 1 for key in _REFERENCES.values()):
-        rows += [(text, *(record[key] for record in records)) for text, key in _REFERENCES.items()]
+    if any(len({record[key] for record in records}) > 1 for key in REFERENCES.values()):
+        rows += [(text, *(record[key] for record in records)) for text, key in REFERENCES.items()]
     passes = Table(
         title=describe_workload(first),
         columns=columns,
@@ -228,7 +217,7 @@ def comparison(records: Sequence[Record], confirm: str, remarks: Sequence[str] =
         (tuple(setting[key] for key in varying), record) for setting, record in zip(settings, records, strict=True)
     ]
     keyed.sort(key=lambda pair: order.index(pair[0]))
-    told = {head: key for head, key in _REFERENCES.items() if len({record[key] for record in records}) > 1}
+    told = {head: key for head, key in REFERENCES.items() if len({record[key] for record in records}) > 1}
     left = 2 if varying[:1] == ["phase"] else 1
     rows = [
         (
@@ -273,7 +262,7 @@ def _ratios(keyed: Sequence[tuple[tuple[str, ...], Record]], columns: Sequence[C
 
 
 def _marked(record: Record, key: str, form: Form) -> str:
-    return form(record[key]) + (STAR if key in record["unconfirmed"] else "")
+    return _maybe(form, record[key]) + (STAR if key in record["unconfirmed"] else "")
 
 
 def _settings(record: Record) -> dict[str, str]:

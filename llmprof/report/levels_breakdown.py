@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmprof.ledger import Ledger, Quantity
 from llmprof.paths import layer_path
-from llmprof.predict.api import predict
 from llmprof.predict.levels import levels
+from llmprof.predict.record import UNFUSED, both
 from llmprof.report.collapse import collapse
 from llmprof.report.tables import Table
 from llmprof.spec.arch import ArchSpec
@@ -40,18 +40,22 @@ _SHOWN = {
 Figures = tuple[int | None, ...]
 
 
-def levels_breakdown(arch: ArchSpec, workload: Workload, level: str, device: Device) -> list[dict[str, Any]]:
+def levels_breakdown(
+    arch: ArchSpec, workload: Workload, level: str, device: Device, execution: Execution = UNFUSED
+) -> list[dict[str, Any]]:
     """The levels by `path` in raw base units, equal neighbours as one record with a `count`; None where unknown.
 
     `level` is ``module`` or ``layer``.
     """
     return [
         {"path": path, "count": count, **dict(zip(_KEYS, figures, strict=True))}
-        for path, count, figures in collapse(_by_path(arch, workload, device, whole_layers=level == "layer"))
+        for path, count, figures in collapse(_by_path(arch, workload, device, execution, whole_layers=level == "layer"))
     ]
 
 
-def levels_breakdown_table(arch: ArchSpec, workload: Workload, level: str, device: Device) -> Table:
+def levels_breakdown_table(
+    arch: ArchSpec, workload: Workload, level: str, device: Device, execution: Execution = UNFUSED
+) -> Table:
     """The same for people."""
     rows = [
         (
@@ -59,7 +63,7 @@ def levels_breakdown_table(arch: ArchSpec, workload: Workload, level: str, devic
             f"{record['count']}",
             *("-" if record[key] is None else format_bytes(record[key]) for key in _SHOWN),
         )
-        for record in levels_breakdown(arch, workload, level, device)
+        for record in levels_breakdown(arch, workload, level, device, execution)
     ]
     return Table(
         title=f"{arch.label}, {workload.phase}, by {level} on {device.name}",
@@ -69,10 +73,11 @@ def levels_breakdown_table(arch: ArchSpec, workload: Workload, level: str, devic
     )
 
 
-def _by_path(arch: ArchSpec, workload: Workload, device: Device, *, whole_layers: bool) -> dict[str, Figures]:
+def _by_path(
+    arch: ArchSpec, workload: Workload, device: Device, execution: Execution, *, whole_layers: bool
+) -> dict[str, Figures]:
     """Path to the figures of `_KEYS`. Of a layer without a figure for one of its leaves there is none either."""
-    fused = levels(predict(arch, workload, Execution(attention="fused")), device)
-    unfused = levels(predict(arch, workload, Execution(attention="unfused")), device)
+    fused, unfused = (levels(prediction, device) for prediction in both(arch, workload, execution))
     columns = [(ledger, quantity) for ledger in (fused, unfused) for quantity in _QUANTITIES]
     columns += [(fused, quantity) for quantity in _FUSED_ALONE]
     found: dict[str, list[int | None]] = {}

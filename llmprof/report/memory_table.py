@@ -1,4 +1,4 @@
-"""Whether a model fits, for each record of `count`: the table behind ``count --memory``."""
+"""Whether a model fits, for each record of `count`: what ``count --memory`` adds to them, and its table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from collections.abc import Sequence
 from llmprof.report.count_tables import STAR, Record, label
 from llmprof.report.tables import Table
 from llmprof.units import format_bytes
+
+
+def add_fit(records: Sequence[Record], memory_bytes: int) -> None:
+    """Say in every record whether it fits in `memory_bytes`, and by how much."""
+    for record in records:
+        record["memory_bytes"] = memory_bytes
+        for attention in ("fused", "unfused"):
+            headroom = memory_bytes - record[f"total_bytes_{attention}"]
+            record[f"fits_{attention}"] = headroom >= 0
+            record[f"headroom_bytes_{attention}"] = headroom
 
 
 def memory_verdicts(records: Sequence[Record], memory_bytes: int) -> Table:
