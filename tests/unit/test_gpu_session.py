@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -12,21 +13,14 @@ from pathlib import Path
 import pytest
 
 from llmprof import catalog
-from llmprof.measure import gpu_session
+from llmprof.measure import gpu_plan, gpu_session
+from llmprof.measure.gpu_plan import Part, judge_counters, judge_experiments, judge_json, judge_tests, plan
 from llmprof.measure.gpu_process import REPOSITORY, Completed, redact, run_python
-from llmprof.measure.gpu_session import (
-    Outcome,
-    Part,
-    judge_json,
-    judge_tests,
-    main,
-    plan,
-    record,
-    run_session,
-    save,
-    table,
-)
+from llmprof.measure.gpu_session import Outcome, main, record, run_session, save, table
 from llmprof.spec.slice import slice_arch, smallest_slice
+from tests.cli.conftest import Cli, cli
+
+__all__ = ["cli"]
 
 
 class World:
@@ -62,21 +56,63 @@ def run(world: World, todo: list[Part], output: Path, budget: float = 540.0) -> 
     return run_session(todo, output, budget_seconds=budget, runner=world.run, now=world.now, say=lambda line: None)
 
 
-def test_the_plan_is_the_environment_the_tests_and_each_model(tmp_path: Path) -> None:
-    todo = plan(["a", "b"], tests=tmp_path)
-    assert [part.name for part in todo] == ["environment", "tests", "profile a", "profile b"]
+def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
+    todo = plan(["a", "b"], counted=["c", "d", "e", "f", "g"], trained=["t"], tests=tmp_path)
+    assert [part.name for part in todo] == [
+        "environment",
+        "counters ncu c",
+        "counters ncu d",
+        "experiments",
+        "counters ncu e",
+        "counters ncu f",
+        "tests",
+        "counters nvml c",
+        "counters ncu g",
+        "training t",
+        "profile a",
+        "profile b",
+    ]
+    by_name = {part.name: part for part in todo}
     assert todo[0].arguments == ("-m", "llmprof.measure.environment", "--device", "cuda")
-    assert todo[1].arguments[:5] == ("-m", "pytest", str(tmp_path), "-m", "gpu")
-    assert todo[1].blocked == ""
-    expected = "-m llmprof profile b --device cuda --attention fused,unfused --phase prefill,decode --format json"
-    assert todo[3].arguments == tuple(expected.split())
+    assert by_name["tests"].arguments[:5] == ("-m", "pytest", str(tmp_path), "-m", "gpu")
+    assert by_name["tests"].blocked == ""
+    passes = "--device cuda --attention fused,unfused --phase prefill,decode --counters"
+    assert by_name["profile b"].arguments == (*f"-m llmprof profile b {passes} none --format json".split(),)
+    counting = f"-m llmprof profile c {passes} ncu --seconds 0 --no-referees --format json"
+    assert by_name["counters ncu c"].arguments == tuple(counting.split())
+    assert by_name["training t"].arguments == (
+        "-m",
+        "llmprof",
+        "profile",
+        "t",
+        "--device",
+        "cuda",
+        "--phase",
+        "train",
+        "--format",
+        "json",
+    )
+    assert by_name["experiments"].arguments == ("-m", "llmprof.measure.gpu_experiments")
 
 
 def test_a_model_may_have_options_of_its_own(tmp_path: Path) -> None:
-    todo = plan(["a --layers 2", "'my specs/b.yaml'"], tests=tmp_path)
-    assert [part.name for part in todo[2:]] == ["profile a --layers 2", "profile 'my specs/b.yaml'"]
-    assert todo[2].arguments[2:7] == ("profile", "a", "--layers", "2", "--device")
-    assert todo[3].arguments[2:5] == ("profile", "my specs/b.yaml", "--device")
+    todo = plan(["a --layers 2", "'my specs/b.yaml'"], counted=[], trained=[], tests=tmp_path)
+    assert [part.name for part in todo[3:]] == ["profile a --layers 2", "profile 'my specs/b.yaml'"]
+    assert todo[3].arguments[2:7] == ("profile", "a", "--layers", "2", "--device")
+    assert todo[4].arguments[2:5] == ("profile", "my specs/b.yaml", "--device")
+
+
+@pytest.mark.parametrize("model", [*gpu_plan.COUNTED, *gpu_plan.TRAINED])
+def test_every_command_of_the_default_plan_is_one(cli: Cli, model: str) -> None:
+    """Run on meta, small: what is refused here would be refused on a GPU, whose minutes count."""
+    (part,) = (each for each in plan([]) if each.name in (f"counters ncu {model}", f"training {model}"))
+    words = list(part.arguments[2:])
+    for option, value in (("--device", "meta"), ("--counters", "none"), ("--context", "16"), ("--batch", "1")):
+        if option in words:
+            words[words.index(option) + 1] = value
+    done = cli(*words)
+    assert done.code == 0, done.err
+    assert done.json["results"][0]["verdict"] == "confirmed"
 
 
 def test_quotes_that_are_not_closed_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -88,31 +124,40 @@ def test_quotes_that_are_not_closed_are_refused_before_anything_runs(tmp_path: P
 
 def test_the_slices_hold_every_kind_of_layer_and_what_is_new() -> None:
     seen: set[str] = set()
-    for name, option, layers in (text.split() for text in gpu_session.SLICES):
+    for name, option, layers in (text.split() for text in gpu_plan.SLICES):
         (spec,) = catalog.resolve([name])
         assert (option, int(layers)) == ("--layers", smallest_slice(spec))
         small = slice_arch(spec, int(layers)).arch
         seen |= {kind.kind for each in small.main.layers for kind in (each.attention, each.ffn)}
         seen |= {"sinks" for each in small.main.layers if getattr(each.attention, "sinks", False)}
     assert seen >= {"mla", "moe", "sinks", "mamba-2", "gated-deltanet", "gqa"}
-    assert gpu_session.MODELS[: len(gpu_session.SLICES)] == gpu_session.SLICES
-    for name in gpu_session.MODELS[len(gpu_session.SLICES) :]:
+    assert gpu_plan.MODELS[: len(gpu_plan.SLICES)] == gpu_plan.SLICES
+    for name in gpu_plan.MODELS[len(gpu_plan.SLICES) :]:
         assert catalog.resolve([name])
 
 
-def test_the_default_plan_leaves_every_part_its_share() -> None:
-    todo = plan(gpu_session.MODELS)
-    assert [part.blocked for part in todo] == [""] * (2 + len(gpu_session.MODELS))
-    budget, reserve = gpu_session.BUDGET_SECONDS, gpu_session._RESERVE_SECONDS
-    # Even where the environment takes all its time, the tests have theirs before what is kept back for the models.
-    left = budget - gpu_session.ENVIRONMENT_SECONDS - reserve * len(gpu_session.MODELS)
-    assert left >= gpu_session.TESTS_SECONDS == todo[1].limit_seconds
+@pytest.mark.parametrize("budget", [gpu_session.BUDGET_SECONDS, 560.0])
+def test_counters_experiments_and_tests_have_their_time_in_ten_minutes_too(tmp_path: Path, budget: float) -> None:
+    todo = plan(gpu_plan.MODELS)
+    assert [part.blocked for part in todo] == [""] * len(todo)
+    assert sum(part.limit_seconds for part in todo[:2]) < budget / 2
+    world = World(seconds=10**6)  # every part takes all its time
+    outcomes = run(world, todo, tmp_path / "out.json", budget=budget)
+    ran = {outcome.name: outcome.seconds for outcome in outcomes if outcome.status == "timed out"}
+    assert sum(ran.values()) <= budget
+    assert {"environment", "experiments", "tests"} <= set(ran)
+    assert ran["experiments"] >= 75
+    assert ran["tests"] >= 75
+    assert sum(name.startswith("counters ncu") for name in ran) >= 2
 
 
 def test_tests_that_are_not_there_are_blocked_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "checkout" in plan([], tests=tmp_path / "none")[1].blocked
-    monkeypatch.setattr(gpu_session.importlib.util, "find_spec", lambda name: None)
-    assert plan([], tests=tmp_path)[1].blocked == "pytest is not installed"
+    def blocked(tests: Path) -> str:
+        return next(part.blocked for part in plan([], tests=tests) if part.name == "tests")
+
+    assert "checkout" in blocked(tmp_path / "none")
+    monkeypatch.setattr(gpu_plan.importlib.util, "find_spec", lambda name: None)
+    assert blocked(tmp_path) == "pytest is not installed"
 
 
 def test_all_parts_pass_and_the_record_holds_their_results(tmp_path: Path) -> None:
@@ -144,11 +189,19 @@ def test_a_failing_part_does_not_end_the_session(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["complete"] is False
 
 
-def test_each_part_has_its_limit_and_leaves_a_reserve_for_those_after_it(tmp_path: Path) -> None:
+def test_each_part_has_its_limit_and_time_is_kept_for_those_that_ask_for_it(tmp_path: Path) -> None:
     world = World(seconds=60.0)
-    run(world, parts("one", "two", "three", limit=100.0), tmp_path / "out.json", budget=140.0)
-    # 140 - 2 x 25 = 90; then 80 - 25 = 55, in which 60 seconds of work time out; then the 25 that are left.
-    assert world.limits == [90.0, 55.0, 25.0]
+    one, two, three = parts("one", "two", "three", limit=100.0)
+    kept = dataclasses.replace(two, reserve_seconds=50.0)
+    outcomes = run(world, [one, kept, three], tmp_path / "out.json", budget=110.0)
+    # 110 - 50 are for the first, who takes 60; the second has its 50, in which 60 seconds of work time out.
+    assert world.limits == [60.0, 50.0]
+    assert [outcome.status for outcome in outcomes] == ["passed", "timed out", "not run"]
+    assert outcomes[2].note == "the budget of 110 s is spent"
+    starved = run(
+        World(seconds=1.0), [one, dataclasses.replace(two, reserve_seconds=9.0)], tmp_path / "x.json", budget=9.0
+    )
+    assert [outcome.note for outcome in starved] == ["the budget of 9 s is kept for parts that tell more", ""]
 
 
 def test_a_part_that_times_out_keeps_what_it_said(tmp_path: Path) -> None:
@@ -252,12 +305,59 @@ def test_the_command_prints_the_table_last_and_its_exit_code_tells(
 
         return respond
 
-    options = ["--output", str(tmp_path / "out.json"), "--models", "a, b"]
-    assert main(options, runner=answer(0)) == 0
+    options = ["--output", str(tmp_path / "out.json"), "--models", "a, b", "--counted", "", "--trained", ""]
+    assert main(options, runner=answer(0)) == 1, "the experiments have answered nothing"
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["part", "environment", "tests", "profile a", "profile b"]
+    assert [line.split("  ")[0] for line in lines] == [
+        "part",
+        "environment",
+        "experiments",
+        "tests",
+        "profile a",
+        "profile b",
+    ]
     assert main(options, runner=answer(1)) == 1
     assert main(options, runner=answer(3)) == 3
+    out, err = capsys.readouterr()
+    assert "there is no usable GPU" in out.splitlines()[-1]
+    assert err.splitlines()[-1] == "error: no usable GPU: no JSON on its output"
+
+
+def test_without_a_gpu_nothing_is_tried_and_the_code_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--output", str(tmp_path / "out.json"), "--budget-seconds", "60"]) == 3
+    assert "error: no usable GPU: device 'cuda' is not there" in capsys.readouterr().err
+    kept = json.loads((tmp_path / "out.json").read_text())
+    assert {part["status"] for part in kept["parts"]} == {"failed", "not run"}
+
+
+def counted_record(*rows: dict[str, object]) -> Completed:
+    return Completed(returncode=0, stdout=json.dumps({"results": [{"counters": {"rows": rows}}]}), stderr="")
+
+
+def test_the_note_of_counters_says_what_they_did() -> None:
+    good = {"verdict": "AGREES", "path": "a", "note": ""}
+    silent = {"verdict": None, "path": "b", "note": "small"}
+    missing = {"verdict": "UNMEASURED", "path": "", "note": "no permission; ask"}
+    assert judge_counters(counted_record(good, good, silent))[:2] == ("passed", "2 AGREES, 1 no verdict")
+    assert judge_counters(counted_record(missing))[1] == "1 UNMEASURED; no permission; ask"
+    assert judge_counters(counted_record())[:2] == ("failed", "no counters in its record")
+    status, note, _ = judge_counters(Completed(returncode=3, stdout="", stderr="DeviceError: no room"))
+    assert (status, note) == ("failed", "exit code 3: DeviceError: no room")
+
+
+def test_the_note_of_experiments_is_their_answers() -> None:
+    def told(*answers: str) -> Completed:
+        found = {"experiments": [{"name": f"e{number}", "answer": answer} for number, answer in enumerate(answers)]}
+        return Completed(returncode=0, stdout=json.dumps(found), stderr="")
+
+    assert judge_experiments(told("1.5x", "not measured"))[:2] == ("passed", "e0: 1.5x; e1: not measured")
+    assert judge_experiments(told("not measured"))[0] == "failed"
+    assert judge_experiments(Completed(returncode=3, stdout="", stderr="no GPU"))[:2] == (
+        "failed",
+        "exit code 3: no GPU",
+    )
 
 
 def test_a_real_process_is_run_and_one_that_hangs_is_stopped_with_its_children() -> None:

@@ -1,0 +1,175 @@
+"""What a GPU session runs: its parts, the most telling first, each a process of its own with a judge of its output.
+
+A machine may allow ten minutes or twenty; parts that the budget leaves no time for are recorded as not run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llmprof.measure.gpu_process import REPOSITORY, Completed
+
+ENVIRONMENT = "environment"
+"""The name of the part that says what it all was measured on."""
+
+COUNTED = (
+    "llama-2-7b --layers 2 --context 2048",
+    "gpt2-medium --layers 2 --context 1024",
+    "falcon-7b --layers 2 --context 2048",
+    "llama-3-8b --layers 2 --context 4096",
+    "bert-large-uncased --layers 2 --context 512 --batch 8",
+)
+"""Whose counters are read, prefill and decode, fused and unfused: head_dim 128 and 64, grouped heads of 1, 4 and 71."""
+TRAINED = ("gpt2 --layers 2 --context 512 --batch 2",)
+"""Whose training step is run: its peak, what it saves, its gradients and its optimiser."""
+SLICES = (
+    "deepseek-v2-lite --layers 2",
+    "gpt-oss-20b --layers 2",
+    "nemotron-h-8b --layers 3",
+    "qwen3-next-80b-a3b --layers 2",
+)
+"""Latent attention, experts, sinks, mixers: a layer of each kind, which takes a GPU seconds; so they come first."""
+MODELS = (*SLICES, "llama-2-7b", "falcon-7b", "chatglm2-6b", "t5-large", "bert-large-uncased")
+"""Each a spec, and maybe options of ``llmprof profile``."""
+PROFILE_SECONDS, COUNT_SECONDS, TESTS_SECONDS, ENVIRONMENT_SECONDS = 150.0, 180.0, 200.0, 60.0
+EXPERIMENTS_SECONDS = 240.0
+
+Status = Literal["passed", "failed", "timed out", "not run", "interrupted"]
+Verdict = tuple[Status, str, Any]  # status, note, and the result to record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One thing to run. `blocked` says why it cannot run at all, and is empty where it can.
+
+    `reserve_seconds` are kept back for it while the parts before it run.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    limit_seconds: float
+    judge: Callable[[Completed], Verdict]
+    blocked: str = ""
+    reserve_seconds: float = 0.0
+
+
+def plan(
+    models: Sequence[str],
+    *,
+    counted: Sequence[str] = COUNTED,
+    trained: Sequence[str] = TRAINED,
+    tests: Path = REPOSITORY / "tests" / "gpu",
+    profile_seconds: float = PROFILE_SECONDS,
+) -> list[Part]:
+    """The parts of a session, in the order in which they run. ValueError for a model whose quotes are not closed."""
+    blocked = ""
+    if importlib.util.find_spec("pytest") is None:
+        blocked = "pytest is not installed"
+    elif not tests.is_dir():
+        blocked = "there are no tests here: run from a checkout of the repository"
+    environment = ("-m", "llmprof.measure.environment", "--device", "cuda")
+    tested = ("-m", "pytest", str(tests), "-m", "gpu", "-q", "-rs", "-p", "no:cacheprovider")
+    experiments = ("-m", "llmprof.measure.gpu_experiments")
+    first = [_counters(model, "ncu") for model in counted[:2]]
+    more = [_counters(model, "ncu") for model in counted[2:]]
+    return [
+        Part(name=ENVIRONMENT, arguments=environment, limit_seconds=ENVIRONMENT_SECONDS, judge=judge_json),
+        *first,
+        Part(
+            name="experiments",
+            arguments=experiments,
+            limit_seconds=EXPERIMENTS_SECONDS,
+            judge=judge_experiments,
+            reserve_seconds=75.0,
+        ),
+        *more[:2],
+        Part(
+            name="tests",
+            arguments=tested,
+            limit_seconds=TESTS_SECONDS,
+            judge=judge_tests,
+            blocked=blocked,
+            reserve_seconds=75.0,
+        ),
+        *(_counters(model, "nvml") for model in counted[:1]),
+        *more[2:],
+        *(_profile(f"training {model}", model, ("--phase", "train"), profile_seconds) for model in trained),
+        *(_profile(f"profile {model}", model, (*_PASSES, "--counters", "none"), profile_seconds) for model in models),
+    ]
+
+
+_PASSES = ("--attention", "fused,unfused", "--phase", "prefill,decode")
+
+
+def _profile(name: str, model: str, options: Sequence[str], limit: float) -> Part:
+    command = ("-m", "llmprof", "profile", *shlex.split(model), "--device", "cuda", *options, "--format", "json")
+    return Part(name=name, arguments=command, limit_seconds=limit, judge=judge_json)
+
+
+def _counters(model: str, source: Literal["ncu", "nvml"]) -> Part:
+    """The counters of a model: its ops are counted in passing, and nothing is timed."""
+    options = (*_PASSES, "--counters", source, "--seconds", "0", "--no-referees", "--format", "json")
+    return Part(
+        name=f"counters {source} {model}",
+        arguments=("-m", "llmprof", "profile", *shlex.split(model), "--device", "cuda", *options),
+        limit_seconds=COUNT_SECONDS,
+        judge=judge_counters,
+    )
+
+
+def judge_json(completed: Completed) -> Verdict:
+    """Passed with exit code 0 and JSON on stdout; JSON is kept whatever the exit code (1 is a DIFFERS)."""
+    try:
+        result = json.loads(completed.stdout)
+    except ValueError:
+        last = (completed.stderr.strip().splitlines() or ["no JSON on its output"])[-1]
+        return "failed", f"exit code {completed.returncode}: {last}", None
+    if completed.returncode != 0:
+        return "failed", f"exit code {completed.returncode}; its JSON is kept", result
+    return "passed", "", result
+
+
+def judge_tests(completed: Completed) -> Verdict:
+    """Passed where tests ran and none failed or was skipped: a skipped GPU test has proved nothing."""
+    counts: dict[str, int] = {}
+    lines = completed.stdout.strip().splitlines()
+    for count, word in re.findall(
+        r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b", lines[-1] if lines else ""
+    ):
+        counts[word.removesuffix("s") if word.startswith("error") else word] = int(count)
+    note = ", ".join(f"{count} {word}" for word, count in counts.items()) or "no test ran"
+    good = completed.returncode == 0 and counts.get("passed", 0) > 0 and not counts.get("skipped")
+    return "passed" if good else "failed", f"{note} (exit code {completed.returncode})", counts
+
+
+def judge_counters(completed: Completed) -> Verdict:
+    """As `judge_json`; the note says how many rows have which verdict, or why there are none."""
+    status, note, result = judge_json(completed)
+    found = [each.get("counters") or {} for each in result["results"]] if isinstance(result, dict) else []
+    rows = [row for each in found for row in each.get("rows", ())]
+    if not rows:
+        return "failed", note or "no counters in its record", result
+    tally: dict[str, int] = {}
+    for row in rows:
+        verdict = row["verdict"] or "no verdict"
+        tally[verdict] = tally.get(verdict, 0) + 1
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
+    missing = next((row["note"] for row in rows if row["verdict"] == "UNMEASURED" and not row["path"]), "")
+    return status, "; ".join(filter(None, (counts, missing))), result
+
+
+def judge_experiments(completed: Completed) -> Verdict:
+    """As `judge_json`, and the note has the answers."""
+    status, note, result = judge_json(completed)
+    if not isinstance(result, dict):
+        return status, note, result
+    answers = [f"{each['name']}: {each['answer']}" for each in result.get("experiments", ())]
+    unanswered = all("not measured" in answer for answer in answers)
+    return "failed" if unanswered else status, "; ".join(answers), result
