@@ -54,6 +54,7 @@ RECORD_KEYS = [
     "hbm_bytes_expected_fused",
     "hbm_bytes_expected_unfused",
     "hbm_level",
+    "grouping",
     "unfused_reference",
     "fused_kernel",
     "sram_bytes_fused",
