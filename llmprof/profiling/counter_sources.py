@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ def kernel_counters(
     from llmprof.measure.eviction import last_level_cache_bytes
 
     chip = chip_of(torch.cuda.get_device_capability(device))
+    gc.collect()
     torch.cuda.empty_cache()  # another process is to have the memory
     wanted = asked.Request(arch=arch, passes=passes, device=str(device), temperature=caches, seed=seed)
     found = collect(wanted, chip)

@@ -95,6 +95,7 @@ def _count(session: Session, sweep: Sweep, *, cold: bool) -> None:
         sweep.read()
     else:
         session.run()
+        session.restore()
     torch.cuda.synchronize()
     with _range(nvtx, OUTER):
         with _range(nvtx, Place(kind="pass", phase=phase, attention=attention).name):
