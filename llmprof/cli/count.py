@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from llmprof.cli import device_option, engines, levels, options, reference_option, routes, training
+from llmprof.cli import (
+    count_training,
+    detail_options,
+    device_option,
+    engines,
+    levels,
+    options,
+    parallel_options,
+    reference_option,
+    routes,
+    training,
+    training_options,
+)
 from llmprof.cli.messages import bold, say
 
 if TYPE_CHECKING:
@@ -26,13 +38,18 @@ def count(
     spec: options.Specs,
     variant: options.Variant = None,
     all_variants: options.AllVariants = False,
-    phase: options.PhaseOption = "prefill,decode",
+    phase: training_options.PhaseOption = "prefill,decode",
     batch: options.Batch = "1",
     context: options.Context = None,
     new_tokens: options.NewTokens = None,
     source_tokens: options.SourceTokens = None,
     prefix_tokens: options.TrainedPrefixTokens = None,
     objective: options.ObjectiveOption = None,
+    recompute: training_options.RecomputeOption = None,
+    dropout: training_options.DropoutOption = None,
+    zero: parallel_options.ZeroOption = None,
+    data_parallel: parallel_options.DataParallelOption = None,
+    sequence_parallel: parallel_options.SequenceParallelOption = False,
     logits: options.LogitsOption = None,
     dtype: options.Dtype = "bf16",
     weight_dtype: options.WeightDtype = None,
@@ -43,18 +60,9 @@ def count(
     mtp: options.MtpOption = False,
     unfused_reference: reference_option.UnfusedReferenceOption = "lean-eager",
     grouping: reference_option.GroupingOption = "eager",
-    by: Annotated[
-        str | None, typer.Option("--by", metavar="LEVEL", help="Break the figures down by module, op or layer.")
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Each figure's formula, with the numbers in it and its source.")
-    ] = False,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            "--memory", metavar="SIZE", help="Say whether it fits in, say, 80GiB; exit 1 where fused does not."
-        ),
-    ] = None,
+    by: detail_options.ByOption = None,
+    explain: detail_options.ExplainOption = False,
+    memory: detail_options.MemoryOption = None,
     kv_engine: engines.EngineOption = None,
     page_tokens: engines.PageTokensOption = None,
     tensor_parallel: engines.TensorParallelOption = None,
@@ -64,7 +72,7 @@ def count(
 ) -> None:
     """Count parameters, FLOPs, KV cache, memory and traffic of SPEC, for prefill and decode.
 
-    With --objective: what a training pass reads, where it learns, and its FLOPs and traffic.
+    With --phase train or --objective: what a training step reads, where it learns, what it costs and what it keeps.
     Nothing is run. Lengths are integers or 4Ki; comma lists give one row each. `llmprof profile` confirms the figures.
     """
     from llmprof.errors import InputError
@@ -78,7 +86,11 @@ def count(
         raise InputError("--format csv holds the records alone; use json, table or markdown with --by and --explain")
     memory_bytes = None if memory is None else options.size(memory, option="--memory")
     device = device_option.parse(device_spec)
-    engine = engines.parse(kv_engine, page_tokens, tensor_parallel, objective=objective)
+    step = training_options.parse_training(phase, objective, recompute, dropout)
+    division = parallel_options.parse_division(
+        zero, data_parallel, tensor_parallel, sequence_parallel, training=step is not None
+    )
+    engine = engines.parse(kv_engine, page_tokens, tensor_parallel, training=step is not None)
     check_writable(output)
     same = {
         "variant": variant,
@@ -90,6 +102,8 @@ def count(
         "source_tokens": source_tokens,
         "prefix_tokens": prefix_tokens,
         "objective": objective,
+        "recompute": recompute,
+        "dropout": dropout,
         "logits": logits,
         "dtype": dtype,
         "weight_dtype": weight_dtype,
@@ -104,30 +118,24 @@ def count(
     unfused = reference_option.unfused_execution(unfused_reference, grouping)
     confirm = f"llmprof profile {options.as_typed(spec, same, defaults)}"
     dtypes = options.parse_dtypes(dtype, weight_dtype, kv_dtype, group_size)
-    if objective is not None:
-        training.refuse_what_has_no_effect(
-            {
-                **same,
-                "grouping": grouping,
-                "device_spec": device_spec,
-                "memory": memory,
-                "by": by,
-                "explain": explain,
-            },
-            defaults,
-        )
-        archs = options.architectures(spec, variant, all_variants)
+    if step is not None:
+        given = {**same, "phase": training_options.phase_beside(phase), "grouping": grouping}
+        training.refuse_what_has_no_effect({**given, "device_spec": device_spec, "explain": explain}, defaults)
         trained = training.training_runs(
-            archs,
-            objective,
+            options.architectures(spec, variant, all_variants),
+            step.objective,
             batch=batch,
             context=context,
             prefix_tokens=prefix_tokens,
             dtypes=dtypes,
             routing=routes.parse_routing(routing),
+            recompute=step.recompute,
+            dropout=step.dropout,
         )
-        _warn_beyond_limits([(arch, workload) for arch, _, workload in trained])
-        training.report(trained, confirm, output_format, output)
+        options.warn_beyond_limits([(arch, workload) for arch, _, workload in trained])
+        more = count_training.Asked(by=by, memory_bytes=memory_bytes, division=division)
+        if not count_training.report(trained, confirm, output_format, output, more):
+            raise typer.Exit(1)
         return
     asked = options.parse_lengths(
         phase=phase,
@@ -152,7 +160,7 @@ def count(
         for reason in skipped:
             say(f"not applicable: {reason}")
     options.refuse_idle_kv_dtype(runs)
-    _warn_beyond_limits(runs)
+    options.warn_beyond_limits(runs)
     reference_option.refuse_without_peak(grouping, {"memory": memory, "device_spec": device_spec})
     records = [count_record(arch, workload, unfused) for arch, workload in runs]
     caches = engines.add_engine(records, runs, engine)
@@ -219,17 +227,6 @@ def _report(
         pages += levels.tables(records, runs, by, device, unfused)
         text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
         write_text(text, output)
-
-
-def _warn_beyond_limits(runs: list[tuple[ArchSpec, Workload]]) -> None:
-    """Say where the context is longer than a model was made for, once for each spec."""
-    longest: dict[str, tuple[int, int]] = {}
-    for arch, workload in runs:
-        if arch.max_context is not None and workload.context > arch.max_context:
-            known = longest.get(arch.name, (0, 0))
-            longest[arch.name] = max(known, (workload.context, arch.max_context))
-    for name, (context, limit) in longest.items():
-        say(f"warning: context {context:,} is beyond what {name} was made for ({limit:,})")
 
 
 def _add_details(

@@ -26,7 +26,11 @@ PageTokensOption = Annotated[
 ]
 TensorParallelOption = Annotated[
     str | None,
-    typer.Option("--tensor-parallel", metavar="N", help="Devices that vLLM divides the heads among. Default: 1."),
+    typer.Option(
+        "--tensor-parallel",
+        metavar="N",
+        help="Devices that vLLM divides the heads among, or a training step its matrices. Default: 1.",
+    ),
 ]
 
 KEYS = ("kv_engine", "kv_cache_bytes_engine", "recurrent_state_bytes_engine")
@@ -42,16 +46,19 @@ class EngineAsked:
 
 
 def parse(
-    kv_engine: str | None, page_tokens: str | None, tensor_parallel: str | None, *, objective: str | None
+    kv_engine: str | None, page_tokens: str | None, tensor_parallel: str | None, *, training: bool
 ) -> EngineAsked | None:
-    """The engine that was asked for, if any. InputError naming the option that is wrong or has no effect."""
+    """The engine that was asked for, if any. InputError naming the option that is wrong or has no effect.
+
+    A training step has none, and divides its matrices by the same `--tensor-parallel`.
+    """
     if kv_engine is not None:
         from llmprof.engines.api import ENGINES
 
         options.choice(kv_engine, ENGINES, option="--kv-engine")
-        if objective is not None:
+        if training:
             raise InputError("--kv-engine has no effect on a training pass: nothing is cached")
-    for given, option in ((page_tokens, "--page-tokens"), (tensor_parallel, "--tensor-parallel")):
+    for given, option in ((page_tokens, "--page-tokens"), (None if training else tensor_parallel, "--tensor-parallel")):
         if given is not None and kv_engine != "vllm":
             raise InputError(f"{option} is of vLLM's cache; add --kv-engine vllm, or leave it out")
     if kv_engine is None:

@@ -15,6 +15,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from llmprof.cli.messages import say
 from llmprof.errors import InputError
 from llmprof.lengths import LARGEST, Lengths
 from llmprof.routing import BALANCED, Routing
@@ -270,6 +271,17 @@ def refuse_idle_kv_dtype(runs: Sequence[tuple[ArchSpec, Workload]]) -> None:
         f"--kv-dtype {workload.dtypes.kv_cache} has no effect: {arch.label} keeps no keys and values in it{others}; "
         "leave it out"
     )
+
+
+def warn_beyond_limits(runs: Sequence[tuple[ArchSpec, Workload]]) -> None:
+    """Say where the context is longer than a model was made for, once for each spec."""
+    longest: dict[str, tuple[int, int]] = {}
+    for arch, workload in runs:
+        if arch.max_context is not None and workload.context > arch.max_context:
+            known = longest.get(arch.name, (0, 0))
+            longest[arch.name] = max(known, (workload.context, arch.max_context))
+    for name, (context, limit) in longest.items():
+        say(f"warning: context {context:,} is beyond what {name} was made for ({limit:,})")
 
 
 def as_typed(refs: Sequence[str], options: Mapping[str, str | bool | None], defaults: Mapping[str, str]) -> str:

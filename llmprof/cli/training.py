@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from llmprof.cli import options, routes
-from llmprof.cli.messages import bold
 from llmprof.errors import InputError
 from llmprof.lengths import default_context
 from llmprof.objectives import default_objective, training_workload
@@ -32,8 +31,6 @@ WITHOUT_EFFECT = {
     "device_spec": "bytes by level are those of prefill and decode",
     "unfused_reference": "it is defined for lean-eager alone",
     "grouping": "it is defined for prefill and decode",
-    "memory": "its peak is not predicted",
-    "by": "its figures are of the whole model",
     "explain": "its figures are of the whole model",
 }
 """Option -> why a training pass cannot heed it."""
@@ -85,25 +82,3 @@ def training_runs(
                 )
                 runs.append((arch, text, replace(workload, routing=routing)))
     return runs
-
-
-def report(
-    runs: Sequence[tuple[ArchSpec, int, Workload]], confirm: str, output_format: str, output: str | None
-) -> None:
-    """Count the training passes and write their records; `confirm` is the command that measures them."""
-    from llmprof.predict.objective_record import SCHEMA_VERSION, objective_record
-    from llmprof.report import tables
-    from llmprof.report.objective_tables import objectives
-    from llmprof.report.write import write_text
-
-    records = [objective_record(arch, text, workload) for arch, text, workload in runs]
-    match output_format:
-        case "csv":
-            text = tables.to_csv(records)
-        case "json":
-            text = tables.to_json({"schema_version": SCHEMA_VERSION, "results": records})
-        case "markdown":
-            text = tables.to_markdown(objectives(records, confirm))
-        case _:
-            text = tables.to_text(objectives(records, confirm), color=bold(output))
-    write_text(text, output)

@@ -165,7 +165,5 @@ def _reasons(records: Sequence[Record], columns: tuple[tuple[str, str, Form], ..
 
 def _confirm(records: Sequence[Record], command: str) -> tuple[str, ...]:
     """The command that confirms the figures."""
-    return (
-        "Confirm the other figures:" if any(record["unconfirmed"] for record in records) else "Confirm the figures:",
-        f"  {command}",
-    )
+    starred = any(record["unconfirmed"] for record in records)
+    return ("Confirm the other figures:" if starred else "Confirm the figures:", f"  {command}")

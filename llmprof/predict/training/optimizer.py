@@ -28,6 +28,11 @@ def state_bytes(values: int, weights: Format) -> int:
     return values * (STATES if weights is FP32 else STATES + MASTER)
 
 
+def cast_bytes(values: int, weights: Format) -> int:
+    """What the gradients' casts to fp32 take while a step runs, where gradients are of 16 bits."""
+    return 0 if weights is FP32 else 4 * values
+
+
 def step_bytes(values: int, weights: Format) -> int:
     """Op-level bytes of one step over so many values.
 

@@ -99,6 +99,11 @@ class TrainingStep:
         return sum(self.optimizer_bytes_at.values())
 
     @cached_property
+    def optimizer_peak_bytes(self) -> int:
+        """What lives in the optimiser's step beside parameters and states: the gradients, and their casts to fp32."""
+        return self.gradient_bytes + optimizer.cast_bytes(sum(self._values_at.values()), self.program.setting.weights)
+
+    @cached_property
     def hbm_bytes_optimizer(self) -> int:
         """Op-level bytes of the optimiser's step."""
         return optimizer.step_bytes(sum(self._values_at.values()), self.program.setting.weights)
