@@ -104,7 +104,7 @@ def auxiliary(kernel: KernelName, q: Tensor, *, with_lse: bool) -> list[Tensor]:
             return [log_sum_exp, seed, new("rng offset", {}, UINT64, Home.ACTIVATION)]
         case "efficient":
             seeds = [new(name, {}, INT64, Home.ACTIVATION) for name in ("philox seed", "philox offset")]
-            return [*seeds, _padded_log_sum_exp(q)] if with_lse else seeds
+            return [_padded_log_sum_exp(q), *seeds] if with_lse else seeds
         case "cpu":
             return [log_sum_exp]
     assert_never(kernel)

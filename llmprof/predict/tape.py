@@ -198,12 +198,12 @@ class Tape:
 
     def scatter(self, kind: str, target: Tensor, index: Tensor, source: Tensor) -> None:
         """`index_add_` and `index_reduce_`: reads the index, `source` and as much of `target`, which it overwrites."""
-        touched = Tensor("touched", source.axes, target.format, target.storage, None)
+        touched = Tensor("touched", source.axes, target.format, target.storage, None, of=target)
         self._launch(kind, (index, source, touched), (touched,))
 
     def scatter_scalar(self, target: Tensor, index: Tensor) -> None:
         """`scatter_` of one number: reads the index alone, writes as many values of `target` as it names."""
-        touched = Tensor("touched", index.axes, target.format, target.storage, None)
+        touched = Tensor("touched", index.axes, target.format, target.storage, None, of=target)
         self._launch("scatter_", (index,), (touched,))
 
     def allocate(self, name: str, axes: Axes, fmt: Format | None = None) -> Tensor:

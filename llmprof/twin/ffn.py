@@ -26,7 +26,7 @@ def _in_one(kernel: Callable[[Tensor], Tensor], operands: list[Tensor]) -> Tenso
 
 def _scaled_swish(beta: float, operands: list[Tensor]) -> Tensor:
     x = operands.pop()
-    return x * torch.sigmoid(x * beta)
+    return torch.sigmoid(x * beta) * x
 
 
 def _squared_relu(operands: list[Tensor]) -> Tensor:
