@@ -8,13 +8,28 @@ from typing import Any
 
 import pytest
 
+from llmprof.predict.training.rank_record import KEYS as RANK_KEYS
 from tests.cli.conftest import Cli
 
+OF_AN_EXECUTION = [
+    "matmul_flops_forward",
+    "matmul_flops_backward",
+    "matmul_flops_recomputed",
+    "matmul_flops",
+    "matmul_flops_per_text_token",
+    "hbm_bytes_forward",
+    "hbm_bytes_backward",
+    "saved_bytes",
+    "activation_peak_bytes",
+    "total_bytes",
+]
 RECORD_KEYS = [
     "name",
     "variant",
     "structure",
     "objective",
+    "recompute",
+    "dropout",
     "batch",
     "text_tokens",
     "source_tokens",
@@ -24,22 +39,21 @@ RECORD_KEYS = [
     "loss_fraction",
     "logits_bytes",
     "params_total",
-    "matmul_flops_forward_fused",
-    "matmul_flops_backward_fused",
-    "matmul_flops_fused",
-    "matmul_flops_per_text_token_fused",
-    "hbm_bytes_forward_fused",
-    "matmul_flops_forward_unfused",
-    "matmul_flops_backward_unfused",
-    "matmul_flops_unfused",
-    "matmul_flops_per_text_token_unfused",
-    "hbm_bytes_forward_unfused",
+    "weight_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "optimizer_peak_bytes",
+    "hbm_bytes_optimizer",
+    *(f"{key}_fused" for key in OF_AN_EXECUTION),
+    *(f"{key}_unfused" for key in OF_AN_EXECUTION),
+    *RANK_KEYS,
     "hbm_level",
     "unfused_reference",
     "fused_kernel",
     "weight_dtype",
     "activation_dtype",
     "unconfirmed",
+    "unpredicted",
 ]
 
 
@@ -66,7 +80,94 @@ def test_the_contract_of_a_record(cli: Cli) -> None:
     # 12 layers, 12 heads, 2 sequences: the scores once more
     scores = 12 * 2 * 12 * 2 * 64 * 64 * 64
     assert record["matmul_flops_backward_fused"] == record["matmul_flops_backward_unfused"] + scores
-    assert record["unconfirmed"] == {}
+    assert set(record["unconfirmed"]) == {"optimizer_peak_bytes", "total_bytes_fused", "total_bytes_unfused"}
+    assert record["unpredicted"] == {}
+
+
+PARAMS = 124_439_808
+
+
+def test_what_a_step_keeps(cli: Cli) -> None:
+    (record,) = records(cli, "gpt2", "--phase", "train", "--context", "64", "--batch", "2")
+    assert (record["objective"], record["recompute"], record["dropout"]) == ("causal-lm", "none", 0.0)
+    assert record["weight_bytes"] == record["gradient_bytes"] == 2 * PARAMS
+    assert record["optimizer_bytes"] == (4 + 4 + 4) * PARAMS  # master, m, v
+    assert record["optimizer_peak_bytes"] == (2 + 4) * PARAMS  # gradients and their casts
+    assert record["hbm_bytes_optimizer"] == 12 + 40 * PARAMS
+    for execution in ("fused", "unfused"):
+        peak = record[f"activation_peak_bytes_{execution}"]
+        assert record["gradient_bytes"] + record["logits_bytes"] < peak < record["optimizer_peak_bytes"]
+        assert record[f"total_bytes_{execution}"] == (2 + 12 + 6) * PARAMS
+    # Long texts live mostly of what is saved: then backward is the higher of the two peaks.
+    (long,) = records(cli, "gpt2", "--phase", "train", "--context", "512", "--batch", "8")
+    for execution in ("fused", "unfused"):
+        peak = long[f"activation_peak_bytes_{execution}"]
+        assert peak > long["optimizer_peak_bytes"]
+        assert long[f"total_bytes_{execution}"] == (2 + 12) * PARAMS + peak
+    assert set(long["unconfirmed"]) == {"optimizer_peak_bytes"}
+
+
+def test_the_objective_alone_means_a_training_step(cli: Cli) -> None:
+    assert records(cli, "gpt2", "--objective", "auto") == records(cli, "gpt2", "--phase", "train")
+
+
+def test_what_is_computed_again_is_not_saved(cli: Cli) -> None:
+    none, selective, full = (
+        records(cli, "gpt2", "--phase", "train", "--context", "64", "--recompute", what)[0]
+        for what in ("none", "selective", "full")
+    )
+    assert none["saved_bytes_unfused"] > selective["saved_bytes_unfused"] > full["saved_bytes_unfused"]
+    forward = none["matmul_flops_forward_unfused"]
+    cores, head = 12 * 2 * 12 * 2 * 64 * 64 * 64, 2 * 64 * 768 * 50257
+    assert [each["matmul_flops_recomputed_unfused"] for each in (none, selective, full)] == [0, cores, forward - head]
+    for each in (selective, full):
+        again = each["matmul_flops_recomputed_unfused"]
+        assert each["matmul_flops_backward_unfused"] == none["matmul_flops_backward_unfused"] + again
+        assert each["hbm_bytes_backward_unfused"] > none["hbm_bytes_backward_unfused"]
+        assert each["hbm_bytes_forward_unfused"] == none["hbm_bytes_forward_unfused"]
+    assert full["recompute"] == "full"
+
+
+def test_what_no_rule_says_is_null_with_its_reason(cli: Cli) -> None:
+    (record,) = records(cli, "mamba-130m", "--phase", "train", "--context", "16")
+    walked = ("hbm_bytes_backward", "saved_bytes", "activation_peak_bytes", "total_bytes")
+    keys = {f"{key}_{execution}" for key in walked for execution in ("fused", "unfused")}
+    assert set(record["unpredicted"]) == keys
+    assert {record[key] for key in keys} == {None}
+    assert record["gradient_bytes"] == 2 * record["params_total"]
+    assert record["matmul_flops_backward_fused"] > 0
+    done = cli("count", "mamba-130m", "--phase", "train", "--context", "16")
+    assert "no rule says what its backward moves and keeps: layers.0: attention of kind mamba-1" in " ".join(
+        done.out.split()
+    )
+    refused = cli("count", "mamba-130m", "--phase", "train", "--context", "16", "--memory", "80GiB")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--memory: whether a training step of mamba-130m fits cannot be said" in refused.err
+
+
+def test_whether_a_step_fits(cli: Cli) -> None:
+    words = ("gpt2", "--phase", "train", "--context", "64")
+    (record,) = records(cli, *words)
+    need = record["total_bytes_fused"]
+    for memory, code, verdict in ((need, 0, "fits, 0 B free"), (need - 1, 1, "does not fit: 1 B short")):
+        done = cli("count", *words, "--memory", f"{memory}B")
+        assert done.code == code
+        assert verdict in done.out
+        as_json = cli("count", *words, "--memory", f"{memory}B", "--format", "json").json["results"][0]
+        assert (as_json["fits_fused"], as_json["headroom_bytes_fused"]) == (code == 0, memory - need)
+
+
+def test_a_step_by_module(cli: Cli) -> None:
+    (record,) = records(cli, "gpt2", "--phase", "train", "--context", "64", "--by", "module")
+    rows = {row["path"]: row for row in record["breakdown"]}
+    for key in ("gradient_bytes", "optimizer_bytes", "saved_bytes_fused", "saved_bytes_unfused", "hbm_bytes_fused"):
+        whole = record["hbm_bytes_forward_fused"] if key == "hbm_bytes_fused" else record[key]
+        assert sum(row["count"] * row[key] for row in rows.values()) == whole, key
+    row, heads = 64 * 768 * 2, 12 * 64
+    assert rows["layers.{0-11}.attn.core"]["saved_bytes_fused"] == 4 * row + 4 * heads + 24  # q, k, v, o, lse, seed
+    assert rows["layers.{0-11}.attn.core"]["saved_bytes_unfused"] == 3 * row + 2 * heads * 64  # q, k, v, probabilities
+    (by_layer,) = records(cli, "gpt2", "--phase", "train", "--context", "64", "--by", "layer")
+    assert [each["path"] for each in by_layer["breakdown"]][2:] == ["layers.{0-11}", "final_norm", "lm_head", "loss"]
 
 
 def test_auto_is_the_objective_of_each_structure(cli: Cli) -> None:
@@ -98,6 +199,11 @@ def test_the_prefix_is_half_of_the_text_or_as_told(cli: Cli) -> None:
     assert (none["prefix_tokens"], none["loss_tokens"]) == (0, 9)
 
 
+def rows_of(out: str, name: str) -> list[str]:
+    """The rows of the tables that have one for each execution."""
+    return [line for line in out.splitlines() if line.startswith(name) and "fused" in line]
+
+
 def test_a_kernel_that_does_not_exist_leaves_its_figures_unconfirmed(cli: Cli, tmp_path: Any) -> None:
     spec = tmp_path / "capped.yaml"
     spec.write_text(CAPPED, encoding="utf-8")
@@ -107,12 +213,17 @@ def test_a_kernel_that_does_not_exist_leaves_its_figures_unconfirmed(cli: Cli, t
         "matmul_flops_backward_fused",
         "matmul_flops_fused",
         "matmul_flops_per_text_token_fused",
+        "hbm_bytes_backward_fused",
+        "saved_bytes_fused",
+        "activation_peak_bytes_fused",
+        "total_bytes_fused",
+        "optimizer_peak_bytes",
     }
     done = cli("count", str(spec), "--objective", "causal-lm")
     assert "* unconfirmed: no fused kernel of the reference runs this attention" in done.out
-    fused, unfused = (line for line in done.out.splitlines() if line.startswith("capped") and "fused" in line)
-    assert fused.count(" *") == 4
-    assert "*" not in unfused
+    costs, kept = rows_of(done.out, "capped")[:2], rows_of(done.out, "capped")[2:]
+    assert [line.count(" *") for line in costs] == [5, 0]
+    assert [line.count(" *") for line in kept] == [4, 1]  # what lives in the optimiser's step, in both
 
 
 CAPPED = """\
@@ -141,8 +252,8 @@ def test_the_tables_say_what_is_read_and_what_it_costs(cli: Cli) -> None:
     lines = done.out.splitlines()
     read = [line.split() for line in lines if "span-corruption" in line]
     assert read == [["t5-small", "span-corruption", "568", "512", "114", "-", "114", "100.0%"]], "once for both batches"
-    costs = [line.split()[:3] for line in lines if line.startswith("t5-small") and "fused" in line]
-    assert costs == [["t5-small", way, batch] for batch in ("1", "8") for way in ("fused", "unfused")]
+    rows = [line.split()[:3] for line in rows_of(done.out, "t5-small")]
+    assert rows == 2 * [["t5-small", way, batch] for batch in ("1", "8") for way in ("fused", "unfused")]
     assert "  llmprof profile t5-small --batch 1,8 --context 568 --objective auto" in lines
 
 
@@ -184,8 +295,9 @@ def test_a_sequence_beyond_what_the_model_was_made_for_is_warned_about(cli: Cli)
         (("--logits", "last"), "--logits has no effect on a training pass: the objective says which positions"),
         (("--kv-dtype", "bf16"), "--kv-dtype has no effect on a training pass: nothing is cached"),
         (("--weight-dtype", "int4", "--group-size", "64"), "--group-size has no effect on a training pass"),
-        (("--memory", "80GiB"), "--memory has no effect on a training pass: its peak is not predicted"),
-        (("--by", "module"), "--by has no effect on a training pass"),
+        (("--by", "op"), "--by op has no effect on a training step: use module or layer"),
+        (("--recompute", "some"), "--recompute: found 'some'; expected none, selective or full"),
+        (("--dropout", "1"), "--dropout: found '1'; expected a probability"),
         (("--explain",), "--explain has no effect on a training pass"),
         (("--prefix-tokens", "3"), "causal-lm takes none; prefix-lm alone does"),
         (("--weight-dtype", "int8"), "a training pass keeps nothing in a quantised format"),
@@ -231,7 +343,7 @@ def test_a_prefix_of_nothing_is_a_length_and_no_prefix_is_none(cli: Cli) -> None
 def test_every_row_names_its_reference_where_they_differ(cli: Cli) -> None:
     text = cli("count", "attention-families", "attention-families:linear", "--objective", "auto").out
     rows = [line.split()[:3] for line in text.splitlines() if line.startswith("attention-families")]
-    assert rows[2:] == [
+    assert rows[2:] == 2 * [
         ["attention-families", "fused", "flash"],
         ["attention-families", "unfused", "lean-eager"],
         ["attention-families:linear", "fused", "linear-chunked"],
