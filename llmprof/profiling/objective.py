@@ -77,8 +77,8 @@ def _profile(request: TrainingRequest, result: TrainingResult, progress: Progres
     if cut.arch.n_layers != request.arch.n_layers:
         result.layers_run = cut.arch.n_layers
         result.notes.append(
-            "the whole of backward and optimiser, the peak, and what is saved are those of the layers that ran, in the "
-            "prediction too"
+            "the bytes and FLOPs of backward, those of the optimiser's step and the peak are those of the layers that "
+            "ran, in the prediction too"
         )
     refuse_what_does_not_fit(request, cut.arch, device)
     with out_of_memory_refused(request.arch.label, device):
@@ -150,8 +150,7 @@ def predicted_part(prediction: Prediction, measured: Ledger) -> tuple[Ledger, li
     silent: dict[str, list[str]] = {}
     for quantity in STEP:
         if quantity not in there and any(entry.quantity == quantity for entry in measured):
-            training = getattr(prediction, "training", None)
-            reason = "no rule says what it is" if training is None else training.unpredicted[quantity]
+            reason = prediction.training.unpredicted[quantity]
             silent.setdefault(reason, []).append(quantity)
     notes = [f"measured, not predicted: {', '.join(names)} ({reason})" for reason, names in silent.items()]
     return Ledger(e for e in measured if e.quantity in there or e.quantity not in STEP), notes
@@ -165,7 +164,11 @@ def _rows(
     if cut.arch.n_layers == prediction.arch.n_layers:
         yield from rows
         return
-    apart = (*WHOLE, "saved_bytes")  # the first of equal layers saves what they share
+    # The first of equal layers saves what all of them read: the memory, and the bias of a T5 table.
+    shared = any(
+        stack.relative_bias is not None or stack is prediction.arch.encoder for stack in prediction.arch.stacks
+    )
+    apart = (*WHOLE, "saved_bytes") if shared else WHOLE
     yield from (row for row in rows if row.quantity not in apart)
     of_slice = predict(cut.arch, prediction.workload, prediction.execution).ledger
     depth = f"{cut.arch.n_layers} of {prediction.arch.n_layers} layers"
