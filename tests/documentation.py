@@ -140,7 +140,10 @@ def refreshed(text: str) -> str:
 
 
 def main() -> None:
-    """Write the reference, the claims and the catalogue, and refresh the examples of every page."""
+    """Write the reference, the claims, the catalogue and what GPUs counted, and refresh the examples of every page."""
+    from tests import counter_records
+
+    counter_records.refresh()
     REFERENCE.write_text(reference(), encoding="utf-8")
     CLAIMS.write_text(run(CLAIMS_COMMAND), encoding="utf-8")
     CATALOGUE.write_text(catalogue(), encoding="utf-8")
