@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from llmprof.claims.papers.citations import CITATIONS
-from llmprof.claims.papers.figure import Figure, Result, Sheet
+from llmprof.claims.papers.figure import Figure, Result, Sheet, Verdict
 from llmprof.report.tables import Table, to_markdown
 from llmprof.units import format_exact
 
@@ -18,8 +18,11 @@ EXPLAINED = "explained: no count decides the figure, and it is held against noth
 
 
 def pages(results: Sequence[Result], *, sheets: bool) -> list[Table]:
-    """Each study with its figures and what they rest on, and the kernels behind them where `sheets` asks for these."""
-    tables: list[Table] = []
+    """An overview of several studies; then each with its figures and what they rest on.
+
+    `sheets` asks for the kernels or tensors behind the figures, too.
+    """
+    tables = [_overview(results)] if len(results) > 1 else []
     for result in results:
         tables.append(_figures(result))
         if sheets:
@@ -27,6 +30,17 @@ def pages(results: Sequence[Result], *, sheets: bool) -> list[Table]:
     explained = any(figure.tolerance is None for result in results for figure in result.outcome.figures)
     tables.append(Table(title="", columns=(), rows=(), notes=(UNCONFIRMED, *((EXPLAINED,) if explained else ()))))
     return tables
+
+
+def _overview(results: Sequence[Result]) -> Table:
+    verdicts: tuple[Verdict, ...] = get_args(Verdict)
+
+    def counted(result: Result) -> list[str]:
+        found = [figure.verdict for figure in result.outcome.figures]
+        return [str(found.count(verdict)) for verdict in verdicts]
+
+    rows = tuple((result.study.key, result.study.title, *counted(result)) for result in results)
+    return Table(title="", columns=("study", "what is printed", *verdicts), rows=rows, left=2)
 
 
 def _figures(result: Result) -> Table:

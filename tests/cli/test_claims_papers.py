@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -18,6 +19,7 @@ def test_figures_about_traffic(cli: Cli) -> None:
     for study in STUDIES:
         assert (f"{study.title} ({study.key})" in done.out) == (study.subject == "traffic")
     assert "reads q, k; writes scores" not in done.out, "kernels are shown of a study that is named"
+    assert re.search(r"^flash-attention-figure-2 .* 3 +0 +2$", done.out, re.MULTILINE), "the overview"
 
 
 def test_a_named_study_shows_its_kernels(cli: Cli) -> None:

@@ -35,7 +35,7 @@ from llmprof.workload import Dtypes, Execution, Workload
 MIXED = ValueBytes(weight=2, gradient=2, optimizer=12)
 """16-bit weights and gradients; Adam's two moments and a master copy in fp32."""
 
-SMALL = gpt("small", layers=3, d_model=64, heads=8, vocab_size=1000, tokens=32)
+SMALL = gpt("small", "megatron-recompute", layers=3, d_model=64, heads=8, vocab_size=1000, tokens=32)
 
 
 def trained(tokens: int, **more: object) -> Workload:
@@ -122,7 +122,7 @@ def test_matrices_are_divided_and_the_rest_is_whole() -> None:
 
 
 def test_the_vocabulary_is_padded() -> None:
-    arch = gpt("odd", layers=1, d_model=64, heads=8, vocab_size=1001, tokens=32)
+    arch = gpt("odd", "megatron-recompute", layers=1, d_model=64, heads=8, vocab_size=1001, tokens=32)
     assert rank_parameters(arch, 8)["embed"] == 126 * 64  # 8 x 126 = 1,008
 
 
@@ -262,6 +262,7 @@ def test_every_stack_has_to_be_divided() -> None:
     cross = {"kind": "gqa", "n_heads": 6, "n_kv_heads": 6, "head_dim": 8}
     arch = architecture(
         "both",
+        "megatron-recompute",
         structure="encoder-decoder",
         vocab_size=100,
         d_model=32,

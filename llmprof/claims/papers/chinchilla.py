@@ -34,6 +34,7 @@ class Size:
         """The decoder of these sizes, with RMSNorm, no biases and one table of tokens, as Gopher's."""
         return architecture(
             f"chinchilla-{self.name.lower()}",
+            "chinchilla",
             vocab_size=VOCABULARY,
             d_model=self.d_model,
             max_context=TOKENS,

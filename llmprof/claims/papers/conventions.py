@@ -22,7 +22,15 @@ def compute() -> Outcome:
     figures: list[Figure] = []
     for head_dim in (64, 128):
         heads = D_MODEL // head_dim
-        arch = gpt(f"heads-of-{head_dim}", layers=1, d_model=D_MODEL, heads=heads, vocab_size=VOCABULARY, tokens=TOKENS)
+        arch = gpt(
+            f"heads-of-{head_dim}",
+            "flash-attention-2",
+            layers=1,
+            d_model=D_MODEL,
+            heads=heads,
+            vocab_size=VOCABULARY,
+            tokens=TOKENS,
+        )
         unfused, fused = (training_pass(arch, TOKENS, fused=fused) for fused in (False, True))
         formula = 4 * TOKENS**2 * head_dim * heads
         figures += [
@@ -35,7 +43,15 @@ def compute() -> Outcome:
         ]
     idle = []
     for name, layers, width, heads, tokens in TRAINED:
-        arch = gpt(name.lower(), layers=layers, d_model=width, heads=heads, vocab_size=VOCABULARY, tokens=tokens)
+        arch = gpt(
+            name.lower(),
+            "flash-attention-2",
+            layers=layers,
+            d_model=width,
+            heads=heads,
+            vocab_size=VOCABULARY,
+            tokens=tokens,
+        )
         matrices = sum(layers * width * width * share for share in (4, 8)) + VOCABULARY * width
         formula = 6 * tokens * matrices + 12 * layers * width * tokens**2
         made = training_pass(arch, tokens)

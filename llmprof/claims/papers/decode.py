@@ -44,6 +44,7 @@ def _shazeer(name: str, kv_heads: int, d_ff: int) -> ArchSpec:
     cross = {"kind": "gqa", "n_heads": HEADS, "n_kv_heads": kv_heads, "head_dim": 128}
     return architecture(
         name,
+        "shazeer-2019",
         structure="encoder-decoder",
         vocab_size=32_000,
         d_model=1024,

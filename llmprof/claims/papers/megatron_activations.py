@@ -77,6 +77,7 @@ def saved(model: Model, recompute: Recompute) -> tuple[SavedTensor, ...]:
     """What a pass keeps, of the first layer and outside of the layers."""
     arch = gpt(
         f"megatron-{model.name.lower()}",
+        "megatron-recompute",
         layers=1,
         d_model=model.d_model,
         heads=model.heads,
@@ -148,6 +149,7 @@ def _described(each: SavedTensor) -> str:
 def _fused(model: Model) -> int:
     arch = gpt(
         model.name.lower(),
+        "megatron-recompute",
         layers=1,
         d_model=model.d_model,
         heads=model.heads,

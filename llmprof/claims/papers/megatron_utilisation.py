@@ -33,6 +33,7 @@ class Run:
         """FLOPs of the contractions of an iteration, forward and backward."""
         arch = gpt(
             f"megatron-{self.name.lower()}",
+            "megatron-recompute",
             layers=self.layers,
             d_model=self.d_model,
             heads=self.heads,

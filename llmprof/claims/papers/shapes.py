@@ -6,31 +6,41 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from llmprof.claims.papers.citations import CITATIONS
 from llmprof.predict.api import Prediction, predict
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.load import load_text
 from llmprof.workload import Execution, Recompute, Workload
 
 
-def architecture(name: str, **fields: Any) -> ArchSpec:
-    """The architecture of these fields of the spec language, a decoder unless `structure` says otherwise."""
-    source = {
-        "url": "https://arxiv.org",
-        "where": "sizes of a table; see the citations of the study",
-        "read": "recalled",
-    }
-    document = {"name": name, "source": source, "structure": "causal-decoder", "tied_embeddings": True, **fields}
+def architecture(name: str, source: str, **fields: Any) -> ArchSpec:
+    """The architecture of these fields of the spec language, a decoder unless `structure` says otherwise.
+
+    `source`: the key of the citation that has the sizes.
+    """
+    cited = CITATIONS[source]
+    read = {"url": cited.url, "where": cited.title, "read": cited.read}
+    document = {"name": name, "source": read, "structure": "causal-decoder", "tied_embeddings": True, **fields}
     return load_text(json.dumps(document), name).arch(None)
 
 
 def gpt(
-    name: str, *, layers: int, d_model: int, heads: int, vocab_size: int, tokens: int, d_ff: int | None = None
+    name: str,
+    source: str,
+    *,
+    layers: int,
+    d_model: int,
+    heads: int,
+    vocab_size: int,
+    tokens: int,
+    d_ff: int | None = None,
 ) -> ArchSpec:
     """A decoder of GPT-2's kind: learned positions, LayerNorm, GELU, biases; heads share d_model."""
     assert d_model % heads == 0, (name, d_model, heads)
     attention = {"kind": "gqa", "n_heads": heads, "n_kv_heads": heads, "head_dim": d_model // heads}
     return architecture(
         name,
+        source,
         vocab_size=vocab_size,
         d_model=d_model,
         max_context=tokens,

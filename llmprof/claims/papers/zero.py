@@ -32,7 +32,7 @@ def compute() -> Outcome:
         )
         for of, division, printed, tolerance in PRINTED
     )
-    arch = gpt("gpt-7.5b", layers=LAYERS, d_model=D_MODEL, heads=HEADS, vocab_size=VOCABULARY, tokens=TOKENS)
+    arch = gpt("gpt-7.5b", "zero", layers=LAYERS, d_model=D_MODEL, heads=HEADS, vocab_size=VOCABULARY, tokens=TOKENS)
     real = [states(arch, division, EACH, parameters(arch).by_path) for _, division, _, _ in PRINTED]
     remark = (
         f"The paper's 7.5 billion is no model's count. A decoder of {LAYERS} layers of {D_MODEL:,} has "
