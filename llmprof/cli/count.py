@@ -16,6 +16,7 @@ from llmprof.cli import (
     parallel_options,
     reference_option,
     routes,
+    sram,
     training,
     training_options,
 )
@@ -67,6 +68,7 @@ def count(
     page_tokens: engines.PageTokensOption = None,
     tensor_parallel: engines.TensorParallelOption = None,
     device_spec: device_option.DeviceSpecOption = None,
+    sram_sizes: sram.SramOption = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
@@ -137,8 +139,9 @@ def count(
         if not count_training.report(trained, confirm, output_format, output, more):
             raise typer.Exit(1)
         return
+    beside = {"by": by, "explain": explain, "memory": memory, "kv_engine": kv_engine, "device_spec": device_spec}
     asked = options.parse_lengths(
-        phase=phase,
+        phase=sram.phase_beside(sram_sizes, {**same, **beside}),
         batch=batch,
         context=context,
         new_tokens=new_tokens,
@@ -161,6 +164,9 @@ def count(
             say(f"not applicable: {reason}")
     options.refuse_idle_kv_dtype(runs)
     options.warn_beyond_limits(runs)
+    if sram_sizes is not None:
+        sram.report(runs, unfused, sram_sizes, output_format, output)
+        return
     reference_option.refuse_without_peak(grouping, {"memory": memory, "device_spec": device_spec})
     records = [count_record(arch, workload, unfused) for arch, workload in runs]
     caches = engines.add_engine(records, runs, engine)
