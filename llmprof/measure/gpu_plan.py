@@ -110,7 +110,7 @@ _PASSES = ("--attention", "fused,unfused", "--phase", "prefill,decode")
 
 def _profile(name: str, model: str, options: Sequence[str], limit: float) -> Part:
     command = ("-m", "llmprof", "profile", *shlex.split(model), "--device", "cuda", *options, "--format", "json")
-    return Part(name=name, arguments=command, limit_seconds=limit, judge=judge_json)
+    return Part(name=name, arguments=command, limit_seconds=limit, judge=judge_profile)
 
 
 def _counters(model: str, source: Literal["ncu", "nvml"]) -> Part:
@@ -152,7 +152,7 @@ def judge_tests(completed: Completed) -> Verdict:
 def judge_counters(completed: Completed) -> Verdict:
     """As `judge_json`; the note says how many rows have which verdict, or why there are none."""
     status, note, result = judge_json(completed)
-    found = [each.get("counters") or {} for each in result["results"]] if isinstance(result, dict) else []
+    found = [each.get("counters") or {} for each in result.get("results", ())] if isinstance(result, dict) else []
     rows = [row for each in found for row in each.get("rows", ())]
     if not rows:
         return "failed", note or "no counters in its record", result
@@ -163,6 +163,19 @@ def judge_counters(completed: Completed) -> Verdict:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
     missing = next((row["note"] for row in rows if row["verdict"] == "UNMEASURED" and not row["path"]), "")
     return status, "; ".join(filter(None, (counts, missing))), result
+
+
+def judge_profile(completed: Completed) -> Verdict:
+    """As `judge_json`; the note has the peak that the allocator sensed over the live bytes that are predicted."""
+    status, note, result = judge_json(completed)
+    found = [each for one in result.get("results", ()) for each in one["timings"]] if isinstance(result, dict) else []
+    ratios = [
+        f"{each['phase']} {each['attention']} {each['sensed_requested_bytes'] / each['predicted_peak_live_bytes']:.4f}"
+        for each in found
+        if each.get("sensed_requested_bytes") and each.get("predicted_peak_live_bytes")
+    ]
+    peaks = f"peak sensed / predicted: {', '.join(ratios)}" if ratios else ""
+    return status, "; ".join(filter(None, (note, peaks))), result
 
 
 def judge_experiments(completed: Completed) -> Verdict:

@@ -115,7 +115,10 @@ def _attempt(part: Part, limit: float, execute: Runner) -> tuple[Completed | Non
         return None, ("failed", f"could not be started: {error}", None)
     if completed.returncode is None:
         return completed, ("timed out", f"stopped after {limit:.0f} s", None)
-    return completed, part.judge(completed)
+    try:
+        return completed, part.judge(completed)
+    except (KeyError, TypeError, AttributeError) as error:  # no part's odd record ends the session
+        return completed, ("failed", f"its record is not understood: {type(error).__name__}: {error}", None)
 
 
 def _tail(completed: Completed | None, *, parsed: bool) -> str:

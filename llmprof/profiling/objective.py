@@ -13,6 +13,7 @@ from llmprof.predict.api import Prediction, predict
 from llmprof.profiling.fit import kernels_of, out_of_memory_refused, refuse_what_does_not_fit
 from llmprof.profiling.question import Attention, Request, Result, require_torch
 from llmprof.profiling.run import WITNESS, Progress, cut_of, joined
+from llmprof.profiling.training_peak import observe
 from llmprof.spec.slice import Slice
 from llmprof.workload import Execution, Workload
 
@@ -115,6 +116,7 @@ def _train(
     result.kernels[f"{workload.phase}/{attention}"] = ", ".join(sorted(set(measured.kernels.values())))
     gradients = {layer.path: _finite(layer.norm) for layer in measured.gradients}
     result.trained.append(Trained(attention=attention, loss=_finite(measured.loss), gradients=gradients))
+    observe(cut.arch, twin, device, workload, execution, text=request.text, seed=request.seed, result=result)
     sensed = [measured.loss, *(layer.norm for layer in measured.gradients)]
     if any(value is not None and not math.isfinite(value) for value in sensed):
         result.notes.append(f"{attention}: the loss or a gradient is not finite in {workload.dtypes.activations}")

@@ -220,3 +220,26 @@ def test_none_and_a_cpu_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask("none").counters is None
     monkeypatch.setattr("llmprof.measure.device.resolve_device", lambda choice, **rest: torch.device("cpu"))
     assert ask("auto").counters is None
+
+
+def test_a_training_peak_is_observed_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmprof.measure import training_peak as witness
+    from llmprof.measure.memory import SensedPeak
+    from llmprof.objectives import training_workload
+    from llmprof.profiling.training_peak import observe
+    from llmprof.twin.build import build
+    from llmprof.workload import Execution
+
+    workload = training_workload(ARCH, "causal-lm", text=16, batch=1)
+    execution = Execution(attention="fused")
+    result = Result(arch=ARCH)
+    twin = build(ARCH, dtypes=workload.dtypes, device="meta")
+    sensed = SensedPeak(peak_bytes=2048, requested_bytes=2000, note="blocks")
+    monkeypatch.setattr(witness, "sense_training_peak", lambda session: sensed)
+    for device in (torch.device("meta"), torch.device("cuda", 0)):
+        assert result.timings == []
+        observe(ARCH, twin, device, workload, execution, text=16, seed=0, result=result)
+    (entry,) = result.timings
+    assert (entry["sensed_peak_bytes"], entry["sensed_requested_bytes"], entry["phase"]) == (2048, 2000, "train")
+    assert entry["predicted_peak_live_bytes"] == predict(ARCH, workload, execution).ledger.at("", "peak_live_bytes")
+    assert "was asked for 2,000 B at the peak" in result.notes[0]

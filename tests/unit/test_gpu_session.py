@@ -14,7 +14,15 @@ import pytest
 
 from llmprof import catalog
 from llmprof.measure import gpu_plan, gpu_session
-from llmprof.measure.gpu_plan import Part, judge_counters, judge_experiments, judge_json, judge_tests, plan
+from llmprof.measure.gpu_plan import (
+    Part,
+    judge_counters,
+    judge_experiments,
+    judge_json,
+    judge_profile,
+    judge_tests,
+    plan,
+)
 from llmprof.measure.gpu_process import REPOSITORY, Completed, redact, run_python
 from llmprof.measure.gpu_session import Outcome, main, record, run_session, save, table
 from llmprof.spec.slice import slice_arch, smallest_slice
@@ -189,6 +197,13 @@ def test_a_failing_part_does_not_end_the_session(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["complete"] is False
 
 
+def test_a_record_that_no_judge_understands_costs_its_own_part(tmp_path: Path) -> None:
+    odd = Completed(returncode=0, stdout='{"results": [{"timings": [3]}]}', stderr="")
+    one, two = run(World(one=odd), parts("one", "two", judge=judge_profile), tmp_path / "out.json")
+    assert (one.status, one.note[:28]) == ("failed", "its record is not understood")
+    assert two.status == "passed"
+
+
 def test_each_part_has_its_limit_and_time_is_kept_for_those_that_ask_for_it(tmp_path: Path) -> None:
     world = World(seconds=60.0)
     one, two, three = parts("one", "two", "three", limit=100.0)
@@ -345,6 +360,17 @@ def test_the_note_of_counters_says_what_they_did() -> None:
     assert judge_counters(counted_record())[:2] == ("failed", "no counters in its record")
     status, note, _ = judge_counters(Completed(returncode=3, stdout="", stderr="DeviceError: no room"))
     assert (status, note) == ("failed", "exit code 3: DeviceError: no room")
+
+
+def test_the_note_of_a_profile_has_its_peaks() -> None:
+    timings = [
+        {"phase": "prefill", "attention": "fused", "predicted_peak_live_bytes": 100, "sensed_requested_bytes": 103},
+        {"phase": "decode", "attention": "fused", "predicted_peak_live_bytes": 100, "sensed_requested_bytes": None},
+    ]
+    done = Completed(returncode=1, stdout=json.dumps({"results": [{"timings": timings}]}), stderr="")
+    note = "exit code 1; its JSON is kept; peak sensed / predicted: prefill fused 1.0300"
+    assert judge_profile(done)[:2] == ("failed", note)
+    assert judge_profile(Completed(returncode=0, stdout='{"results": []}', stderr=""))[:2] == ("passed", "")
 
 
 def test_the_note_of_experiments_is_their_answers() -> None:
