@@ -11,7 +11,7 @@ from llmprof.predict.lowering import Kept
 from llmprof.predict.masks import Sight, before_chunk
 from llmprof.predict.setting import Side
 from llmprof.predict.tape import Tape
-from llmprof.predict.tensor import Home, Tensor, new
+from llmprof.predict.tensor import Axes, Home, Tensor, new
 
 
 def keys_and_values(side: Side, n_kv_heads: int, rows: int, head_dim: int, value_dim: int | None = None) -> Kept:
@@ -74,11 +74,11 @@ def _append_one(tape: Tape, side: Side, window: int | None, sight: Sight, held: 
         return whole(held)
     kept = min(t, window)
     if t == s:
-        _store_last(tape, x, held, side.row, kept)
+        _store_last(tape, side, x, held, kept)
         return fresh(x, side.row)
     # The first new query still sees rows that the new ones will overwrite, so they are read out first.
-    joined = _joined(tape, held, sight.keys - t, x, sight.keys)
-    _store_last(tape, x, held, side.row, kept)
+    joined = _joined(tape, side, held, sight.keys - t, x, sight.keys)
+    _store_last(tape, side, x, held, kept)
     return joined
 
 
@@ -92,21 +92,29 @@ def _append_chunked(tape: Tape, side: Side, chunk: int, sight: Sight, held: Tens
         return Tensor(held.name, begun, held.format, held.storage, tuple(begun))
     kept = (side.context - 1) % chunk + 1
     if past == 0:
-        _store_last(tape, x, held, side.row, kept)
+        _store_last(tape, side, x, held, kept)
         return fresh(x, side.row)
-    joined = _joined(tape, held, past, x, sight.keys)
-    _store_last(tape, x, held, side.row, kept)
+    joined = _joined(tape, side, held, past, x, sight.keys)
+    _store_last(tape, side, x, held, kept)
     return joined
 
 
-def _joined(tape: Tape, held: Tensor, rows: int, x: Tensor, keys: int) -> Tensor:
+def _joined(tape: Tape, side: Side, held: Tensor, rows: int, x: Tensor, keys: int) -> Tensor:
     """`rows` past rows read out of a cache, and the new ones behind them."""
-    past = held.sliced("c", rows, "past")
-    if not past.format.packed:
-        past = tape.cast(past)
-    return tape.run("cat", past, x, axes={**whole(held).axes, "s": keys})
+    past = [held.sliced("c", size, name) for name, size in _parts(side.context - keys, rows, held, "past").items()]
+    if not held.format.packed:
+        past = [tape.cast(part) for part in past]
+    return tape.run("cat", *past, x, axes={**whole(held).axes, "s": keys})
 
 
-def _store_last(tape: Tape, x: Tensor, held: Tensor, row: str, rows: int) -> None:
+def _store_last(tape: Tape, side: Side, x: Tensor, held: Tensor, rows: int) -> None:
     """`copy_` of the last `rows` new rows."""
-    tape.copy(x.sliced(row, rows, "kept"), held.sliced("c", rows, "kept"))
+    for name, size in _parts(side.context - rows, rows, held, "kept").items():
+        tape.copy(x.sliced(side.row, size, name), held.sliced("c", size, name))
+
+
+def _parts(first: int, rows: int, held: Tensor, name: str) -> Axes:
+    """How the slots of `rows` positions from `first` on lie in a ring: in two parts where they wrap around."""
+    slots = held.axes["c"]
+    before = min(rows, slots - first % slots)
+    return {name: before} if before == rows else {name: before, f"{name}_wrapped": rows - before}

@@ -121,8 +121,19 @@ class RelativeBias(TensorLeaf):
     def forward(self, buckets: Tensor, mask: Tensor | None) -> Tensor:
         """`buckets` is int64 `[T, S]`, `mask` `[T, S]` or None where every row sees every key."""
         per_pair = F.embedding(buckets, self.weight)  # [T, S, H]
-        out: Tensor = _LaidOut.apply(per_pair, mask, self.activations)  # type: ignore[no-untyped-call]
-        return out
+        if torch.is_grad_enabled():
+            out: Tensor = _LaidOut.apply(per_pair, mask, self.activations)  # type: ignore[no-untyped-call]
+            return out
+        out = _laid_out(per_pair, self.activations)
+        del per_pair
+        return out if mask is None else out.add_(mask)
+
+
+def _laid_out(per_pair: Tensor, dtype: torch.dtype) -> Tensor:
+    rows, keys, heads = per_pair.shape
+    out = aligned_rows(heads, rows, keys, dtype=dtype, device=per_pair.device)
+    out.copy_(per_pair.permute(2, 0, 1))
+    return out
 
 
 class _LaidOut(torch.autograd.Function):
@@ -135,9 +146,7 @@ class _LaidOut(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, per_pair: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
         ctx.dtype = per_pair.dtype
-        rows, keys, heads = per_pair.shape
-        out = aligned_rows(heads, rows, keys, dtype=dtype, device=per_pair.device)
-        out.copy_(per_pair.permute(2, 0, 1))
+        out = _laid_out(per_pair, dtype)
         return out if mask is None else out.add_(mask)
 
     @staticmethod
