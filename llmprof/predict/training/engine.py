@@ -48,8 +48,7 @@ class Walked:
     `ops` are its own kernels and `frames` the backwards of the segments that it calls, which stand between them;
     `count` is the number of all kernels. `born` and `last` number those at whose end a storage is held: one of the
     forward pass has a `last` alone. `made` own the storages born here; `kept` is what the forward pass saves, and the
-    calls that do, in its order; `gradients` what inputs get, by their identity, and `learned` what parameters get;
-    `again` is what was computed again.
+    calls that do, in its order; `gradients` what inputs get, by their identity, and `learned` what parameters get.
     """
 
     ops: tuple[Op, ...]
@@ -61,7 +60,6 @@ class Walked:
     kept: tuple[Kept | Call, ...]
     gradients: Mapping[int, Tensor]
     learned: Mapping[Key, Tensor]
-    again: tuple[Region, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,9 +86,9 @@ class Engine:
     def from_loss(self, items: Sequence[Op | Call], loss: Tensor) -> Walked:
         """The backward of a whole pass, from the gradient 1 of its loss. NoRule where a kernel has no rule."""
         one = new("one", loss.axes, loss.format, Home.ACTIVATION)
-        return self._walk(items, [(loss, one)], (), (), start=one)
+        return self.walk(items, [(loss, one)], (), (), start=one)
 
-    def _walk(
+    def walk(
         self,
         items: Sequence[Op | Call],
         given: Iterable[tuple[Tensor, Tensor]],
@@ -126,7 +124,6 @@ class Engine:
             kept=tuple(_kept(nodes, walk.regions)),
             gradients={id(x): walk.slots[id(x)] for x in inputs if id(x) in walk.slots},
             learned=walk.learned,
-            again=tuple(again),
         )
 
     def of_segment(
@@ -142,7 +139,7 @@ class Engine:
             tensors = (segment.result, *segment.lent, *segment.inputs)
             given = [(t, x) for t, x in zip(tensors, stand_ins, strict=True) if x is not None]
             again = regions(self.recompute, segment.ops, segment.inputs)
-            self._segments[key] = (self._walk(segment.ops, given, segment.inputs, again), stand_ins)
+            self._segments[key] = (self.walk(segment.ops, given, segment.inputs, again), stand_ins)
         return self._segments[key]
 
 

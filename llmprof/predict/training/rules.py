@@ -232,7 +232,8 @@ def _mean(p: Pull) -> None:
 
 def _cat(p: Pull) -> None:
     """Along the last axis: slices of the gradient."""
-    last = list(p.op.writes[0].axes)[-1]
+    last, whole = list(p.op.writes[0].axes.items())[-1]
+    assert sum(list(part.axes.values())[-1] for part in p.op.reads) == whole, p.op
     for part in p.op.reads:
         name = list(part.axes)[-1]
         p.give(part, p.grad.sliced(last, part.axes[name], name))

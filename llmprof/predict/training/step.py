@@ -5,18 +5,21 @@ All figures are of the whole batch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from llmprof.ledger import Quantity
 from llmprof.predict import objective
+from llmprof.predict.calls import Call
 from llmprof.predict.leaf import Leaves
 from llmprof.predict.leaves import model_leaves
 from llmprof.predict.model import Program
 from llmprof.predict.op import Op
 from llmprof.predict.training import lifetimes, optimizer
 from llmprof.predict.training.engine import Engine, Key, NoRule, Walked
+from llmprof.predict.training.recompute import regions
 from llmprof.predict.training.saved import SavedTensor, saved_tensors
 from llmprof.training_rules import without_rule
 
@@ -66,9 +69,13 @@ class TrainingStep:
     @cached_property
     def matmul_flops_recomputed(self) -> int:
         """FLOPs of the contractions that are computed again; 0 where nothing is."""
-        if self.program.setting.workload.recompute == "none":
-            return 0
-        return sum(region.matmul_flops for frame in self._walked.frames for region in frame.walked.again)
+        calls = Counter(item.segment for item in self.program.items if isinstance(item, Call))
+        what = self.program.setting.workload.recompute
+        return sum(
+            count * region.matmul_flops
+            for segment, count in calls.items()
+            for region in regions(what, segment.ops, segment.inputs)
+        )
 
     @cached_property
     def peak_live_bytes(self) -> int:
