@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.mark.parametrize("attention", ["fused", "unfused"])
 def test_what_was_requested_is_at_least_the_live_tensors_and_little_more(attention: str) -> None:
-    workload = training_workload(ARCH, "causal-lm", text=256, batch=2, dtypes=BF16)
+    workload = training_workload(ARCH, "causal-lm", text=256, batch=2, prefix_tokens=None, dtypes=BF16)
     execution = Execution(attention=attention)  # type: ignore[arg-type]
     twin = build(ARCH, dtypes=BF16, device="cuda")
     counted = measure_training(twin, workload, execution, text=256).ledger.at("", "peak_live_bytes")

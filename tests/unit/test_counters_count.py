@@ -228,9 +228,9 @@ def test_a_training_peak_is_observed_on_a_gpu_alone(monkeypatch: pytest.MonkeyPa
     from llmprof.objectives import training_workload
     from llmprof.profiling.training_peak import observe
     from llmprof.twin.build import build
-    from llmprof.workload import Execution
+    from llmprof.workload import Dtypes, Execution
 
-    workload = training_workload(ARCH, "causal-lm", text=16, batch=1)
+    workload = training_workload(ARCH, "causal-lm", text=16, batch=1, prefix_tokens=None, dtypes=Dtypes())
     execution = Execution(attention="fused")
     result = Result(arch=ARCH)
     twin = build(ARCH, dtypes=workload.dtypes, device="meta")
