@@ -29,7 +29,8 @@ def device_of(device: torch.device, name: str | None, notes: list[str]) -> Devic
 
     properties: Any = torch.cuda.get_device_properties(device)
     try:
-        known = find(name if name is not None else properties.name)
+        # A driver says "NVIDIA H100 80GB HBM3"; the catalogue's names have no spaces.
+        known = find(name if name is not None else properties.name.replace(" ", "-"))
     except InputError:
         if name is not None:
             raise

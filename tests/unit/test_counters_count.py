@@ -23,6 +23,7 @@ from llmprof.measure.counters.unavailable import Unavailable
 from llmprof.predict.api import predict
 from llmprof.predict.levels import levels
 from llmprof.profiling import counters as subject
+from llmprof.profiling.counter_device import device_of
 from llmprof.profiling.counter_rows import PassReading, Reading
 from llmprof.profiling.counters import Question, count
 from llmprof.profiling.question import Request, Result
@@ -243,3 +244,28 @@ def test_a_training_peak_is_observed_on_a_gpu_alone(monkeypatch: pytest.MonkeyPa
     assert (entry["sensed_peak_bytes"], entry["sensed_requested_bytes"], entry["phase"]) == (2048, 2000, "train")
     assert entry["predicted_peak_live_bytes"] == predict(ARCH, workload, execution).ledger.at("", "peak_live_bytes")
     assert "was asked for 2,000 B at the peak" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm-80gb"),
+        ("NVIDIA H100 PCIe", "h100-pcie-80gb"),
+        ("NVIDIA A100-SXM4-80GB", "a100-sxm-80gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
+        ("NVIDIA A100-SXM4-40GB", "a100-40gb"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("Tesla T4", "t4"),
+        ("Tesla V100-SXM2-32GB", "v100-32gb"),
+    ],
+)
+def test_a_driver_s_name_is_found_in_the_catalogue(monkeypatch: pytest.MonkeyPatch, said: str, name: str) -> None:
+    named(monkeypatch, said, L2_cache_size=1)
+    notes: list[str] = []
+    assert device_of(torch.device("cuda", 0), None, notes).name == name
+    assert not [note for note in notes if "the catalogue of devices has no" in note]
