@@ -82,6 +82,11 @@ BIBLIOGRAPHY: Mapping[str, Reference] = MappingProxyType(
             "https://github.com/Dao-AILab/flash-attention/blob/0251105a2fb19d2957484b7f023cd8c115286ced/csrc/flash_attn/flash_api.cpp",
             "2026-11-30",
         ),
+        "flash-attention-3-launch": Reference(
+            "FlashAttention-3, flash_fwd_launch_template.h: where clusters of two CTAs are used",
+            "https://github.com/Dao-AILab/flash-attention/blob/0251105a2fb19d2957484b7f023cd8c115286ced/hopper/flash_fwd_launch_template.h",
+            "2026-11-30",
+        ),
         "flash-attention-3-tiles": Reference(
             "FlashAttention-3, hopper/tile_size.h: tiles per head_dim and mask, and where P is kept",
             "https://github.com/Dao-AILab/flash-attention/blob/0251105a2fb19d2957484b7f023cd8c115286ced/hopper/tile_size.h",

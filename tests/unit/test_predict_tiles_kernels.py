@@ -11,6 +11,7 @@ import pytest
 
 from llmprof.predict.tiles import (
     CAUSAL,
+    FULL,
     Shape,
     Tile,
     choose,
@@ -65,6 +66,20 @@ def test_two_stages_and_scores_in_shared_memory() -> None:
     assert (staged.smem_reads, staged.smem_writes) == (plain.smem_reads + scores, plain.smem_writes + scores)
     assert staged.footprint_bytes == (4 * 32 + 2 * 3 * 64 + 4 * 3) * 2
     assert staged.launches == plain.launches
+
+
+def test_what_is_not_modelled_is_said() -> None:
+    square = replace(LLAMA, mask=FULL)
+    at = tile(square, "fa3", "sm90")
+    assert fa3_forward(square, at).kernel == "FlashAttention-3 forward sm90, 128x176 (d=128), without multicast"
+    odd = replace(square, queries=128 * 31)  # an odd number of row tiles
+    assert fa3_forward(odd, at).kernel == "FlashAttention-3 forward sm90, 128x176 (d=128)"
+    causal = tile(LLAMA, "fa3", "sm90")
+    assert fa3_forward(LLAMA, causal).kernel == "FlashAttention-3 forward sm90, 128x128 (d=128)"
+    # 130 rows of 256 are 51%, 4 x 130 of 640 are 81%; with a head each there is nothing to pack.
+    few = replace(LLAMA, queries=130)
+    assert fa3_forward(few, causal).kernel.endswith(", without PackGQA")
+    assert not fa3_forward(replace(few, kv_heads=32), causal).kernel.endswith("PackGQA")
 
 
 def test_a_row_tile_that_sees_nothing_loads_nothing_and_stores_zeros() -> None:

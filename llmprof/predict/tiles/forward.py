@@ -14,6 +14,9 @@ Where P passes through shared memory (two tiles of FlashAttention 3), n Br Bc e 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from llmprof.predict.tiles.floors import ceil_div
 from llmprof.predict.tiles.shape import Shape
 from llmprof.predict.tiles.table import Tile
 from llmprof.predict.tiles.traffic import Launch, TileTraffic
@@ -41,8 +44,32 @@ def fa2_forward(shape: Shape, tile: Tile) -> TileTraffic:
 
 
 def fa3_forward(shape: Shape, tile: Tile) -> TileTraffic:
-    """FlashAttention 3: its tile has other stages and readers (warpgroups). Without multicast and PackGQA."""
-    return fa2_forward(shape, tile)
+    """FlashAttention 3: its tile has other stages and readers (warpgroups).
+
+    Multicast and PackGQA are not modelled: where the source uses them, the label says that the figures are without.
+    """
+    without = "".join(
+        f", without {name}"
+        for name, used in (("multicast", multicasts(shape, tile)), ("PackGQA", packs(shape, tile)))
+        if used
+    )
+    return replace(fa2_forward(shape, tile), kernel=tile.label + without)
+
+
+def multicasts(shape: Shape, tile: Tile) -> bool:
+    """Whether two CTAs of FlashAttention 3 share what they load of K and V (source key `flash-attention-3-launch`)."""
+    whole = shape.mask.kind == "full" or (shape.mask.kind == "causal" and shape.queries == 1)
+    return whole and tile.head_dim >= 128 and ceil_div(shape.queries, tile.rows) % 2 == 0
+
+
+def packs(shape: Shape, tile: Tile) -> bool:
+    """Whether the query heads of a KV head share row tiles in FlashAttention 3: where that fills them 10% better.
+
+    `should_pack_gqa` of hopper/heuristics.h: T / (R Br) < 0.9 g T / (ceil(g T / Br) Br).
+    """
+    rows = shape.group * shape.queries
+    apart, together = ceil_div(shape.queries, tile.rows), ceil_div(rows, tile.rows)
+    return shape.group > 1 and 10 * shape.queries * together < 9 * rows * apart
 
 
 def on_chip(
