@@ -44,7 +44,9 @@ def gaps(rows: Sequence[Row], passes: Passes, *, cached: bool) -> list[str]:
     """
     own = [row for row in rows if not row.witness.startswith("referee:")]
     tensors = {row.path: row.quantity for row in own if row.quantity in KEPT}
-    leaves = [path for path in dict.fromkeys(row.path for row in own) if path and path not in tensors]
+    # A layer that runs again in backward saves its inputs at a path of its own, and is no leaf.
+    of_leaves = dict.fromkeys(row.path for row in own if row.quantity != "saved_bytes")
+    leaves = [path for path in of_leaves if path and path not in tensors]
     agreed = {(row.path, row.quantity, row.phase, row.attention) for row in own if row.verdict is Verdict.AGREES}
     asked = list(passes)
     needed: dict[Key, None] = {(path, "params", "", ""): None for path in leaves}

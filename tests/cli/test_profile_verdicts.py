@@ -141,6 +141,12 @@ def test_states_are_asked_for_like_caches() -> None:
     assert gaps(FULL[:-1], PASSES, cached=True) == ["every cache tensor"]
 
 
+def test_a_layer_that_runs_again_is_no_leaf() -> None:
+    saves = row("layers.0", "saved_bytes", phase="train", attention="fused")
+    assert outcome([*FULL, saves], PASSES, cached=True) == "confirmed"
+    assert outcome([saves], PASSES, cached=False) == "unconfirmed", "every module is missing"
+
+
 def test_a_difference_fails_whatever_is_missing() -> None:
     bad = row("up", "params", verdict=Verdict.DIFFERS)
     assert outcome([bad], PASSES, cached=True) == "failed"
