@@ -142,3 +142,19 @@ def test_every_format_has_them(cli: Cli, counting: Any) -> None:
         ("gpt2", "ncu, cold caches", "no verdict"),
     ]
     assert mine[0]["ratio"] == "1.5"
+
+
+def test_a_gpu_that_fails_under_the_counters_costs_nothing_that_was_measured_before(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(request: Request, result: Result, question: object, progress: object) -> None:
+        result.counters = Counters(asked=True)
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr("llmprof.profiling.counters.count", fail)
+    done = cli(*META, "--format", "json")
+    (result,) = done.json["results"]
+    assert (done.code, result["verdict"]) == (3, "unconfirmed")
+    assert result["missing"] == ["counters"]
+    assert "the counters were not read: CUDA error: an illegal memory access" in result["notes"]
+    assert {row["verdict"] for row in result["rows"]} == {"AGREES"}

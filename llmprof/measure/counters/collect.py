@@ -60,7 +60,6 @@ def collect(
     run: ncu.CommandRunner = run_command,
     find: Callable[[], str] = ncu.find,
     limit_seconds: float = RUN_SECONDS,
-    cache_control: ncu.CacheControl = "none",
 ) -> Collected:
     """Count `request` twice: what depends on the caches, and what does not.
 
@@ -70,7 +69,7 @@ def collect(
     places: dict[Place, tuple[Counted, Counted]] = {}
     told: dict[str, Any] = {}
     for number, metrics in enumerate(chip.runs(request.passes[0][0].dtypes.activations)):
-        kernels, told = _run(request, metrics, tool, run, limit_seconds, cache_control)
+        kernels, told = _run(request, metrics, tool, run, limit_seconds)
         for kernel in kernels:
             if kernel.place is not None:
                 places.setdefault(kernel.place, (Counted(), Counted()))[number].add(kernel)
@@ -90,7 +89,6 @@ def _run(
     tool: ncu.Tool,
     run: ncu.CommandRunner,
     limit_seconds: float,
-    cache_control: ncu.CacheControl,
 ) -> tuple[tuple[Kernel, ...], dict[str, Any]]:
     """The kernels of one run, and what the target said of it."""
     with tempfile.TemporaryDirectory(prefix="llmprof-") as folder:
@@ -98,7 +96,7 @@ def _run(
         asked.write_text(request.to_json(), encoding="utf-8")
         target = ("llmprof.measure.counters.target", "--request", str(asked), "--result", str(answered))
         try:
-            found = kernels_of(target, metrics, tool, run=run, limit_seconds=limit_seconds, cache_control=cache_control)
+            found = kernels_of(target, metrics, tool, run=run, limit_seconds=limit_seconds)
         except Unavailable:
             told = _told(answered)
             if told is not None and len(told["refused"]) == len(request.passes):
@@ -121,7 +119,6 @@ def kernels_of(
     *,
     run: ncu.CommandRunner = run_command,
     limit_seconds: float = RUN_SECONDS,
-    cache_control: ncu.CacheControl = "none",
 ) -> tuple[Kernel, ...]:
     """The kernels that a module of Python launches in the ranges of `ranges.py`; `target` is its name and arguments.
 
@@ -130,7 +127,7 @@ def kernels_of(
     with tempfile.TemporaryDirectory(prefix="llmprof-") as folder:
         report = Path(folder) / "report.ncu-rep"
         watched = (sys.executable, "-m", *target)
-        command = ncu.profile_command(tool, metrics, report, watched, cache_control=cache_control)
+        command = ncu.profile_command(tool, metrics, report, watched)
         try:
             refuse_failure(run(command, limit_seconds), limit_seconds)
             if not report.is_file():

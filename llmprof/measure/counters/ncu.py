@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from llmprof.measure.counters.ranges import OUTER
 from llmprof.measure.counters.unavailable import Unavailable
@@ -20,9 +19,6 @@ from llmprof.measure.gpu_process import Completed
 
 CommandRunner = Callable[[Sequence[str], float], Completed]
 """Runs a command for at most so many seconds."""
-
-CacheControl = Literal["none", "all"]
-"""``all`` empties the caches before every kernel, ``none`` leaves them as the kernel before left them."""
 
 PLACES = ("usr/local/cuda*/bin/ncu", "opt/nvidia/nsight-compute/*/ncu", "usr/local/NVIDIA-Nsight-Compute*/ncu")
 """Where packages and installers put it on Linux, below the root of the file system."""
@@ -75,19 +71,17 @@ def ask_version(path: str, run: CommandRunner) -> Tool:
     return Tool(path=path, version=match.group(1))
 
 
-def profile_command(
-    tool: Tool, metrics: Sequence[str], report: Path, target: Sequence[str], *, cache_control: CacheControl = "none"
-) -> tuple[str, ...]:
+def profile_command(tool: Tool, metrics: Sequence[str], report: Path, target: Sequence[str]) -> tuple[str, ...]:
     """Run `target` and write the counters of every kernel below the range `OUTER` to `report`.
 
-    Clocks are left alone, so that times are those of the machine as it runs; a kernel that needs a second pass is run
-    again by itself; nothing but the kernels of the range is slowed down.
+    Clocks are left alone, so that times are those of the machine as it runs, and so are caches: a kernel finds what the
+    one before it left. A kernel that needs a second pass is run again by itself.
     """
     return (
         tool.path,
         *("--config-file", "off"),
         *("--clock-control", "none"),
-        *("--cache-control", cache_control),
+        *("--cache-control", "none"),
         *("--replay-mode", "kernel"),
         *("--target-processes", "all"),
         "--nvtx",
