@@ -30,7 +30,7 @@ from llmprof.predict.training.sharded import (
 )
 from llmprof.predict.training.step import TrainingStep
 from llmprof.spec.arch import ArchSpec, LayerNorm
-from llmprof.workload import Dtypes, Execution, Workload
+from llmprof.workload import Dtypes, Execution, Recompute, Workload
 
 MIXED = ValueBytes(weight=2, gradient=2, optimizer=12)
 """16-bit weights and gradients; Adam's two moments and a master copy in fp32."""
@@ -375,3 +375,31 @@ def test_options_that_divide_nothing(
 
 def test_an_engines_tensor_parallelism_is_none_of_ours() -> None:
     assert parse_division(None, None, "8", False, training=False) is None
+
+
+# --- every tensor of real architectures ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spec", ["gpt2", "llama-3-8b", "gemma-2-2b", "qwen3-0.6b", "bart-base", "t5-small", "falcon-40b", "bloom-1b1"]
+)
+@pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+def test_what_two_devices_have_both(spec: str, recompute: Recompute) -> None:
+    """With sequence parallelism nothing that grows with tokens is whole: weights plus one, and a generator's state."""
+    arch = shipped(spec)
+    workload = training_workload(
+        arch,
+        default_objective(arch),
+        text=64,
+        batch=2,
+        prefix_tokens=None,
+        dtypes=Dtypes(),
+        dropout=0.1,
+        recompute=recompute,
+    )
+    division = Division(tensor=2, sequence=True)
+    for step in both(arch, workload).values():
+        whole = [each for each in step.saved if saved_part(each, division) == each.nbytes]
+        assert {tuple(each.axes) for each in whole} <= {(), ("words",), ("d",), ("h",)}
+        halved = [each for each in step.saved if each not in whole and each.path != "loss"]  # vocabularies may be odd
+        assert all(2 * saved_part(each, division) == each.nbytes for each in halved)
