@@ -61,13 +61,21 @@ def _of_layer(layer: LayerSpec) -> str | None:
             return f"a feed-forward of kind {feed_forward.kind}"
 
 
-def check_step(arch: ArchSpec, *, dropout: float, recompute: str) -> None:
+def unlike_dtypes(weights: str, activations: str) -> str | None:
+    """Why no rule is about a pass whose weights and activations have these dtypes; None where one is."""
+    whole = ("fp32", "tf32")
+    if weights == activations or (weights in whole and activations in whole):
+        return None
+    return f"weights are {weights} and activations {activations}"
+
+
+def check_step(arch: ArchSpec, *, dropout: float, recompute: str, weights: str, activations: str) -> None:
     """Raise InputError where `dropout` is no probability below 1, or where nothing says what it or `recompute` does."""
     if not 0.0 <= dropout < 1.0:
         raise InputError(f"dropout is {dropout:g}; it must be at least 0 and below 1")
     if not dropout and recompute == "none":
         return
-    reason = without_rule(arch)
+    reason = without_rule(arch) or unlike_dtypes(weights, activations)
     if reason is not None:
         asked = f"recompute {recompute}" if recompute != "none" else f"dropout {dropout:g}"
         raise InputError(

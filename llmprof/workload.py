@@ -204,4 +204,5 @@ def _check_training(arch: ArchSpec, w: Workload) -> None:
             f"a training pass keeps nothing in a quantised format, but weights are {w.dtypes.weights} and the cache is "
             f"{w.dtypes.kv_cache}; use fp32, tf32, bf16 or fp16"
         )
-    check_step(arch, dropout=w.dropout, recompute=w.recompute)
+    dtypes = w.dtypes
+    check_step(arch, dropout=w.dropout, recompute=w.recompute, weights=dtypes.weights, activations=dtypes.activations)

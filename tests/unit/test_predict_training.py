@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from llmprof import catalog
+from llmprof.errors import InputError
 from llmprof.objectives import default_objective, training_workload
 from llmprof.predict.api import Prediction, predict
 from llmprof.predict.backward import backward_flops
@@ -292,6 +293,17 @@ def test_what_no_rule_says_is_absent_and_says_why() -> None:
         with pytest.raises(AssertionError):
             _ = made.peak_live_bytes
     assert step(model()).training.unpredicted == {}
+
+
+def test_what_no_rule_is_about_is_neither_dropped_nor_computed_again() -> None:
+    clamped = arch(stack([layer(HEADS, Glu(kind="swiglu-clamped", d_ff=6, beta=1.7, limit=7.0))]), d=D, v=V)
+    mixed = Dtypes(weights="fp32", activations="bf16", kv_cache="bf16")
+    with pytest.raises(InputError, match="cannot be trained with recompute full: layers.0: a feed-forward of kind swi"):
+        step(clamped, recompute="full")
+    with pytest.raises(InputError, match=r"cannot be trained with dropout 0\.1: weights are fp32 and activations bf16"):
+        step(model(), dropout=0.1, dtypes=mixed)
+    tf32 = Dtypes(weights="fp32", activations="tf32", kv_cache="tf32")
+    assert step(model(), recompute="full", dtypes=tf32).training.unpredicted == {}
 
 
 def test_inference_has_no_training_step() -> None:

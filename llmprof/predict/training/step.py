@@ -21,7 +21,7 @@ from llmprof.predict.training import lifetimes, optimizer
 from llmprof.predict.training.engine import Engine, Key, NoRule, Walked
 from llmprof.predict.training.recompute import regions
 from llmprof.predict.training.saved import SavedTensor, saved_tensors
-from llmprof.training_rules import without_rule
+from llmprof.training_rules import unlike_dtypes, without_rule
 
 WALKED: tuple[Quantity, ...] = ("hbm_bytes_backward", "saved_bytes", "peak_live_bytes")
 """What follows from a walk back through the kernels, and so needs a rule for each of them."""
@@ -41,8 +41,8 @@ class TrainingStep:
         """Quantity -> why no rule says what it comes to."""
         setting = self.program.setting
         reason = without_rule(setting.arch)
-        if reason is None and setting.weights is not setting.activations:
-            reason = f"weights are {setting.weights.name} and activations {setting.activations.name}"
+        if reason is None:
+            reason = unlike_dtypes(setting.workload.dtypes.weights, setting.workload.dtypes.activations)
         if reason is None and setting.workload.dropout and setting.execution.kernels == "cpu" and setting.fused:
             reason = "the fused kernel of the CPU drops nothing"
         execution = setting.execution
