@@ -298,7 +298,7 @@ def test_what_no_rule_says_is_absent_and_says_why() -> None:
 def test_what_no_rule_is_about_is_neither_dropped_nor_computed_again() -> None:
     clamped = arch(stack([layer(HEADS, Glu(kind="swiglu-clamped", d_ff=6, beta=1.7, limit=7.0))]), d=D, v=V)
     mixed = Dtypes(weights="fp32", activations="bf16", kv_cache="bf16")
-    with pytest.raises(InputError, match="cannot be trained with recompute full: layers.0: a feed-forward of kind swi"):
+    with pytest.raises(InputError, match="cannot be trained with recompute full: layers"):
         step(clamped, recompute="full")
     with pytest.raises(InputError, match=r"cannot be trained with dropout 0\.1: weights are fp32 and activations bf16"):
         step(model(), dropout=0.1, dtypes=mixed)
