@@ -94,12 +94,18 @@ def _waiting() -> Iterator[str]:
     models = ", ".join(f"`{model}`" for model in COUNTED)
     lines = []
     for quantity in QUANTITIES:
-        bands = [band(quantity, *each).share for each in PASSES]
-        lines.append((f"`{quantity}`", *("no verdict" if share is None else f"{share:.0%}" for share in bands)))
+        lines.append((f"`{quantity}`", *(_band(quantity, *each) for each in PASSES)))
     heads = ("quantity", *(f"{phase}, {attention}" for phase, attention in PASSES))
     yield from _table(heads, lines)
     yield ""
-    yield f"Of each of {models}; shared memory and executed FLOPs of fused cores alone. A percentage is the band of the row."
+    yield f"Of each of {models}; shared memory and executed FLOPs are those of fused cores. A percentage is the band of the row."
+
+
+def _band(quantity: str, phase: str, attention: str) -> str:
+    if attention == "unfused" and quantity in ("smem_bytes", "matmul_flops_executed"):
+        return "-"
+    share = band(quantity, phase, attention).share
+    return "no verdict" if share is None else f"{share:.0%}"
 
 
 def _table(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> Iterator[str]:
