@@ -89,7 +89,7 @@ def _append_chunked(tape: Tape, side: Side, chunk: int, sight: Sight, held: Tens
         # All new tokens are of one chunk, whose rows lie at the beginning of the cache.
         tape.copy(x, held.sliced("c", t, side.row))
         begun = {**whole(held).axes, "s": sight.keys}
-        return Tensor(held.name, begun, held.format, held.storage, tuple(begun))
+        return Tensor(held.name, begun, held.format, held.storage, tuple(begun), of=held)
     kept = (side.context - 1) % chunk + 1
     if past == 0:
         _store_last(tape, side, x, held, kept)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from llmprof.predict.tensor import Home, Tensor, new
+from llmprof.predict.tensor import Home, Tensor, new, owner
 from llmprof.spec.arch import Gqa, Stack
 
 
@@ -42,4 +42,8 @@ def lenders(stack: Stack) -> Mapping[int, int]:
 
 
 def _like(x: Tensor, home: Home) -> Tensor:
-    return new(x.name, x.axes, x.format, x.home if x.home is Home.KV_CACHE else home, x.memory)
+    if x.home is not Home.KV_CACHE:
+        return new(x.name, x.axes, x.format, home, x.memory)
+    whole = owner(x)  # a part of a cache stays one
+    cache = new(whole.name, whole.axes, whole.format, x.home, whole.memory)
+    return cache if whole is x else Tensor(x.name, x.axes, x.format, cache.storage, x.memory, of=cache)
