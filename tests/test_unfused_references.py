@@ -17,6 +17,7 @@ from llmprof.predict.api import predict
 from llmprof.spec.arch import (
     Alibi,
     ArchSpec,
+    ChannelMix,
     Glu,
     Gqa,
     LayerNorm,
@@ -169,6 +170,9 @@ COMPILED: dict[str, ArchSpec] = {
     "parallel": model(*[layer(GQA, block="parallel", norm=LayerNorm(), position=Rope(theta=1e4, rotary_dim=4))] * 2),
     "parallel, two norms": model(*[layer(GQA, block="parallel", parallel_norms=2)] * 2),
     "part of a head": model(layer(replace(GQA, qk_norm=RmsNorm()), position=Rope(theta=1e4, rotary_dim=4))),
+    "as many keys as queries": model(layer(MHA, position=ROPE), layer(replace(MHA, qk_norm=RmsNorm()), position=ROPE)),
+    "norms with a bias": model(layer(replace(MHA, qk_norm=LayerNorm()), position=ROPE), layer(replace(GQA, qk_norm=LayerNorm()), position=ROPE)),
+    "channel mix": model(layer(GQA, ffn=ChannelMix(d_ff=40))),
     "masked": arch(
         stack([layer(GQA, norm=LayerNorm())], mask="bidirectional", embedding_norm=LayerNorm()),
         d=24, v=37, structure="encoder", head=MlmHead(norm=LayerNorm()),

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from llmprof.errors import InputError
 from llmprof.measure.inductor import Generated, generated
+from llmprof.spec.arch import LayerNorm
 from llmprof.twin.attention import CrossAttention, SelfAttention
+from llmprof.twin.ffn import Act, GatedAct
 from llmprof.twin.model import Twin
 from llmprof.twin.positions import Rotation
 from llmprof.twin.session import Session
@@ -98,7 +100,7 @@ def _grouped(twin: Twin, calls: Sequence[Call]) -> Iterator[list[Call]]:
                 if run:
                     yield run
                 run = [call]
-        elif _ACT.fullmatch(call.path):
+        elif _ACT.fullmatch(call.path) and isinstance(call.leaf, Act | GatedAct):
             yield [call]
         elif (found := _HEADS.fullmatch(call.path)) and _is_plain(twin.get_submodule(found["attention"])):
             heads.setdefault(found["attention"], []).append(call)
@@ -106,7 +108,7 @@ def _grouped(twin: Twin, calls: Sequence[Call]) -> Iterator[list[Call]]:
     if run:
         yield run
     for path, together in heads.items():
-        if _turns_whole_heads(twin.get_submodule(path), together):
+        if _share(twin.get_submodule(path), together):
             yield together
         else:
             yield from ([call] for call in together)
@@ -116,9 +118,12 @@ def _is_plain(attention: nn.Module) -> bool:
     return isinstance(attention, SelfAttention | CrossAttention)
 
 
-def _turns_whole_heads(attention: nn.Module, calls: Sequence[Call]) -> bool:
-    """Whether a rotation is among `calls` that leaves no part of a head as it is."""
+def _share(attention: nn.Module, calls: Sequence[Call]) -> bool:
+    """Whether a rotation is among `calls` that leaves no part of a head as it is, behind norms without a bias."""
     assert isinstance(attention, SelfAttention | CrossAttention)
+    norm = attention.spec.qk_norm
+    if isinstance(norm, LayerNorm) and norm.bias:
+        return False
     return any(isinstance(c.leaf, Rotation) and c.leaf.rotary_dim == attention.spec.head_dim for c in calls)
 
 

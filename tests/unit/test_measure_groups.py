@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from twin_archs import GQA, bare, decoder, encoder_decoder, layer, model, stack
+from twin_archs import GQA, MHA, bare, decoder, encoder_decoder, layer, model, stack
 from twin_attending import workload
 
 from llmprof.errors import InputError
 from llmprof.measure.groups import compiled_groups
 from llmprof.measure.inductor import NotCounted, generated
-from llmprof.spec.arch import ArchSpec, Glu, LayerNorm, MlmHead, Mlp, Moe, Residual, RmsNorm, Rope
+from llmprof.spec.arch import ArchSpec, ChannelMix, Glu, LayerNorm, MlmHead, Mlp, Moe, Residual, RmsNorm, Rope
 from llmprof.twin.build import build
 from llmprof.twin.session import Session
 from llmprof.workload import Dtypes, Execution
@@ -129,6 +129,24 @@ class TestHeads:
         assert found["0.attn.rope"] == 2 * (768 + 384) + 2 * 2 * 48
         assert (found["0.attn.q_norm"], found["0.attn.k_norm"]) == (2 * 768 + 16, 2 * 384 + 16)
 
+    @pytest.mark.parametrize("over", ["head", "each-head", "all-heads"])
+    def test_norms_with_a_bias_are_alone(self, over: str) -> None:
+        normed = replace(GQA, qk_norm=LayerNorm(), qk_norm_over=over)
+        found = groups(decoder(layer(attention=normed)))
+        assert found["0.attn.rope"] == ROPE
+        assert "0.attn.q_norm" in found
+        without = replace(GQA, qk_norm=LayerNorm(bias=False), qk_norm_over=over)
+        assert "0.attn.q_norm 0.attn.k_norm 0.attn.rope" in groups(decoder(layer(attention=without)))
+
+    @pytest.mark.parametrize("norm", [None, RmsNorm()])
+    def test_as_many_keys_as_queries_share_a_kernel(self, norm: RmsNorm | None) -> None:
+        """One for q and k, which reads the tables once: 4 x 768 bytes of q and k, 2 x 96 of tables, 2 x 16 of weights."""
+        found = groups(decoder(layer(attention=replace(MHA, qk_norm=norm))))
+        rope = 4 * 768 + 2 * 96
+        assert found["0.attn.rope" if norm is None else "0.attn.q_norm 0.attn.k_norm 0.attn.rope"] == (
+            rope if norm is None else rope + 32
+        )
+
     def test_norms_without_a_rotation(self) -> None:
         found = groups(decoder(bare(attention=replace(GQA, qk_norm=LayerNorm()))))
         assert (found["0.attn.q_norm"], found["0.attn.k_norm"]) == (2 * 768 + 32, 2 * 384 + 32)
@@ -172,6 +190,10 @@ class TestLeaves:
     def test_nothing_inside_a_mixture(self) -> None:
         moe = Moe(n_experts=4, top_k=2, expert=Glu(kind="swiglu", d_ff=8), shared=Glu(kind="swiglu", d_ff=8))
         assert not any("ffn." in name for name in groups(decoder(layer(ffn=moe))))
+
+    def test_not_the_activation_of_a_channel_mix(self) -> None:
+        """It keeps what the leaf of two matrices does not: docs/reference-mixers.md has its op list."""
+        assert not any("ffn." in name for name in groups(decoder(layer(ffn=ChannelMix(d_ff=40)))))
 
     def test_mtp_is_refused(self) -> None:
         class Mtp:
