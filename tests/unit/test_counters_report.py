@@ -51,6 +51,13 @@ def test_times_are_nanoseconds_in_any_unit_and_bytes_must_be_bytes() -> None:
         parse(text.replace('"ns"', '"cycle"'))
 
 
+def test_what_was_not_asked_for_is_no_counter() -> None:
+    others = ["sm__throughput.avg.pct_of_peak_sustained_elapsed", "dram__cycles_active.sum", "device__attribute_name"]
+    values = {READ: "7", others[0]: "54.3", others[1]: "3", others[2]: "NVIDIA"}
+    (kernel,) = parse(page([("k", [], values)], [READ, *others]))
+    assert dict(kernel.metrics) == {READ: 7}
+
+
 def test_a_report_without_kernels_has_none() -> None:
     assert parse("==PROF== Connected\n==WARNING== No kernels were profiled.\n") == ()
     assert parse(page([], [READ])) == ()
@@ -161,10 +168,13 @@ def test_a_chip_that_is_not_known_is_said_so() -> None:
 class _Action:
     """What ncu_report has of a kernel, as far as it is asked for."""
 
+    unit = "byte"
+
     def __init__(self, name: str, ranges: list[str], **metrics: float | None) -> None:
         self._name, self._ranges, self._metrics = name, ranges, metrics
 
-    def name(self) -> str:
+    def name(self, base: str) -> str:
+        assert base == "demangled"
         return self._name
 
     def metric_names(self) -> list[str]:
@@ -172,7 +182,7 @@ class _Action:
 
     def metric_by_name(self, name: str) -> object:
         value = self._metrics[name]
-        return SimpleNamespace(has_value=lambda: value is not None, as_double=lambda: value)
+        return SimpleNamespace(has_value=lambda: value is not None, as_double=lambda: value, unit=lambda: self.unit)
 
     def nvtx_state(self) -> object:
         if not self._ranges:
@@ -181,10 +191,13 @@ class _Action:
         return SimpleNamespace(domains=lambda: [0], domain_by_id=lambda number: domain)
 
 
+_KIND = SimpleNamespace(NameBase_DEMANGLED="demangled")
+
+
 def _report(monkeypatch: pytest.MonkeyPatch, *actions: _Action) -> None:
     one = SimpleNamespace(num_actions=lambda: len(actions), action_by_idx=lambda index: actions[index])
     context = SimpleNamespace(num_ranges=lambda: 1, range_by_idx=lambda index: one)
-    monkeypatch.setitem(sys.modules, "ncu_report", SimpleNamespace(load_report=lambda path: context))
+    monkeypatch.setitem(sys.modules, "ncu_report", SimpleNamespace(load_report=lambda path: context, IAction=_KIND))
 
 
 def test_a_report_file_says_the_same_through_the_vendor_s_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +211,11 @@ def test_a_report_file_says_the_same_through_the_vendor_s_module(monkeypatch: py
     assert (dict(found[0].metrics), found[0].absent) == ({READ: 5.0}, (WRITE,))
     _report(monkeypatch, _Action("k", ["llmprof|leaf|decode|fused|emb"]))
     with pytest.raises(ReportError, match="cut short"):
+        python_report.load(FIRST, (READ,))
+    scaled = _Action("k", [], **{READ: 5.0})
+    scaled.unit = "Mbyte"
+    _report(monkeypatch, scaled)
+    with pytest.raises(ReportError, match="'Mbyte'; expected a base unit"):
         python_report.load(FIRST, (READ,))
     monkeypatch.setitem(sys.modules, "ncu_report", SimpleNamespace(load_report=lambda path: 1 / 0))
     with pytest.raises(ReportError, match="ncu_report cannot read the report: ZeroDivisionError"):

@@ -1,7 +1,8 @@
 """The same kernels out of a report file, through NVIDIA's module `ncu_report` where it is installed.
 
 The module comes with Nsight Compute and as the package ncu-report, whose version has to fit that of ncu. Its interface
-(`load_report`, ranges of actions, `metric_by_name`, `nvtx_state`) as in ncu-report 2025.3.1, read 2026-11-30.
+(`load_report`, ranges of actions, `metric_by_name`, `nvtx_state`) as in ncu-report 2025.3.1; tried on a report that
+NVIDIA published (manual_nvtx.ncu-rep of github.com/NVIDIA/nsight-training), 2026-11-30.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmprof.measure.counters.ranges import place_of
-from llmprof.measure.counters.report import Kernel, ReportError
+from llmprof.measure.counters.report import Kernel, ReportError, factor, is_counter
 
 
 def load(path: Path, names: tuple[str, ...]) -> tuple[Kernel, ...] | None:
@@ -31,24 +32,25 @@ def load(path: Path, names: tuple[str, ...]) -> tuple[Kernel, ...] | None:
             for r in range(context.num_ranges())
             for a in range(context.range_by_idx(r).num_actions())
         ]
-        return tuple(_kernel(action, names) for action in actions)
+        return tuple(_kernel(module, action, names) for action in actions)
     except ReportError:
         raise
     except Exception as error:  # the module raises whatever its library does
         raise ReportError(f"ncu_report cannot read the report: {type(error).__name__}: {error}") from error
 
 
-def _kernel(action: Any, names: tuple[str, ...]) -> Kernel:
+def _kernel(module: Any, action: Any, names: tuple[str, ...]) -> Kernel:
+    name = str(action.name(module.IAction.NameBase_DEMANGLED))
     metrics: dict[str, float] = {}
-    for name in action.metric_names():
-        if "__" in name and (metric := action.metric_by_name(name)) is not None and metric.has_value():
-            metrics[str(name)] = float(metric.as_double())
-    absent = [name for name in names if name not in metrics]
+    for counter in action.metric_names():
+        if is_counter(counter) and (metric := action.metric_by_name(counter)) is not None and metric.has_value():
+            metrics[str(counter)] = float(metric.as_double()) * factor(counter, str(metric.unit() or ""))
+    absent = [counter for counter in names if counter not in metrics]
     try:
         place = place_of(" ".join(_ranges(action)))
     except ValueError as error:
-        raise ReportError(f"kernel {action.name()!r}: {error}") from error
-    return Kernel(name=str(action.name()), place=place, metrics=metrics, absent=tuple(absent))
+        raise ReportError(f"kernel {name!r}: {error}") from error
+    return Kernel(name=name, place=place, metrics=metrics, absent=tuple(absent))
 
 
 def _ranges(action: Any) -> Iterator[str]:

@@ -24,8 +24,7 @@ _ABSENT = {"", "n/a", "(!) n/a", "nan", "-nan", "inf"}
 
 _SECONDS = {"ns": 1.0, "nsecond": 1.0, "us": 1e3, "usecond": 1e3, "ms": 1e6, "msecond": 1e6, "s": 1e9, "second": 1e9}
 """Unit of a time -> nanoseconds."""
-_COUNTERS = ("gpu__time_duration", "dram__", "lts__", "sm__")
-"""What a counter's column begins with; there may be others, such as attributes of the device."""
+_COUNTERS = ("gpu__time_duration", "dram__bytes", "lts__t_bytes", "sm__ops_path_tensor", "sm__sass_data_bytes")
 _BASE = {"", "byte", "bytes", "inst", "ops", "op"}
 """Units of counters that are whole numbers of what they count."""
 
@@ -57,9 +56,7 @@ def parse(text: str) -> tuple[Kernel, ...]:
     if len(units) != len(header) or any(units[names[key]].strip() for key in ("ID", "Kernel Name")):
         raise ReportError("the row below the names is no row of units; expected --page raw")
     ranges = [index for index, name in enumerate(header) if "Range" in name]
-    counters = {
-        name: (index, _factor(name, units[index])) for index, name in enumerate(header) if name.startswith(_COUNTERS)
-    }
+    counters = {name: (index, factor(name, units[index])) for index, name in enumerate(header) if is_counter(name)}
     return tuple(_kernel(row, len(header), names["Kernel Name"], ranges, counters) for row in body)
 
 
@@ -93,8 +90,13 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
     return names
 
 
-def _factor(name: str, unit: str) -> float:
-    """What a printed value is multiplied by; ReportError for units that are not base units."""
+def is_counter(name: str) -> bool:
+    """Whether this is one of the sums that are asked for: a report may also have attributes, rates and shares."""
+    return name.endswith(".sum") and name.startswith(_COUNTERS)
+
+
+def factor(name: str, unit: str) -> float:
+    """What a counter's value is multiplied by; ReportError for units that are not base units."""
     unit = unit.strip()
     if name == TIME:
         if unit in _SECONDS:
