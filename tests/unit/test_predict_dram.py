@@ -139,7 +139,7 @@ def test_rounds_stand_for_each_other() -> None:
     a, x = objects(10, 5)
     each = [Stored(100) for _ in range(10)]
     plain: list[Step | Mark] = [step("e", read(x)), *(step("r", read(a), read(e)) for e in each), step("f", read(x))]
-    short = [
+    short: list[Step | Mark] = [
         step("e", read(x)),
         step("r", read(a), read(each[0])),
         Mark(),
