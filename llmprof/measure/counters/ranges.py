@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 OUTER = "llmprof"
-"""The range of everything that is counted. As a filter it is written ``llmprof/``."""
+"""The range of everything that is counted. As a filter it is written ``llmprof/``, which takes in what lies in ranges
+within it (tried with `actions_by_nvtx` of ncu-report 2025.3.1 on a report that NVIDIA published, 2026-11-30)."""
 
 Kind = Literal["pass", "leaf", "drain"]
 """``drain`` is what runs after a pass to bring what it left in the cache to memory."""
