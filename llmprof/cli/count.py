@@ -9,7 +9,6 @@ import typer
 from llmprof.cli import (
     count_training,
     detail_options,
-    device_option,
     engines,
     levels,
     options,
@@ -67,7 +66,7 @@ def count(
     kv_engine: engines.EngineOption = None,
     page_tokens: engines.PageTokensOption = None,
     tensor_parallel: engines.TensorParallelOption = None,
-    device_spec: device_option.DeviceSpecOption = None,
+    device_spec: levels.DeviceSpecOption = None,
     sram_sizes: sram.SramOption = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
@@ -87,7 +86,7 @@ def count(
     if (by or explain) and output_format == "csv":
         raise InputError("--format csv holds the records alone; use json, table or markdown with --by and --explain")
     memory_bytes = None if memory is None else options.size(memory, option="--memory")
-    device = device_option.parse(device_spec)
+    device = levels.parse_device(device_spec)
     step = training_options.parse_training(phase, objective, recompute, dropout)
     division = parallel_options.parse_division(
         zero, data_parallel, tensor_parallel, sequence_parallel, training=step is not None
@@ -121,7 +120,7 @@ def count(
     confirm = f"llmprof profile {options.as_typed(spec, same, defaults)}"
     dtypes = options.parse_dtypes(dtype, weight_dtype, kv_dtype, group_size)
     if step is not None:
-        given = {**same, "phase": training_options.phase_beside(phase), "grouping": grouping}
+        given = {**same, "phase": training_options.phase_beside(phase), "grouping": grouping, "sram": sram_sizes}
         training.refuse_what_has_no_effect({**given, "device_spec": device_spec, "explain": explain}, defaults)
         trained = training.training_runs(
             options.architectures(spec, variant, all_variants),
@@ -141,7 +140,7 @@ def count(
         return
     beside = {"by": by, "explain": explain, "memory": memory, "kv_engine": kv_engine, "device_spec": device_spec}
     asked = options.parse_lengths(
-        phase=sram.phase_beside(sram_sizes, {**same, **beside}),
+        phase=sram.phase_beside(sram_sizes, {**same, **beside, "grouping": grouping}),
         batch=batch,
         context=context,
         new_tokens=new_tokens,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from llmprof.device import Device
@@ -14,8 +16,37 @@ if TYPE_CHECKING:
 
     Runs = Sequence[tuple[ArchSpec, Workload]]
 
+DeviceSpecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device-spec",
+        metavar="NAME",
+        help="Also bytes by level on an accelerator such as h200: compulsory, DRAM, L2 to SM, shared memory.",
+    ),
+]
+
 LEVELS = ("module", "layer")
 """What ``--by`` can break down on a device; single kernels have no place in a cache."""
+
+
+def parse_device(name: str | None) -> Device | None:
+    """The accelerator of that name, if one was asked for.
+
+    Raises InputError naming the option for a name that is not known, or a device whose last-level cache is not.
+    """
+    if name is None:
+        return None
+    from llmprof.device import find
+    from llmprof.errors import InputError
+    from llmprof.predict.levels import without_cache
+
+    try:
+        device = find(name)
+    except InputError as error:
+        raise InputError(f"--device-spec: {error}") from None
+    if device.last_level_cache is None:
+        raise InputError(f"--device-spec: {without_cache(device)}")
+    return device
 
 
 def add_levels(records: Sequence[Record], runs: Runs, device: Device | None, unfused: Execution) -> None:

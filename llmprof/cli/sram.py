@@ -42,6 +42,7 @@ WITHOUT_EFFECT = {
     "explain": "its formulas are in docs/reference-tiles.md",
     "kv_engine": "nothing is cached that a kernel could read otherwise",
     "device_spec": "--sram sets the shared memory itself",
+    "grouping": "it groups the leaves around attention cores",
 }
 """Option -> why a sweep cannot heed it."""
 
@@ -55,7 +56,7 @@ def phase_beside(text: str | None, given: Mapping[str, object]) -> str:
     if text is None:
         return phase
     for name, why in WITHOUT_EFFECT.items():
-        if given.get(name) not in (None, False):
+        if given.get(name) not in (None, False, "eager"):
             raise InputError(f"--{name.replace('_', '-')} has no effect with --sram: {why}")
     if "prefill" not in phase:
         raise InputError(f"--sram is of prefill, but --phase is {phase}: with one query nothing is tiled over queries")

@@ -29,6 +29,7 @@ WITHOUT_EFFECT = {
     "counters": "they are read of passes of inference",
     "caches": "no counters are read",
     "device_spec": "bytes by level are those of prefill and decode",
+    "sram": "it is of the forward pass of attention cores in prefill",
     "unfused_reference": "it is defined for lean-eager alone",
     "grouping": "it is defined for prefill and decode",
     "explain": "its figures are of the whole model",

@@ -152,8 +152,8 @@ def test_refusals() -> None:
         levels(run(llama_3_8b(), prefill(9, dtypes=FP32), Execution(attention="fused", kernels="cpu")), H200)
     with pytest.raises(InputError, match="use eager"):
         levels(run(llama_3_8b(), prefill(9), Execution(attention="fused", grouping="compiled")), H200)
+    step = replace(prefill(9), phase="train", objective="causal-lm", loss_tokens=9)
     with pytest.raises(InputError, match="prefill and decode"):
-        step = replace(prefill(9), phase="train", objective="causal-lm", loss_tokens=9)
         levels(run(llama_3_8b(), step, FUSED), H200)
 
 
