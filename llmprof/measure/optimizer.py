@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -33,12 +33,7 @@ def measure_step(twin: Twin, gradients: Mapping[str, Tensor]) -> StepMeasured:
     )
 
 
-def by_leaf(twin: Twin, bytes_of: Callable[[str], int]) -> Iterator[tuple[str, int]]:
-    """(path, bytes of the parameters of the leaf) of every leaf, a shared one at the first that has it.
-
-    `bytes_of` takes the name of a parameter.
-    """
-    owned = dict(twin.named_parameters())  # without repetition: a shared parameter under its first name
+def by_leaf(twin: Twin, bytes_of: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """(path, bytes of the parameters of the leaf) of every leaf; `bytes_of` has a shared one under its first name."""
     for path, leaf in twin.leaves:
-        names = [f"{path}.{name}" for name, _ in leaf.named_parameters(recurse=False)]
-        yield path, sum(bytes_of(name) for name in names if name in owned)
+        yield path, sum(bytes_of.get(f"{path}.{name}", 0) for name, _ in leaf.named_parameters(recurse=False))

@@ -93,9 +93,9 @@ def measure_training(
             enter(path, "matmul_flops_causal", causal.by_path.get(path, 0))
             enter(path, "hbm_bytes", traffic.by_path.get(path, 0))
             enter(path, "saved_bytes", 0)
-        for path, size in by_leaf(twin, lambda name: _nbytes(gradients[name]) if name in gradients else 0):
+        for path, size in by_leaf(twin, {name: _nbytes(gradient) for name, gradient in gradients.items()}):
             enter(path, "gradient_bytes", size)
-        for path, size in by_leaf(twin, lambda name: step.kept.get(name, 0)):
+        for path, size in by_leaf(twin, step.kept):
             enter(path, "optimizer_bytes", size)
     if kernels.by_path != session.kernels:
         raise RuntimeError(f"planned kernels {session.kernels}, but saw {kernels.by_path}")
