@@ -54,8 +54,11 @@ class Core:
 
 
 def core_on(device: Device, op: Op) -> Core | None:
-    """How `device` runs a fused attention; None where its kernel has no tile there, or the device lacks a figure."""
-    if op.kind != TILED or device.architecture not in get_args(Architecture):
+    """How `device` runs a fused attention; None where its kernel has no tile there, or the device lacks a figure.
+
+    FlashAttention 2 takes keys and values in the dtype of the queries: there is no kernel for those that are packed.
+    """
+    if op.kind != TILED or packed_reads(op) or device.architecture not in get_args(Architecture):
         return None
     if device.units is None or device.sram_per_unit is None or device.last_level_cache is None:
         return None
@@ -74,6 +77,11 @@ def core_on(device: Device, op: Op) -> Core | None:
     in_flight = units * max(1, device.sram_per_unit.value // tile.footprint(packed.element_bytes))
     factor = loads_of_keys(packed, tile, in_flight, device.last_level_cache.value)
     return Core(tile, 1, fa2_forward(packed, tile), (factor - 1) * keys_and_values(packed))
+
+
+def packed_reads(op: Op) -> str | None:
+    """The storage format of packed keys or values that a fused attention is given; None where it computes in theirs."""
+    return next((tensor.format.name for tensor in op.reads if tensor.format.packed), None)
 
 
 def loads_of_keys(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:

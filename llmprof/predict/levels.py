@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from llmprof.errors import InputError
 from llmprof.ledger import Basis, Entry, Ledger, Quantity
-from llmprof.predict.device_core import Core, core_on
+from llmprof.predict.device_core import Core, core_on, packed_reads
 from llmprof.predict.dram import memory
 from llmprof.predict.leaves import model_leaves
 from llmprof.predict.mtp import further_leaves
@@ -96,7 +96,8 @@ def _launched(found: Levels, device: Device, ops: tuple[Op, ...], prefixes: tupl
             continue
         core = core_on(device, op)
         if core is None:
-            untiled[op.path] = op.kind
+            packed = packed_reads(op)
+            untiled[op.path] = op.kind if packed is None else f"{op.kind} over {packed} keys"
         else:
             assert op.path not in cores, op.path
             assert op.times == 1, op.path

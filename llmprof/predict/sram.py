@@ -10,16 +10,17 @@ head_dim that the kernel is compiled for, `row tiles` those of a head that visit
     tile    (Br hp + Bc (hp + hp)) e                                       what must fit at once
 
 Range of validity: 16-bit activations, h a multiple of 8 and at most 256; a soft cap changes nothing, and ALiBi, whose
-slopes the kernel knows, is added in registers. It has no prefix mask and takes no T5 bias and no learned prior; of the
-kinds of attention it runs `gqa` alone. With one query it is the split-KV kernel, its keys in one range (how many there
-are depends on the device), and the g query heads of a KV head share one tile's rows, so keys are read once per KV
-head; with ALiBi they do not. Unconfirmed: see `unconfirmed.py`.
+slopes the kernel knows, is added in registers. It has no prefix mask and takes no T5 bias, no learned prior and no
+packed keys and values (a quantised cache); of the kinds of attention it runs `gqa` alone. With one query it is the
+split-KV kernel, its keys in one range (how many there are depends on the device), and the g query heads of a KV head
+share one tile's rows, so keys are read once per KV head; with ALiBi they do not. Unconfirmed: see `unconfirmed.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmprof.predict.device_core import packed_reads
 from llmprof.predict.formula import Formula, Product, in_layers
 from llmprof.predict.masks import Sight, full
 from llmprof.predict.model import LayerGroup, Program
@@ -96,7 +97,7 @@ def shared_memory(program: Program) -> Sram | None:
         if group.segment is None:
             continue
         cores = _cores(group)
-        if cores is None:
+        if cores is None or any(packed_reads(op) for op in group.ops if op.parts):
             return None
         for core in cores:
             tile = None if core is None else core.tile

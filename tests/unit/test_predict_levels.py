@@ -15,7 +15,7 @@ from llmprof.predict.levels import Levels, levels, levels_of
 from llmprof.predict.levels_record import levels_record
 from llmprof.predict.sm_traffic import sm_bytes, tiles_of
 from llmprof.spec.arch import ArchSpec, Gqa, T5Bias
-from llmprof.workload import Execution
+from llmprof.workload import Dtypes, Execution
 from tests.predict_samples import FP32, FUSED, UNFUSED, at, decode, llama, llama_3_8b, prefill, run, single, t5_small
 
 H200 = find("h200")
@@ -136,6 +136,15 @@ def test_a_kernel_without_a_tile_has_no_figure(spec: ArchSpec, device: Device, k
     assert record["l2_to_sm_bytes_fused"] is record["smem_bytes_fused"] is record["matmul_flops_executed"] is None
     assert record["dram_reread_bytes_fused"] is record["device_kernel"] is None
     assert f"no tile is known on {device.name}" in why["dram_bytes_fused"]
+
+
+def test_no_kernel_reads_packed_keys_and_values() -> None:
+    """Of an fp8 cache no tile is known: it would have to be read in the 16 bits that the kernel is compiled for."""
+    fp8 = Dtypes(kv_cache="fp8")
+    assert len(levels_of(run(llama_3_8b(), decode(4096, dtypes=fp8), FUSED), H200).untiled) == 32
+    record, why = levels_record(llama_3_8b(), decode(4096, dtypes=fp8), H200)
+    assert record["l2_to_sm_bytes_fused"] is record["smem_bytes_fused"] is record["matmul_flops_executed"] is None
+    assert "of the fused kernel flash over fp8 keys no tile is known on h200" in why["dram_bytes_fused"]
 
 
 def test_one_core_of_two_without_a_tile() -> None:

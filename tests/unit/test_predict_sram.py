@@ -12,6 +12,7 @@ import pytest
 from llmprof.predict.sram import Core, shared_memory
 from llmprof.predict.tiles import CAUSAL, Mask, Shape, Tile, both_ways, fa2_forward, split_kv, window
 from llmprof.spec.arch import Alibi, ArchSpec, Gqa, NoPosition, Stack
+from llmprof.workload import Dtypes, Workload
 from tests.predict_samples import FP32, FUSED, decode, llama_3_8b, prefill, run, single, t5_small
 
 
@@ -148,3 +149,11 @@ def tile(queries: int) -> Tile:
     found = Core(shape, packs=True).tile
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(
+    "workload", [prefill(9, dtypes=Dtypes(kv_cache="fp8")), decode(9, dtypes=Dtypes(kv_cache="fp8"))]
+)
+def test_packed_keys_and_values_are_of_no_kernel(workload: Workload) -> None:
+    """The reference reads an fp8 cache as it is stored; the kernel's operands have one dtype, of 16 bits."""
+    assert shared_memory(run(llama_3_8b(), workload, FUSED).program) is None
