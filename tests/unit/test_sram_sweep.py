@@ -9,7 +9,7 @@ import pytest
 from llmprof.errors import InputError
 from llmprof.predict.sram_sweep import Sweep, sweeps
 from llmprof.report.log_plot import Series, log_plot
-from llmprof.spec.arch import Gqa, Mla, NoAttention, RmsNorm
+from llmprof.spec.arch import Gqa, Mla, NoAttention, RmsNorm, Rope
 from tests.predict_samples import FP32, UNFUSED, arch, layer, llama_3_8b, prefill, run, single, stack, t5_small
 
 HEAD = single(Gqa(n_heads=1, n_kv_heads=1, head_dim=64), mask="bidirectional")
@@ -107,7 +107,7 @@ def test_refusals() -> None:
         sweeps(t5_small(), prefill(9, source=9), UNFUSED, (4096,))
     latent = Mla(n_heads=2, kv_rank=8, nope_dim=8, rope_dim=4, value_dim=8, norm=RmsNorm())
     with pytest.raises(InputError, match=r"of softmax attention .* but layers.0 of sample has mla"):
-        sweeps(single(latent), prefill(9), UNFUSED, (4096,))
+        sweeps(single(latent, position=Rope(theta=10000.0)), prefill(9), UNFUSED, (4096,))
     with pytest.raises(InputError, match="1 bytes do not hold one value of 2 bytes"):
         sweeps(llama_3_8b(), prefill(9), UNFUSED, (1,))
 
