@@ -220,7 +220,7 @@ def test_every_kernel_fits_the_shared_memory_of_its_architecture() -> None:
         ("fa2", "sm89", (128, 128), False, False, (128, 32, 4)),
         ("fa2", "sm89", (128, 128), True, True, (128, 32, 4)),  # a window is not the causal kernel
         ("fa2", "sm80", (256, 256), False, False, (128, 64, 8)),
-        ("fa2", "sm90", (200, 64), False, False, (64, 64, 4)),
+        ("fa2", "sm90", (200, 200), False, False, (64, 64, 4)),
         ("fa2-split", "sm90", (128, 128), False, False, (64, 128, 4)),
         ("fa2-backward", "sm80", (128, 128), False, False, (64, 128, 8)),
         ("fa2-backward", "sm86", (256, 256), False, False, (64, 32, 8)),
@@ -228,7 +228,9 @@ def test_every_kernel_fits_the_shared_memory_of_its_architecture() -> None:
         ("fa3", "sm90", (32, 32), True, False, (192, 128, 3)),
         ("fa3", "sm90", (128, 128), False, False, (128, 176, 2)),
         ("fa3", "sm90", (128, 128), False, True, (128, 128, 2)),
+        ("fa3", "sm90", (64, 40), True, False, (192, 128, 3)),
         ("fa3", "sm90", (192, 128), False, False, (128, 128, 2)),
+        ("fa3", "sm90", (136, 104), False, True, (128, 96, 2)),
         ("fa3", "sm90", (192, 192), True, False, (128, 112, 2)),
         ("fa3", "sm90", (256, 256), True, True, (128, 64, 2)),
     ],
@@ -245,6 +247,11 @@ def test_where_there_is_no_kernel_there_is_no_tile() -> None:
     assert choose("fa2", "sm80", 264) is None
     assert choose("fa2", "sm80", 12) is None
     assert choose("fa3", "sm80", 128) is None
+    # Values of another width: of no kernel in FlashAttention 2, and in 3 of those listed apart alone.
+    assert choose("fa2", "sm90", 192, 128) is choose("fa2-split", "sm80", 64, 128) is None
+    assert choose("fa2-backward", "sm80", 128, 64) is None
+    for dims in ((64, 72), (64, 256), (64, 512), (96, 64), (128, 64), (192, 96), (192, 136), (256, 128)):
+        assert choose("fa3", "sm90", *dims) is None, dims
     assert choose_for(replace(LLAMA, element_bytes=4), "fa2", "sm80") is None
     # A causal mask on one query, or a window as long as the keys, reaches the kernel as another mask.
     assert tile(replace(LLAMA, queries=1), architecture="sm86").keys == 32

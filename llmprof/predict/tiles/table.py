@@ -128,7 +128,7 @@ def choose(
     values = head_dim if value_dim is None else value_dim
     if head_dim % 8 or values % 8 or (family == "fa3" and architecture != "sm90"):
         return None
-    compiled = _fa3_dims(head_dim, values) if family == "fa3" else _next(max(head_dim, values), (32, *_DIMS))
+    compiled = _fa3_dims(head_dim, values) if family == "fa3" else _fa2_dims(head_dim, values)
     if compiled is None:
         return None
     hc, hvc = compiled
@@ -166,7 +166,7 @@ def choose(
 
 
 def choose_for(shape: Shape, family: Family, architecture: Architecture) -> Tile | None:
-    """The kernel for a shape; None where there is none: not 16 bit, a prefix mask, a head dim that is too large."""
+    """The kernel for a shape; None where there is none: not 16 bit, a prefix mask, head dims that it does not take."""
     if shape.element_bytes != 2 or shape.mask.kind == "prefix":
         return None
     local = is_local(shape, family)
@@ -194,7 +194,13 @@ def _next(dim: int, compiled: tuple[int, ...]) -> tuple[int, int] | None:
     return next(((each, each) for each in compiled if each >= dim), None)
 
 
+def _fa2_dims(head_dim: int, value_dim: int) -> tuple[int, int] | None:
+    """The next width; FlashAttention 2 takes one head dim (`CHECK_SHAPE` of v in `mha_fwd`)."""
+    return _next(head_dim, (32, *_DIMS)) if head_dim == value_dim else None
+
+
 def _fa3_dims(head_dim: int, value_dim: int) -> tuple[int, int] | None:
-    """The next pair; the value dim has one of its own for (192, 128) alone."""
-    found = _next(max(head_dim, value_dim), _DIMS)
-    return (192, 128) if found == (192, 192) and value_dim <= 128 else found
+    """The next pair. Unlike head dims are taken where `mha_fwd` of hopper/flash_api.cpp does, and a tile is listed."""
+    if head_dim == value_dim or max(head_dim, value_dim) <= 64:
+        return _next(head_dim, _DIMS)
+    return (192, 128) if 128 < head_dim <= 192 and 96 < value_dim <= 128 else None
