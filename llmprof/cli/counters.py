@@ -31,14 +31,6 @@ CountersOption = Annotated[
 CachesOption = Annotated[
     str, typer.Option("--caches", metavar="LIST", help="State of the L2 cache when counters are read: cold, warm.")
 ]
-DeviceSpecOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device-spec",
-        metavar="NAME",
-        help="The GPU in the catalogue of devices, for what counters are held against. Default: by the driver's name.",
-    ),
-]
 
 
 def parse(counters: str, caches: str, device_spec: str | None, device: str) -> Question:
@@ -51,10 +43,8 @@ def parse(counters: str, caches: str, device_spec: str | None, device: str) -> Q
 
     source = cast("Source", options.choice(counters, SOURCES, option="--counters"))
     states = tuple(cast("list[Caches]", options.choices(caches, CACHES, option="--caches")))
-    if source == "none" or (source == "auto" and _without_gpu(device)):
-        for option, given in (("--caches", caches != "cold"), ("--device-spec", device_spec is not None)):
-            if given:
-                raise InputError(f"{option} has no effect: no counters are read (--counters {source}, {device})")
+    if caches != "cold" and not reads(source, device):
+        raise InputError(f"--caches has no effect: no counters are read (--counters {source}, {device})")
     if source == "nvml" and caches != "cold":
         raise InputError("--caches has no effect on --counters nvml: it runs a pass over and over, with warm caches")
     if source in ("ncu", "nvml"):
@@ -71,6 +61,11 @@ def refuse_without_gpu(source: str, device: str) -> None:
             f"--counters {source} reads the counters of a CUDA device, and --device is {device}; use --device cuda, or "
             "--counters none"
         )
+
+
+def reads(source: str, device: str) -> bool:
+    """Whether counters of `source` are read on `device`, as far as its name says."""
+    return source != "none" and not (source == "auto" and _without_gpu(device))
 
 
 def _without_gpu(device: str) -> bool:

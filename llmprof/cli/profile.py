@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from llmprof.cli import counters as gpu_counters
-from llmprof.cli import options, reference_option, routes, training, training_options
+from llmprof.cli import memory_option, options, reference_option, routes, training, training_options
 from llmprof.cli.messages import say
 from llmprof.cli.profile_plan import group_workloads, run_all
 from llmprof.cli.profile_report import exit_code, report
@@ -66,7 +66,7 @@ def profile(
     ] = True,
     counters: gpu_counters.CountersOption = "auto",
     caches: gpu_counters.CachesOption = "cold",
-    device_spec: gpu_counters.DeviceSpecOption = None,
+    device_spec: memory_option.DeviceSpecOption = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
@@ -165,7 +165,8 @@ def profile(
         if not workloads:
             planned.append((None, Result(arch=arch, not_applicable=skipped)))
     require_torch(referees=referees)
-    results = run_all(planned, gpu_counters.counting(run_profile, question, device))
+    below = memory_option.below_cache(run_profile, device_spec, counted=gpu_counters.reads(question.source, device))
+    results = run_all(planned, gpu_counters.counting(below, question, device))
     report(results, device, output_format, output)
     raise typer.Exit(exit_code(results))
 

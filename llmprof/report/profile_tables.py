@@ -19,6 +19,8 @@ _TITLES = {
     "matmul_flops": "matmul FLOPs",
     "matmul_flops_causal": "matmul FLOPs, causal",
     "hbm_bytes": "op-level bytes",
+    "dram_bytes": "DRAM bytes",
+    "compulsory_bytes": "compulsory bytes",
     "kv_cache_bytes": "KV cache, bytes",
     "recurrent_state_bytes": "recurrent state, bytes",
     "peak_live_bytes": "peak live bytes",
