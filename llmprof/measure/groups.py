@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -45,26 +46,29 @@ class Call:
         return any(_same_storage(mine, theirs) for mine in self.taken for theirs in other.returned)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Group:
-    """The leaves that share kernels, in the order of their calls, and what inductor counts for them together."""
+    """The leaves that share kernels, in the order of their calls; as a module, the inputs that it takes."""
 
     paths: tuple[str, ...]
-    counted: Generated
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+
+    @cached_property
+    def counted(self) -> Generated:
+        """What inductor counts for them together."""
+        return generated(self.module, self.inputs)
 
 
 def compiled_groups(session: Session) -> tuple[Group, ...]:
-    """Run `session` once and have every group of its leaves counted.
+    """Every group of the leaves that `session` runs. It is run once.
 
     InputError: layers that predict further tokens (mtp) run, or the pass is one of training.
     """
     if session.workload.mtp or session.workload.phase == "train":
         raise InputError("leaves are grouped in prefill and decode without the layers that predict further tokens")
     calls, returned = _calls(session)
-    return tuple(
-        Group(paths=tuple(call.path for call in group), counted=_count(group, calls, returned))
-        for group in _grouped(session.twin, calls)
-    )
+    return tuple(_group(group, calls, returned) for group in _grouped(session.twin, calls))
 
 
 def _calls(session: Session) -> tuple[list[Call], tuple[Tensor, ...]]:
@@ -127,8 +131,8 @@ def _share(attention: nn.Module, calls: Sequence[Call]) -> bool:
     return any(isinstance(c.leaf, Rotation) and c.leaf.rotary_dim == attention.spec.head_dim for c in calls)
 
 
-def _count(group: Sequence[Call], calls: Sequence[Call], returned: Sequence[Tensor]) -> Generated:
-    """What inductor counts for `group`, whose results are those that somebody outside of it gets."""
+def _group(group: Sequence[Call], calls: Sequence[Call], returned: Sequence[Tensor]) -> Group:
+    """The group of these calls; its results are those that somebody outside of it gets."""
     outside = [call for call in calls if all(call is not member for member in group)]
     taken = [tensor for call in outside for tensor in call.taken] + list(returned)
     wanted = [[any(_same_storage(result, other) for other in taken) for result in member.returned] for member in group]
@@ -138,7 +142,8 @@ def _count(group: Sequence[Call], calls: Sequence[Call], returned: Sequence[Tens
         for tensor in member.taken:
             if not any(_same_storage(tensor, other) for other in (*made, *inputs)):
                 inputs.append(tensor)
-    return generated(_Together(group, inputs, wanted), inputs)
+    paths = tuple(call.path for call in group)
+    return Group(paths=paths, module=_Together(group, inputs, wanted), inputs=tuple(inputs))
 
 
 class _Together(nn.Module):
