@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmprof.profiling.counter_rows import Caches, CounterRow
     from llmprof.profiling.counters import Question, Source
 
-SOURCES = ("auto", "ncu", "nvml", "none")
+SOURCES = ("auto", "ncu", "cupti", "nvml", "none")
 CACHES = ("cold", "warm")
 
 CountersOption = Annotated[
@@ -24,8 +24,8 @@ CountersOption = Annotated[
     typer.Option(
         "--counters",
         metavar="WHICH",
-        help="The GPU's own counters: ncu (Nsight Compute, kernel by kernel), nvml (the whole GPU), auto (the first of "
-        "them that can be read; none without a GPU) or none.",
+        help="The GPU's own counters: ncu (Nsight Compute, kernel by kernel), cupti (module by module), nvml (the "
+        "whole GPU), auto (the first of them that can be read; none without a GPU) or none.",
     ),
 ]
 CachesOption = Annotated[
@@ -47,7 +47,7 @@ def parse(counters: str, caches: str, device_spec: str | None, device: str) -> Q
         raise InputError(f"--caches has no effect: no counters are read (--counters {source}, {device})")
     if source == "nvml" and caches != "cold":
         raise InputError("--caches has no effect on --counters nvml: it runs a pass over and over, with warm caches")
-    if source in ("ncu", "nvml"):
+    if source not in ("auto", "none"):
         refuse_without_gpu(source, device)
     if device_spec is not None:
         find(device_spec)

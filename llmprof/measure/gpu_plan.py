@@ -77,8 +77,8 @@ def plan(
     environment = ("-m", "llmprof.measure.environment", "--device", "cuda")
     tested = ("-m", "pytest", str(tests), "-m", "gpu", "-q", "-rs", "-p", "no:cacheprovider")
     experiments = ("-m", "llmprof.measure.gpu_experiments")
-    first = [_counters(model, "ncu") for model in counted[:2]]
-    more = [_counters(model, "ncu") for model in counted[2:]]
+    first = [_counters(model, "auto") for model in counted[:2]]
+    more = [_counters(model, "auto") for model in counted[2:]]
     return [
         Part(name=ENVIRONMENT, arguments=environment, limit_seconds=ENVIRONMENT_SECONDS, judge=judge_json),
         *first,
@@ -98,7 +98,7 @@ def plan(
             blocked=blocked,
             reserve_seconds=75.0,
         ),
-        *(_counters(model, "nvml") for model in counted[:1]),
+        *(_counters(model, source) for model in counted[:1] for source in _OTHERS),
         *more[2:],
         *(_profile(f"training {model}", model, ("--phase", "train"), profile_seconds) for model in trained),
         *(_profile(f"profile {model}", model, (*_PASSES, "--counters", "none"), profile_seconds) for model in models),
@@ -113,11 +113,15 @@ def _profile(name: str, model: str, options: Sequence[str], limit: float) -> Par
     return Part(name=name, arguments=command, limit_seconds=limit, judge=judge_profile)
 
 
-def _counters(model: str, source: Literal["ncu", "nvml"]) -> Part:
+_OTHERS: tuple[Literal["cupti", "nvml"], ...] = ("nvml", "cupti")
+"""Instruments that are held against the one that counted first."""
+
+
+def _counters(model: str, source: Literal["auto", "cupti", "nvml"]) -> Part:
     """The counters of a model: its ops are counted in passing, and nothing is timed."""
     options = (*_PASSES, "--counters", source, "--seconds", "0", "--no-referees", "--format", "json")
     return Part(
-        name=f"counters {source} {model}",
+        name=f"counters{'' if source == 'auto' else f' {source}'} {model}",
         arguments=("-m", "llmprof", "profile", *shlex.split(model), "--device", "cuda", *options),
         limit_seconds=COUNT_SECONDS,
         judge=judge_counters,
@@ -150,7 +154,7 @@ def judge_tests(completed: Completed) -> Verdict:
 
 
 def judge_counters(completed: Completed) -> Verdict:
-    """As `judge_json`; the note says how many rows have which verdict, or why there are none."""
+    """As `judge_json`, failed where nothing was counted; the note says what counted, and how many rows got what."""
     status, note, result = judge_json(completed)
     found = [each.get("counters") or {} for each in result.get("results", ())] if isinstance(result, dict) else []
     rows = [row for each in found for row in each.get("rows", ())]
@@ -162,7 +166,10 @@ def judge_counters(completed: Completed) -> Verdict:
         tally[verdict] = tally.get(verdict, 0) + 1
     counts = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
     missing = next((row["note"] for row in rows if row["verdict"] == "UNMEASURED" and not row["path"]), "")
-    return status, "; ".join(filter(None, (counts, missing))), result
+    tiers = ", ".join(dict.fromkeys(row["tier"] for row in rows))
+    if all(row["verdict"] == "UNMEASURED" for row in rows):
+        status = "failed"
+    return status, "; ".join(filter(None, (f"{tiers}: {counts}", missing))), result
 
 
 def judge_profile(completed: Completed) -> Verdict:

@@ -14,7 +14,7 @@ from llmprof.ledger import Ledger, Quantity, Verdict
 from llmprof.profiling.bands import LEAST_BYTES, LEAST_REASON, band
 from llmprof.units import format_exact
 
-Tier = Literal["ncu", "gpm", "none"]
+Tier = Literal["ncu", "cupti", "gpm", "none"]
 Caches = Literal["cold", "warm"]
 QUANTITIES: tuple[Quantity, ...] = ("dram_bytes", "l2_to_sm_bytes", "smem_bytes", "matmul_flops_executed")
 """What counters measure, from the memory inwards."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from llmprof.profiling.counter_rows import Caches, PassReading, Reading
 from llmprof.profiling.fit import out_of_memory_refused
@@ -21,6 +21,10 @@ Passes = tuple[tuple[Workload, Execution], ...]
 Readings = Mapping[str, PassReading | str]
 """By ``phase/attention``: what was counted, or why the pass could not be run."""
 
+Instrument = Literal["ncu", "cupti"]
+INSTRUMENTS: tuple[Instrument, ...] = ("ncu", "cupti")
+"""What counts modules, the one that also names kernels first."""
+
 _LACKING = "some kernel has no such counter in the report"
 
 
@@ -30,13 +34,19 @@ def key(workload: Workload, execution: Execution) -> str:
 
 
 def kernel_counters(
-    arch: ArchSpec, passes: Passes, device: torch.device, caches: Caches, seed: int, notes: list[str]
+    instrument: Instrument,
+    arch: ArchSpec,
+    passes: Passes,
+    device: torch.device,
+    caches: Caches,
+    seed: int,
+    notes: list[str],
 ) -> Readings:
-    """What Nsight Compute counts. Raises Unavailable."""
+    """What Nsight Compute counts of every kernel, or CUPTI of every module. Raises Unavailable."""
     import torch
 
+    from llmprof.measure.counters import collect, cupti_collect
     from llmprof.measure.counters import request as asked
-    from llmprof.measure.counters.collect import collect
     from llmprof.measure.counters.metrics import chip_of
     from llmprof.measure.eviction import last_level_cache_bytes
 
@@ -44,16 +54,24 @@ def kernel_counters(
     gc.collect()
     torch.cuda.empty_cache()  # another process is to have the memory
     wanted = asked.Request(arch=arch, passes=passes, device=str(device), temperature=caches, seed=seed)
-    found = collect(wanted, chip)
-    notes.append(f"counted by Nsight Compute {found.tool.version}, caches {caches}, clocks left alone")
+    found = (collect if instrument == "ncu" else cupti_collect).collect(wanted, chip)
+    name = f"Nsight Compute {found.tool.version}" if instrument == "ncu" else "CUPTI, which names no kernels"
+    notes.append(f"counted by {name}; caches {caches}, clocks left alone")
     capacity = last_level_cache_bytes(device)
     return {
-        key(*each): found.refused.get(key(*each)) or reading_of(found, *each, chip, caches, capacity) for each in passes
+        key(*each): found.refused.get(key(*each)) or reading_of(found, *each, chip, caches, capacity, instrument)
+        for each in passes
     }
 
 
 def reading_of(
-    found: Collected, workload: Workload, execution: Execution, chip: Chip, caches: Caches, capacity: int | None
+    found: Collected,
+    workload: Workload,
+    execution: Execution,
+    chip: Chip,
+    caches: Caches,
+    capacity: int | None,
+    tier: Instrument = "ncu",
 ) -> PassReading:
     """The counters of one pass by module, and of the whole pass with what it left in the cache."""
     phase, attention = workload.phase, execution.attention
@@ -72,7 +90,7 @@ def reading_of(
         phase=phase,
         attention=attention,
         caches=caches,
-        tier="ncu",
+        tier=tier,
         modules=modules,
         whole=Reading(values={"dram_bytes": whole}),
         cores=found.kernels.get(key(workload, execution), {}) if attention == "fused" else {},

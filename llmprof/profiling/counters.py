@@ -15,7 +15,7 @@ from llmprof.errors import LlmprofError
 from llmprof.ledger import Ledger
 from llmprof.profiling.counter_device import device_of
 from llmprof.profiling.counter_rows import Caches, CounterRow, outcome, rows, unmeasured
-from llmprof.profiling.counter_sources import Passes, Readings, kernel_counters, key, whole_gpu
+from llmprof.profiling.counter_sources import INSTRUMENTS, Passes, Readings, kernel_counters, key, whole_gpu
 from llmprof.profiling.fit import kernels_of
 from llmprof.profiling.question import Request, Result
 from llmprof.spec.slice import slice_arch, smallest_slice
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmprof.device import Device
     from llmprof.spec.arch import ArchSpec
 
-Source = Literal["auto", "ncu", "nvml", "none"]
+Source = Literal["auto", "ncu", "cupti", "nvml", "none"]
 Progress = Callable[[str], None]
 
 
@@ -125,15 +125,19 @@ def _read(
     seed: int,
     notes: list[str],
 ) -> Readings | str:
-    """What was counted of each pass, or why nothing was: by Nsight Compute where it can, else by GPM."""
+    """What was counted of each pass by the first instrument that can, or why none can."""
     from llmprof.measure.counters.unavailable import Unavailable
 
-    reasons = []
-    if question.source in ("auto", "ncu"):
-        try:
-            return kernel_counters(arch, passes, device, caches, seed, notes)
-        except Unavailable as error:
-            reasons.append(str(error))
+    reasons: list[str] = []
+    for instrument in INSTRUMENTS:
+        if question.source in ("auto", instrument):
+            try:
+                found = kernel_counters(instrument, arch, passes, device, caches, seed, notes)
+            except Unavailable as error:
+                reasons.append(str(error))
+            else:
+                notes += reasons
+                return found
     if question.source in ("auto", "nvml"):
         try:
             found = whole_gpu(arch, passes, device, seed, notes)

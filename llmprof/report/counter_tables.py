@@ -15,7 +15,7 @@ _TITLES = {
     "smem_bytes": "Bytes of shared memory, read and written",
     "matmul_flops_executed": "FLOPs of the tensor cores",
 }
-_TIERS = {"ncu": "Nsight Compute", "gpm": "NVML GPM", "none": "nothing"}
+_TIERS = {"ncu": "Nsight Compute", "cupti": "CUPTI", "gpm": "NVML GPM", "none": "nothing"}
 _WHOLE = "(whole pass)"
 
 

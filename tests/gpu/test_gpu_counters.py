@@ -6,10 +6,10 @@ import pytest
 import torch
 from small_model import ARCH, BATCH
 
-from llmprof.measure.counters import ncu
+from llmprof.measure.counters import cupti_collect, ncu
 from llmprof.measure.counters.caches import CACHES, Sweep
 from llmprof.measure.counters.collect import collect, kernels_of
-from llmprof.measure.counters.metrics import chip_of
+from llmprof.measure.counters.metrics import chip_of, sum_of
 from llmprof.measure.counters.request import Request
 from llmprof.measure.counters.target import run
 from llmprof.measure.counters.unavailable import Unavailable
@@ -66,6 +66,23 @@ def test_every_leaf_is_counted_or_there_is_a_reason() -> None:
         assert first.kernels == second.kernels, place
         assert not first.absent, place
         assert all(value >= 0 for value in first.sums.values())
+
+
+def test_two_instruments_count_the_same_or_there_is_a_reason() -> None:
+    device = resolve_device("cuda")
+    request = Request(arch=ARCH, passes=PASSES, device="cuda")
+    try:
+        chip = chip_of(torch.cuda.get_device_capability(device))
+        by_module = cupti_collect.collect(request, chip)
+        by_kernel = collect(request, chip)
+    except Unavailable as error:
+        known(error)
+        return
+    tensor = chip.tensor["bf16"]
+    for place, (first, _) in by_kernel.places.items():
+        if place.kind == "leaf":
+            # FLOPs of tensor cores do not depend on caches: two instruments cannot see different ones.
+            assert sum_of(by_module.places[place][0].sums, tensor) == sum_of(first.sums, tensor), place
 
 
 def test_a_norm_moves_what_it_reads_and_writes_or_there_is_a_reason() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from llmprof.measure.counters.metrics import chip_of
+from llmprof.measure.counters.ncu import CommandRunner
 from llmprof.measure.counters.report import Kernel
+from llmprof.measure.counters.unavailable import Unavailable
 from llmprof.measure.gpu_experiments import __main__ as command
-from llmprof.measure.gpu_experiments import target
+from llmprof.measure.gpu_experiments import cupti_target, target
 from llmprof.measure.gpu_experiments.attention import LONG_HEAD, length, loads
 from llmprof.measure.gpu_experiments.catalogue import EXPERIMENTS
 from llmprof.measure.gpu_experiments.experiment import Finding, Gpu
@@ -21,6 +25,7 @@ from llmprof.measure.gpu_experiments.memory import COPIES, SHARES, copy_again
 from llmprof.measure.gpu_experiments.rows import CASTS, NORMS, SOFTMAX
 from llmprof.measure.gpu_experiments.target import place
 from llmprof.measure.gpu_experiments.without_counters import known_copy
+from llmprof.measure.gpu_process import Completed
 
 H100 = Gpu(name="an H100", capability=(9, 0), l2=50 * 2**20, multiprocessors=132, shared_per_multiprocessor=233472)
 READ, WRITE = "dram__bytes_read.sum", "dram__bytes_write.sum"
@@ -111,6 +116,64 @@ def test_what_was_not_counted_is_not_answered() -> None:
     assert launched.measured == 1
 
 
+def executing(answer: Completed) -> CommandRunner:
+    def execute(command: Sequence[str], limit: float) -> Completed:
+        assert "--metrics" in command
+        return answer
+
+    return execute
+
+
+def test_without_ncu_cupti_counts_and_the_profiler_names_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Finding(label="rms_norm", quantity="kernels", predicted=1, measured=1, kernels=("norm",))
+    monkeypatch.setattr(command, "launches", lambda experiment, gpu, device, reason: [seen])
+    ranges = [[each.place.name, dict(each.metrics)] for each in kernels(NORMS, 1.25) if each.place is not None]
+    answer = Completed(returncode=0, stdout=json.dumps({"ranges": ranges}), stderr="")
+    (found,) = command.by_cupti([NORMS], H100, torch.device("cpu"), execute=executing(answer))
+    assert (found["tier"], found["answer"]) == ("cupti", "kernels rms_norm: 1 (predicted 1); bytes rms_norm: 1.25x")
+    assert [each["kernels"] for each in found["findings"]] == [[], ["norm"]]
+    for failed, message in (
+        (
+            Completed(returncode=3, stdout='{"reason": "no permission", "remedy": "ask"}', stderr=""),
+            "no permission; ask",
+        ),
+        (Completed(returncode=-11, stdout="", stderr=""), "run with CUPTI failed .exit code -11"),
+    ):
+        with pytest.raises(Unavailable, match=message):
+            command.by_cupti([NORMS], H100, torch.device("cpu"), execute=executing(failed))
+
+
+def test_a_record_is_made_by_the_first_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object, **rest: object) -> list[dict[str, Any]]:
+        raise Unavailable("no", "ask")
+
+    monkeypatch.setattr(command, "gpu_of", lambda device: H100)
+    monkeypatch.setattr(command, "known_copy", lambda gpu, device: {"name": "gpm-copy"})
+    monkeypatch.setattr(command, "environment", lambda device: {})
+    monkeypatch.setattr(command, "by_ncu", refuse)
+    monkeypatch.setattr(command, "by_cupti", lambda *given: [{"name": "x"}])
+    assert command.run(["rms-norm"], torch.device("cpu"))["experiments"] == [{"name": "x"}, {"name": "gpm-copy"}]
+    monkeypatch.setattr(command, "by_cupti", refuse)
+    monkeypatch.setattr(command, "launches", lambda experiment, gpu, device, reason: [])
+    (norm, _) = command.run(["rms-norm"], torch.device("cpu"))["experiments"]
+    assert norm["tier"] == "none: no; ask. no; ask"
+
+
+def test_a_step_counts_itself_in_two_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    done: list[str] = []
+    sweep = SimpleNamespace(read=lambda: done.append("sweep"))
+    for again, expected in (
+        (False, ["op", "sweep", "push a", "op", "pop", "push b", "sweep", "pop"]),
+        (True, ["op", "sweep", "op", "push a", "op", "pop"]),
+    ):
+        done.clear()
+        counting = cupti_target.Counted(lambda: done.append("op"), sweep, again=again)  # type: ignore[arg-type]
+        counting.names = ("a", "b")
+        counting.run(lambda name: done.append(f"push {name}"), lambda: done.append("pop"))
+        assert done == expected
+
+
 def test_where_reuse_stops() -> None:
     def finding(share: float, measured: float) -> Finding:
         return Finding(label=f"{share:g} L2", quantity="dram_bytes", predicted=1, measured=round(measured))
@@ -127,7 +190,8 @@ def test_where_reuse_stops() -> None:
 
 def test_without_a_gpu_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([]) == target.main(["--only", "rms-norm"]) == 3
-    assert capsys.readouterr().err.count("error: device 'cuda' is not there") == 2
+    assert cupti_target.main(["--only", "rms-norm", "--metrics", "a"]) == 3
+    assert capsys.readouterr().err.count("error: device 'cuda' is not there") == 3
     with pytest.raises(SystemExit, match="2"):
         command.main(["--only", "nothing"])
     assert "expected some of l2-reuse" in capsys.readouterr().err

@@ -68,14 +68,15 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
     todo = plan(["a", "b"], counted=["c", "d", "e", "f", "g"], trained=["t"], tests=tmp_path)
     assert [part.name for part in todo] == [
         "environment",
-        "counters ncu c",
-        "counters ncu d",
+        "counters c",
+        "counters d",
         "experiments",
-        "counters ncu e",
-        "counters ncu f",
+        "counters e",
+        "counters f",
         "tests",
         "counters nvml c",
-        "counters ncu g",
+        "counters cupti c",
+        "counters g",
         "training t",
         "profile a",
         "profile b",
@@ -86,8 +87,8 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
     assert by_name["tests"].blocked == ""
     passes = "--device cuda --attention fused,unfused --phase prefill,decode --counters"
     assert by_name["profile b"].arguments == (*f"-m llmprof profile b {passes} none --format json".split(),)
-    counting = f"-m llmprof profile c {passes} ncu --seconds 0 --no-referees --format json"
-    assert by_name["counters ncu c"].arguments == tuple(counting.split())
+    counting = f"-m llmprof profile c {passes} auto --seconds 0 --no-referees --format json"
+    assert by_name["counters c"].arguments == tuple(counting.split())
     assert by_name["training t"].arguments == (
         "-m",
         "llmprof",
@@ -113,7 +114,7 @@ def test_a_model_may_have_options_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", [*gpu_plan.COUNTED, *gpu_plan.TRAINED])
 def test_every_command_of_the_default_plan_is_one(cli: Cli, model: str) -> None:
     """Run on meta, small: what is refused here would be refused on a GPU, whose minutes count."""
-    (part,) = (each for each in plan([]) if each.name in (f"counters ncu {model}", f"training {model}"))
+    (part,) = (each for each in plan([]) if each.name in (f"counters {model}", f"training {model}"))
     words = list(part.arguments[2:])
     for option, value in (("--device", "meta"), ("--counters", "none"), ("--context", "16"), ("--batch", "1")):
         if option in words:
@@ -156,7 +157,7 @@ def test_counters_experiments_and_tests_have_their_time_in_ten_minutes_too(tmp_p
     assert {"environment", "experiments", "tests"} <= set(ran)
     assert ran["experiments"] >= 75
     assert ran["tests"] >= 75
-    assert sum(name.startswith("counters ncu") for name in ran) >= 2
+    assert sum(name.startswith("counters ") for name in ran) >= 2
 
 
 def test_tests_that_are_not_there_are_blocked_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,11 +353,11 @@ def counted_record(*rows: dict[str, object]) -> Completed:
 
 
 def test_the_note_of_counters_says_what_they_did() -> None:
-    good = {"verdict": "AGREES", "path": "a", "note": ""}
-    silent = {"verdict": None, "path": "b", "note": "small"}
-    missing = {"verdict": "UNMEASURED", "path": "", "note": "no permission; ask"}
-    assert judge_counters(counted_record(good, good, silent))[:2] == ("passed", "2 AGREES, 1 no verdict")
-    assert judge_counters(counted_record(missing))[1] == "1 UNMEASURED; no permission; ask"
+    good = {"verdict": "AGREES", "path": "a", "note": "", "tier": "ncu"}
+    silent = {"verdict": None, "path": "b", "note": "small", "tier": "ncu"}
+    missing = {"verdict": "UNMEASURED", "path": "", "note": "no permission; ask", "tier": "none"}
+    assert judge_counters(counted_record(good, good, silent))[:2] == ("passed", "ncu: 2 AGREES, 1 no verdict")
+    assert judge_counters(counted_record(missing))[:2] == ("failed", "none: 1 UNMEASURED; no permission; ask")
     assert judge_counters(counted_record())[:2] == ("failed", "no counters in its record")
     status, note, _ = judge_counters(Completed(returncode=3, stdout="", stderr="DeviceError: no room"))
     assert (status, note) == ("failed", "exit code 3: DeviceError: no room")

@@ -49,27 +49,27 @@ _KNOWN = (
 _LINES = 3
 
 
-def refuse_failure(completed: Completed, limit_seconds: float) -> None:
-    """Raise Unavailable where the run did not leave a report that can be trusted.
+def refuse_failure(completed: Completed, limit_seconds: float, what: str = "Nsight Compute") -> None:
+    """Raise Unavailable where the run of `what` did not leave a result that can be trusted.
 
     A run that ends well may have said an error all the same, and one kernel without counters makes every sum wrong.
     """
     said = completed.stdout + "\n" + completed.stderr
     if completed.returncode is None:
         raise Unavailable(
-            f"Nsight Compute was stopped after {limit_seconds:.0f} s",
+            f"{what} was stopped after {limit_seconds:.0f} s",
             "use --layers N, a shorter --context, or allow more time",
         )
     errors = [line for line in said.splitlines() if line.startswith("==ERROR==")]
     if completed.returncode == 0 and not errors:
         if "No kernels were profiled" in said:
-            raise Unavailable("Nsight Compute saw no kernel in the ranges of the pass", _report_it(said))
+            raise Unavailable(f"{what} saw no kernel in the ranges of the pass", _report_it(said))
         return
     for pattern, reason, remedy in _KNOWN:
         if re.search(pattern, said):
             raise Unavailable(reason, remedy)
-    what = "Nsight Compute reported an error" if errors else "the pass under Nsight Compute failed"
-    raise Unavailable(f"{what} (exit code {completed.returncode})", _report_it(said))
+    failed = f"{what} reported an error" if errors else f"{what} failed"
+    raise Unavailable(f"{failed} (exit code {completed.returncode})", _report_it(said))
 
 
 def _report_it(said: str) -> str:
