@@ -161,12 +161,12 @@ def _row(reading: PassReading, path: str, quantity: Quantity, predicted: int | N
 def _doubts(row: CounterRow, reading: PassReading) -> Iterator[str]:
     """Why a row has no verdict whatever its figures."""
     assert row.predicted is not None
+    if row.tier == "gpm":
+        yield "a mean over the whole GPU, whose exactness no record has shown yet"
     if row.quantity == "dram_bytes" and reading.caches != "cold":
         yield "the prediction is of a pass that begins with nothing in the cache"
     if row.quantity.endswith("bytes") and row.predicted < LEAST_BYTES:
         yield LEAST_REASON
-    if row.tier == "gpm":
-        yield "a mean over the whole GPU, whose exactness no record has shown yet"
     kernel = reading.cores.get(row.path)
     if row.quantity in ("smem_bytes", "matmul_flops_executed") and kernel not in (None, TILED):
         yield f"the kernel that ran, {kernel}, is not the one whose tiles are predicted"

@@ -131,7 +131,7 @@ def test_what_is_not_predicted_or_was_not_seen_is_a_row() -> None:
     other = Ledger([Entry(path="lm_head", quantity="dram_bytes", value=7, basis=Basis.PREDICTED)])
     unseen = next(r for r in rows(other, reading({"dram_bytes": MEGA})) if r.path == "lm_head")
     assert (unseen.verdict, unseen.note) == (Verdict.UNMEASURED, "no kernel of it was seen")
-    gpm = rows(ledger(dram_bytes=MEGA), reading({"dram_bytes": MEGA}, modules={}, cores={}, tier="gpm"))
+    gpm = rows(ledger(dram_bytes=MEGA), reading({"dram_bytes": MEGA}, modules={}, cores={}, tier="gpm", caches="warm"))
     assert [(r.path, r.predicted, r.verdict) for r in gpm] == [("", MEGA, None)]
     assert "mean over the whole GPU" in gpm[0].note
 
