@@ -136,7 +136,7 @@ def _read(
             except Unavailable as error:
                 reasons.append(str(error))
             else:
-                notes += reasons
+                notes += dict.fromkeys(reasons)
                 return found
     if question.source in ("auto", "nvml"):
         try:
@@ -144,6 +144,6 @@ def _read(
         except Unavailable as error:
             reasons.append(str(error))
         else:
-            notes += reasons
+            notes += dict.fromkeys(reasons)
             return found
-    return ". ".join(reasons)
+    return ". ".join(dict.fromkeys(reasons))
