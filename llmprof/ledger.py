@@ -45,7 +45,7 @@ kv_cache_bytes    bytes of one cache tensor, which has rows for tokens (paths ha
 recurrent_state_bytes   bytes of one tensor of fixed size that is kept between tokens (all other paths)
 peak_live_bytes   the largest sum of live tensors other than weights and cache (path "")
 
-Of a training pass alone (docs/objectives.md), which has no cache and whose peak is not predicted:
+Of a training pass alone (docs/objectives.md), which has no cache; its peak is that of forward and backward:
 
 loss_tokens             positions with loss, of the whole batch (path ``loss``)
 logits_bytes            bytes of the logits as the head makes them (path ``lm_head``)

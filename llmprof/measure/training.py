@@ -99,7 +99,7 @@ def measure_training(
             enter(path, "optimizer_bytes", size)
     if kernels.by_path != session.kernels:
         raise RuntimeError(f"planned kernels {session.kernels}, but saw {kernels.by_path}")
-    for path, size in saved.by_path.items():
+    for path, size in saved.items():
         enter(path, "saved_bytes", size)
     enter("lm_head", "logits_bytes", _nbytes(output.logits))
     enter("loss", "loss_tokens", session.batch.loss_tokens)
@@ -124,14 +124,17 @@ def _stored(session: TrainingSession) -> list[Tensor]:
     return [*session.twin.parameters(), *buffers]
 
 
-def _saved(session: TrainingSession, stored: Sequence[Tensor]) -> tuple[SavedBytes, int]:
-    """What a forward pass saves, and all that it leaves alive: that, the constants, the logits and the loss."""
+def _saved(session: TrainingSession, stored: Sequence[Tensor]) -> tuple[Mapping[str, int], int]:
+    """Bytes that a forward pass saves, by path, and all that it leaves alive: that, constants, logits and loss.
+
+    Nothing of that pass is kept.
+    """
     saved = SavedBytes(ignored=[*stored, *session.constants])
     with saved.watching(session.twin):
         output = session.forward()
     assert output.loss is not None
     assert output.logits is not None
-    return saved, saved.together_with(*session.constants, output.logits, output.loss)
+    return saved.by_path, saved.together_with(*session.constants, output.logits, output.loss)
 
 
 def _nbytes(tensor: Tensor) -> int:

@@ -28,16 +28,26 @@ def kernels_of(device: torch.device) -> Literal["cuda", "cpu"]:
 
 
 def needed_bytes(prediction: Prediction) -> int:
-    """Bytes that a pass needs at once: weights, caches, states, and the predicted activation peak.
-
-    The peak of a training pass is not predicted. What it needs at the least are the weights, as much again for their
-    gradients, and the logits three times: as they are, in fp32 for the loss, and their gradient.
-    """
+    """Bytes that a pass needs at once: weights, caches, states, and the predicted activation peak."""
     ledger = prediction.ledger
     if prediction.workload.phase == "train":
-        return 2 * ledger.total("weight_bytes") + 3 * ledger.total("logits_bytes")
+        return _needed_for_a_step(prediction)
     kept = ledger.total("kv_cache_bytes") + ledger.total("recurrent_state_bytes")
     return ledger.total("weight_bytes") + kept + (ledger.at("", "peak_live_bytes") or 0)
+
+
+def _needed_for_a_step(prediction: Prediction) -> int:
+    """Bytes that measuring a training step needs at once: in backward, or in the optimiser's step.
+
+    Where the peak is not predicted, it is at least the gradients, and the logits three times: as they are, in fp32 for
+    the loss, and their gradient. The optimiser steps a copy of the weights; gradients of 16 bits are cast to fp32.
+    """
+    ledger = prediction.ledger
+    weights, gradients = ledger.total("weight_bytes"), ledger.total("gradient_bytes")
+    logits, states = ledger.total("logits_bytes"), ledger.total("optimizer_bytes")
+    backward = ledger.at("", "peak_live_bytes") or gradients + 3 * logits
+    wide = prediction.workload.dtypes.weights in ("fp32", "tf32")
+    return weights + max(backward, weights + gradients + states + (0 if wide else 2 * gradients) + logits)
 
 
 def refuse_what_does_not_fit(request: Request, sliced: ArchSpec, device: torch.device) -> None:

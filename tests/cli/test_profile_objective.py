@@ -150,7 +150,7 @@ def test_a_kernel_too_many_is_found(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Loss, "forward", wasteful)
     done = cli("profile", "gpt2", "--objective", "auto", *SMALL, *META, *JSON)
     (result,) = done.json["results"]
-    assert (done.code, result["verdict"], result["failed_modules"]) == (1, "failed", ["loss"])
+    assert (done.code, result["verdict"], result["failed_modules"]) == (1, "failed", ["loss", "(whole model)"])
 
 
 def test_a_loss_that_is_not_finite_is_null_and_said(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
