@@ -6,6 +6,7 @@ where its row tiles are too few to fill the device. Nothing is known of the tile
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -75,8 +76,8 @@ def core_on(device: Device, op: Op) -> Core | None:
     if splits > 1:
         return Core(split_tile, splits, split_kv(shape, split_tile, splits), 0)
     in_flight = units * max(1, device.sram_per_unit.value // tile.footprint(packed.element_bytes))
-    factor = loads_of_keys(packed, tile, in_flight, device.last_level_cache.value)
-    return Core(tile, 1, fa2_forward(packed, tile), (factor - 1) * keys_and_values(packed))
+    again = reread(packed, tile, in_flight, device.last_level_cache.value)
+    return Core(tile, 1, fa2_forward(packed, tile), again)
 
 
 def packed_reads(op: Op) -> str | None:
@@ -84,20 +85,32 @@ def packed_reads(op: Op) -> str | None:
     return next((tensor.format.name for tensor in op.reads if tensor.format.packed), None)
 
 
-def loads_of_keys(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:
-    """How often K and V come from memory while `in_flight` CTAs run at once above a cache of `capacity` bytes."""
+def reread(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:
+    """Bytes of K and V that come from memory again while `in_flight` CTAs run at once above a cache of `capacity`.
+
+    A KV head that is in two waves is loaded again in the second, but for the tiles that the cache still holds.
+    """
     in_a_row = _ceil(shape.queries, tile.rows) * shape.group
-    heads = _ceil(in_flight, in_a_row) + (1 if in_flight % in_a_row and in_a_row % in_flight else 0)
-    heads = min(shape.batch * shape.kv_heads, heads)
-    if in_a_row <= in_flight or heads * keys_and_values(shape) <= capacity * shape.batch * shape.kv_heads:
-        return 1
-    return _ceil(in_a_row, in_flight)
+    ctas = shape.batch * shape.kv_heads * in_a_row
+    again: Counter[tuple[int, int]] = Counter()
+    for border in range(in_flight, ctas, in_flight):
+        if border % in_a_row:
+            last, end = (border - 1) // in_a_row, min(border + in_flight, ctas)
+            before = last - (border - in_flight) // in_a_row + 1
+            again[before, (end - 1) // in_a_row - last + 1] += 1
+    return sum(times * _gone(shape, tile.keys, heads, capacity) for heads, times in again.items())
 
 
-def keys_and_values(shape: Shape) -> int:
-    """Bytes of K and V of all sequences and KV heads."""
-    rows = shape.batch * shape.kv_heads * shape.keys
-    return rows * (shape.head_dim + shape.value_dim) * shape.element_bytes
+def _gone(shape: Shape, keys: int, heads: tuple[int, int], capacity: int) -> int:
+    """Bytes of the tiles of a KV head that a wave of so many heads, and the next up to them, have driven out."""
+    row = (shape.head_dim + shape.value_dim) * shape.element_bytes
+    gone = 0
+    for start in range(0, shape.keys, keys):
+        end = min(start + keys, shape.keys)
+        since = heads[0] * (shape.keys - end) + (end - start) + heads[1] * start
+        if since * row > capacity:
+            gone += (end - start) * row
+    return gone
 
 
 def shape_of(op: Op) -> Shape:

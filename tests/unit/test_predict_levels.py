@@ -81,23 +81,28 @@ def test_llama_3_8b_on_an_h200_at_4096() -> None:
 def test_keys_and_values_are_read_again_where_a_head_has_more_tiles_than_run_at_once() -> None:
     """131,072 tokens: 64 KiB a CTA, 3 on an SM, 396 at once; 1024 row tiles x 4 heads = 4096 in a row.
 
-    396 do not divide 4096, so 2 KV heads are in flight: 2 x 131072 x 256 x 2 = 134 MB are more than the cache. K and V
-    come 4096 / 396 = 10.3, so 11 times: 10 times 8 heads x 131072 x 256 x 2 bytes more, in 32 layers.
+    8 heads x 4096 = 32768 CTAs are 83 waves, and none of the 82 borders between them is one between heads. K and V of a
+    head are 131072 x 256 x 2 = 67,108,864 bytes, more than the cache: they come again at every border, in 32 layers.
+    Where they fit and those of two heads do not, only the 7 waves with two heads cost something: of 67,108,864 bytes
+    before and behind each, all but a tile of 64 keys.
     """
+    head, tile = 131_072 * 256 * 2, 64 * 256 * 2
     found = levels_at(llama_3_8b(), 131_072)
-    assert found.cores["layers.0.attn.core"].reread_bytes == 10 * 8 * 131_072 * 256 * 2 == 5_368_709_120
-    assert found.reread == 32 * 5_368_709_120
-    kept = levels_at(llama_3_8b(), 131_072, device=caching(2 * 131_072 * 256 * 2))
+    assert found.cores["layers.0.attn.core"].reread_bytes == 82 * head == 5_502_926_848
+    assert found.reread == 32 * 5_502_926_848
+    too_small = levels_at(llama_3_8b(), 131_072, device=caching(head - 1))
+    assert too_small.reread == found.reread
+    one_fits = levels_at(llama_3_8b(), 131_072, device=caching(head))
+    assert one_fits.reread == 32 * 7 * 2 * (head - tile)
+    kept = levels_at(llama_3_8b(), 131_072, device=caching(2 * head))
     assert kept.reread == 0
-    one_less = levels_at(llama_3_8b(), 131_072, device=caching(2 * 131_072 * 256 * 2 - 1))
-    assert one_less.reread == found.reread
 
 
 def test_the_ledger_has_what_is_read_again_in_its_dram_bytes() -> None:
     prediction = run(llama_3_8b(), prefill(131_072), FUSED)
     found, ledger = levels_of(prediction, H200), levels(prediction, H200)
     path = "layers.0.attn.core"
-    assert ledger.at(path, "dram_bytes") == found.dram[path] + 5_368_709_120
+    assert ledger.at(path, "dram_bytes") == found.dram[path] + 5_502_926_848
     assert ledger.at(path, "smem_bytes") == found.cores[path].smem_bytes
     assert ledger.at(path, "matmul_flops_executed") == found.cores[path].traffic.executed_flops
     assert ledger.at("layers.0.attn.q_proj", "smem_bytes") is None
