@@ -27,6 +27,13 @@ TRAINING = (("lm_head", "logits_bytes"), ("loss", "loss_tokens"))
 """(path, quantity) that every training pass has beside what is confirmed of each module, whatever its attention."""
 
 
+OF_PARAMETERS = ("gradient_bytes", "optimizer_bytes")
+"""What every leaf module has in a training pass, zeros included."""
+
+WALKED = ("hbm_bytes_backward", "peak_live_bytes")
+"""What the whole model has in a training pass, the one with the other, where there is a rule for its backward."""
+
+
 def outcome(rows: Sequence[Row], passes: Passes, *, cached: bool) -> Outcome:
     """``failed`` on any DIFFERS; ``confirmed`` if every row agrees and none is missing; else ``unconfirmed``."""
     found = confirm.outcome(rows)
@@ -39,8 +46,9 @@ def gaps(rows: Sequence[Row], passes: Passes, *, cached: bool) -> list[str]:
     """What a confirmation needs and `rows` does not have, in words.
 
     Needed are an AGREES row for the parameters, dense and causal FLOPs and op-level bytes of every leaf module in every
-    pass, for the bytes of every cache and state in every phase, and for what `TRAINING` names in a training pass;
-    `cached` says whether there are caches at all.
+    pass, for the bytes of every cache and state in every phase, and in a training pass for what `TRAINING`,
+    `OF_PARAMETERS` and `WALKED` name, and for the bytes of the optimiser's step; `cached` says whether there are caches
+    at all.
     """
     own = [row for row in rows if not row.witness.startswith("referee:")]
     tensors = {row.path: row.quantity for row in own if row.quantity in KEPT}
@@ -58,6 +66,10 @@ def gaps(rows: Sequence[Row], passes: Passes, *, cached: bool) -> list[str]:
         if phase == "train":
             needed.update({(path, quantity, phase, ""): None for path, quantity in TRAINING})
             needed["", "matmul_flops_backward", phase, attention] = None
+            needed.update({(path, quantity, phase, ""): None for path in leaves for quantity in OF_PARAMETERS})
+            needed["", "hbm_bytes_optimizer", phase, ""] = None
+            if any(row.quantity in WALKED and row.phase == phase and row.attention == attention for row in own):
+                needed.update({("", quantity, phase, attention): None for quantity in WALKED})
     missing = [" ".join(filter(None, key)) for key in needed if key not in agreed]
     if not leaves:
         missing.append("every module")

@@ -147,6 +147,28 @@ def test_a_layer_that_runs_again_is_no_leaf() -> None:
     assert outcome([saves], PASSES, cached=False) == "unconfirmed", "every module is missing"
 
 
+STEP = [
+    row("loss", "params"),
+    *(row("loss", quantity, phase="train", attention="fused") for quantity in OF_A_PASS),
+    *(row("loss", quantity, phase="train") for quantity in ("loss_tokens", "gradient_bytes", "optimizer_bytes")),
+    row("lm_head", "params"),
+    *(row("lm_head", quantity, phase="train", attention="fused") for quantity in OF_A_PASS),
+    *(row("lm_head", quantity, phase="train") for quantity in ("logits_bytes", "gradient_bytes", "optimizer_bytes")),
+    row("", "matmul_flops_backward", phase="train", attention="fused"),
+    row("", "hbm_bytes_optimizer", phase="train"),
+]
+WALKED = [row("", name, phase="train", attention="fused") for name in ("hbm_bytes_backward", "peak_live_bytes")]
+
+
+def test_a_training_step_needs_its_gradients_and_its_optimiser() -> None:
+    passes = [("train", "fused")]
+    for whole in (STEP, [*STEP, *WALKED]):  # not every architecture has a rule for its backward
+        assert gaps(whole, passes, cached=False) == []
+        for absent in whole:
+            rest = [each for each in whole if each is not absent]
+            assert outcome(rest, passes, cached=False) == "unconfirmed", absent
+
+
 def test_a_difference_fails_whatever_is_missing() -> None:
     bad = row("up", "params", verdict=Verdict.DIFFERS)
     assert outcome([bad], PASSES, cached=True) == "failed"
