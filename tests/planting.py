@@ -66,11 +66,11 @@ def found(fault: Fault) -> list[Row]:
         routing=fault.routing,
         mtp=fault.mtp,
     )
-    _forget()
+    forget()
     return rows(small, work, Execution(attention=fault.attention))
 
 
-def _forget() -> None:
+def forget() -> None:
     """Empty what the prediction remembers from one question to the next: it would hide a fault, or keep one."""
     for name, module in list(sys.modules.items()):
         if name.startswith("llmprof.predict."):
@@ -86,7 +86,7 @@ def check(fault: Fault) -> list[Row]:
         for function, old, new in ((fault.function, fault.old, fault.new), *fault.also):
             pieces.enter_context(planted(function, old, new))
         spoiled = found(fault)
-    _forget()
+    forget()
     assert confirm.outcome(spoiled) == ("failed" if fault.verdict is Verdict.DIFFERS else "unconfirmed")
     differing = [row for row in spoiled if row.verdict is fault.verdict]
     assert any(fault.shown_by(row) for row in differing), [f"{row.path} {row.quantity}" for row in differing]
