@@ -16,6 +16,7 @@ from llmprof.predict.tape import Tape
 from llmprof.predict.tensor import Axes, Home, Tensor, new
 from llmprof.predict.training import lifetimes
 from llmprof.predict.training.engine import Engine, Kept, NoRule, Walked
+from llmprof.predict.training.recompute import Region
 from llmprof.predict.training.rules import RULES
 
 T, D, F = {"t": 3}, {"d": 4}, {"f": 5}
@@ -281,3 +282,43 @@ def test_gradients_of_parameters_live_to_the_end() -> None:
         3 * X + 3 * 8,  # the gradient of y1, the product, that of x, all three parameters'
     )
     assert lifetimes.peak(t.items, walked, []) == max(live) == 4 * X + 2 * 8
+
+
+def test_what_is_saved_lives_through_the_sums_but_not_what_was_computed_again() -> None:
+    """z = relu(y), w = b + z V': at the sum of the bias, z is still saved, or gone if it was computed again."""
+
+    def at_the_sum(*, again: bool) -> tuple[int, int]:
+        t = tape()
+        y = given({**T, **D}, name="y")
+        z = t.run("relu", y)
+        w = t.contract(z, weight({**F, **D}), "t f", kind="addmm", addend=weight(F, "bias"))
+        gradient = new("g", w.axes, w.format, Home.INPUT)
+        ops = [op for op in t.items if isinstance(op, Op)]
+        region = [Region("", 0, ops, [y])] if again else []
+        walked = Engine({}).walk(t.items, [(w, gradient)], [y], region)
+        kinds = [op.kind for op in walked.ops]
+        assert kinds == ["relu", "addmm"] * again + ["mm", "mm", "sum", "threshold_backward"]
+        (read,) = (tensor for tensor in walked.ops[kinds.index("mm") + 1].reads if tensor.name == "relu")
+        return walked.last[read.storage], kinds.index("sum")
+
+    # relu's result is saved by relu too: it lives on for threshold_backward, either way.
+    assert at_the_sum(again=False) == (3, 2)
+    assert at_the_sum(again=True) == (5, 4)
+
+
+def test_a_factor_that_was_computed_again_dies_before_the_sums() -> None:
+    def last_of_normalised(*, again: bool) -> tuple[int, int]:
+        t = tape()
+        x = given({**T, **D})
+        y = t.run("neg", x)
+        z = t.run("mul", y, weight(D))
+        gradient = new("g", z.axes, z.format, Home.INPUT)
+        ops = [op for op in t.items if isinstance(op, Op)]
+        walked = Engine({}).walk(t.items, [(z, gradient)], [x], [Region("", 0, ops, [x])] if again else [])
+        kinds = [op.kind for op in walked.ops]
+        first = walked.ops[kinds.index("mul", 2 if again else 0)]
+        (read,) = (tensor for tensor in first.reads if tensor.name == "neg")
+        return walked.last[read.storage], kinds.index("sum")
+
+    assert last_of_normalised(again=False) == (2, 2)
+    assert last_of_normalised(again=True) == (3, 4), "neg, mul, then the two products, then the sum"

@@ -178,12 +178,17 @@ class _Walk:
         stands = _itself if again is None else again.of
         pull = Pull(self.tape, node, gradient, kept, stands)
         rule.back(pull)
-        summed = [(tensor, self._summed(item.path, tensor, x)) for tensor, x in pull.given]
-        self.tape.hold((gradient, *map(stands, kept)))
+        held: Sequence[Tensor] = kept
         if again is not None and kept:
-            self.tape.hold(again.region.inputs)
+            # What was computed again is handed out once, and nobody else has it: it dies before the sums.
+            self.tape.hold(map(stands, kept))
+            held = again.region.inputs
+        summed = [(tensor, self._summed(item.path, tensor, x)) for tensor, x in pull.given]
+        self.tape.hold((gradient, *held))
         for tensor, x in summed:
             self._hand_on(item.path, tensor, x)
+        for tensor, x in pull.expanded:
+            self._hand_on(item.path, tensor, self._summed(item.path, tensor, x))
 
     def _view(self, view: Tensor, gradient: Tensor) -> None:
         """The backward of a view: a view, but for a slice, an expansion, and where memory admits none."""

@@ -60,7 +60,7 @@ def attention(p: Pull) -> None:
     p.give(k, dk)
     p.give(v, dv)
     if made.bias is not None and dbias is not None:
-        p.give(made.bias, dbias)
+        p.give_expanded(made.bias, dbias)
 
 
 def _laid(x: Tensor) -> tuple[str, ...]:

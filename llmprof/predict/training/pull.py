@@ -27,6 +27,7 @@ class Pull:
         self.grad = grad
         self.tape = tape
         self.given: list[tuple[Tensor, Tensor]] = []
+        self.expanded: list[tuple[Tensor, Tensor]] = []
         self._node = node
         self._kept = kept
         self._stands = stands
@@ -47,6 +48,11 @@ class Pull:
             if tuple(gradient.axes) != names and set(gradient.axes) == set(names):
                 gradient = gradient.ordered(*names)
             self.given.append((tensor, gradient))
+
+    def give_expanded(self, tensor: Tensor, gradient: Tensor) -> None:
+        """The same for an input that the kernel took expanded: summed in the node of that view, after this one."""
+        if self.needs(tensor):
+            self.expanded.append((tensor, gradient))
 
     # --- kernels ------------------------------------------------------------------------------------
 
