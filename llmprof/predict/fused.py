@@ -19,6 +19,7 @@ from llmprof.predict.core import (
     sinks_of,
     weigh,
 )
+from llmprof.predict.dropout import drop
 from llmprof.predict.formats import FP32, INT64, UINT64
 from llmprof.predict.masks import Sight
 from llmprof.predict.setting import Setting, Side
@@ -70,7 +71,7 @@ def attend(
 
     inner = tape.scratch()
     w = scores(inner, q, k, scoring, sight, bias or mask_bias(side, sight))
-    o = weigh(inner, inner.run("softmax", w), v, sight)
+    o = weigh(inner, drop(inner, side.setting, inner.run("softmax", w)), v, sight)
     axes = {name: o.axes[name] for name in ("b", query_axis(o), "k", "g", "h")}
     training = side.setting.workload.phase == "train"
     written = auxiliary(kernel, q, with_lse=training or sinks is not None)

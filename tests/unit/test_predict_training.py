@@ -262,6 +262,9 @@ def test_dropout_has_leaves_of_its_own_and_a_mask_in_the_unfused_core() -> None:
     fused = saved_at(step(model(), FUSED, dropout=0.1))
     assert fused["layers.0.attn.core"] == saved_at(step(model(), FUSED))["layers.0.attn.core"]
     assert dropped.cost.hbm_bytes - none.cost.hbm_bytes == 3 * (2 * ROW + values) + 2 * SCORES + pairs
+    both = [step(model(), execution, dropout=0.1) for execution in (FUSED, UNFUSED)]
+    assert both[0].cost.vector_flops == both[1].cost.vector_flops
+    assert both[0].cost.vector_flops - step(model(), FUSED).cost.vector_flops == 4 * (3 * values + pairs)
     leaves = [entry.path for entry in dropped.ledger if entry.quantity == "params"]
     assert leaves.index("layers.0.attn_dropout") + 1 == leaves.index("layers.0.attn_residual")
 
