@@ -81,7 +81,7 @@ def test_a_death_gives_room_to_what_comes_after() -> None:
 
 
 def test_what_is_dirty_is_written_when_it_is_evicted_and_charged_to_its_last_writer() -> None:
-    """A of 10 is written by x and y, driven out by B of 20, read by z: at 29 one write-back of 10 and one read of 10."""
+    """A of 10 is written by x and y, driven out by B of 20, read by z: at 29 10 written back and 10 read."""
     a, b = objects(10, 20)
     steps = [step("x", write(a)), step("y", (a, 10, 10)), step("o", read(b)), step("z", read(a), dead=[a])]
     assert moved(steps, 30) == {"o": 20}

@@ -32,7 +32,7 @@ def levels_at(spec: ArchSpec, tokens: int, *, execution: Execution = FUSED, devi
 
 
 def test_a_matrix_product_loads_an_operand_for_every_tile_of_the_other_side() -> None:
-    """200 rows of 300 by 300 x 312: 2 x 3 tiles of 128 x 128, so 3 times the rows and twice the matrix, 2 bytes each."""
+    """200 rows of 300 by 300 x 312: 2 x 3 tiles of 128 x 128, so 3 times the rows and twice the matrix."""
     prediction = run(single(Gqa(n_heads=3, n_kv_heads=3, head_dim=104), d=300), prefill(200), UNFUSED)
     (product,) = (op for op in prediction.program.groups[0].ops if op.path == "attn.q_proj")
     assert product.contraction is not None
