@@ -41,13 +41,8 @@ def _of_layer(layer: LayerSpec) -> str | None:
         case Gqa() as attention:
             if isinstance(layer.position, Gaussian):
                 return "a gaussian prior"
-            for name, given in (
-                ("attention sinks", attention.sinks),
-                ("an output gate", attention.output_gate is not None),
-                ("keys and values of another layer", attention.shared_kv or layer.lends_kv),
-            ):
-                if given:
-                    return name
+            if attention.sinks:
+                return "attention sinks"
         case NoAttention():
             pass
         case other:
@@ -69,6 +64,15 @@ def unlike_dtypes(weights: str, activations: str) -> str | None:
     return f"weights are {weights} and activations {activations}"
 
 
+def _lent(arch: ArchSpec) -> str | None:
+    """Which layer of `arch` reads keys and values of another, if one does."""
+    for stack in arch.stacks:
+        for index, layer in enumerate(stack.layers):
+            if isinstance(layer.attention, Gqa) and layer.attention.shared_kv:
+                return f"{stack.prefix}layers.{index}: keys and values of another layer"
+    return None
+
+
 def check_step(arch: ArchSpec, *, dropout: float, recompute: str, weights: str, activations: str) -> None:
     """Raise InputError where `dropout` is no probability below 1, or where nothing says what it or `recompute` does."""
     if not 0.0 <= dropout < 1.0:
@@ -76,6 +80,8 @@ def check_step(arch: ArchSpec, *, dropout: float, recompute: str, weights: str, 
     if not dropout and recompute == "none":
         return
     reason = without_rule(arch) or unlike_dtypes(weights, activations)
+    if reason is None and recompute == "full":
+        reason = _lent(arch)
     if reason is not None:
         asked = f"recompute {recompute}" if recompute != "none" else f"dropout {dropout:g}"
         raise InputError(

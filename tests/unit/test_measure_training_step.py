@@ -23,7 +23,7 @@ from llmprof.twin.optimizer import AdamW
 from llmprof.twin.training import TrainingSession
 from llmprof.workload import Dtypes, Execution, Recompute, Workload, check_workload
 from tests.faults import planted
-from tests.unit.twin_archs import ALL, MHA, RELU, SWIGLU, T5, bare, decoder, encoder_decoder, layer, model, stack
+from tests.unit.twin_archs import ALL, GQA, MHA, RELU, SWIGLU, T5, bare, decoder, encoder_decoder, layer, model, stack
 
 FP32 = Dtypes(weights="fp32", activations="fp32", kv_cache="fp32")
 BF16 = Dtypes()
@@ -339,6 +339,10 @@ def test_what_no_rule_is_about_is_refused() -> None:
         with pytest.raises(InputError, match=r"layers\.0: a feed-forward of kind moe, for which no rule"):
             workload(mixture, **how)
     assert workload(mixture).recompute == "none"
+    lent = decoder(layer(lends_kv=True), layer(attention=replace(GQA, shared_kv=True)))
+    with pytest.raises(InputError, match=r"layers\.1: keys and values of another layer"):
+        workload(lent, recompute="full")
+    assert workload(lent, recompute="selective", dropout=0.1).dropout == 0.1
     for probability in (1.0, -0.1):
         with pytest.raises(InputError, match=r"dropout is .*; it must be at least 0 and below 1"):
             workload(PLAIN, dropout=probability)
