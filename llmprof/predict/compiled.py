@@ -16,7 +16,7 @@ from llmprof.predict.calls import Call, Segment
 from llmprof.predict.model import LayerGroup, Program
 from llmprof.predict.op import Op
 from llmprof.predict.tensor import Home, Tensor
-from llmprof.spec.arch import Glu, Gqa, LayerSpec, Mlp, Rope
+from llmprof.spec.arch import Glu, Gqa, LayerNorm, LayerSpec, Mlp, Rope
 from llmprof.workload import Execution, Workload
 
 KIND = "compiled"
@@ -64,8 +64,8 @@ def grouped(program: Program) -> Program:
 class _LeafCall:
     """One call of a leaf: consecutive ops of one path of the item number `item`, or one half of a `rope`.
 
-    `role`: ``row``, ``queries``, ``keys`` or ``alone`` where it is grouped, else None. `names` tells what a storage of
-    its layer is called outside it. `kernel` is what the ops become.
+    `role`: ``row``, ``queries``, ``keys``, ``both`` or ``alone`` where it is grouped, else None. `names` tells what a
+    storage of its layer is called outside it. `kernel` is what the ops become.
     """
 
     item: int
@@ -120,7 +120,7 @@ def _names(call: Call) -> Mapping[int, Name]:
 
 
 def _split(item: int, ops: Sequence[Op], layer: LayerSpec | None, names: Mapping[int, Name]) -> Iterator[_LeafCall]:
-    """Runs of ops of one path; a `rope` that is grouped as the one of queries and the one of keys."""
+    """Runs of ops of one path; a `rope` of fewer keys than queries as that of the queries and that of the keys."""
     at = 0
     while at < len(ops):
         end = at
@@ -128,8 +128,8 @@ def _split(item: int, ops: Sequence[Op], layer: LayerSpec | None, names: Mapping
             end += 1
         run = tuple(ops[at:end])
         role = _outer_role(run[0].path) if layer is None else _layer_role(layer, run[0].path)
-        if role in ("rope", "partial rope"):
-            roles = ("queries", "keys") if role == "rope" else ("alone", "alone")
+        if role in ("halves", "halves alone"):
+            roles = ("queries", "keys") if role == "halves" else ("alone", "alone")
             for half, of in zip(_halves(run), roles, strict=False):
                 yield _LeafCall(item, half, of, names)
         else:
@@ -151,19 +151,22 @@ def _layer_role(layer: LayerSpec, path: str) -> str | None:
     attention = {"attn": layer.attention, "cross_attn": layer.cross_attention}.get(module)
     if not isinstance(attention, Gqa):
         return None
-    if leaf == "rope":
-        return "rope" if _turns_whole_heads(layer, attention) else "partial rope"
-    if leaf not in ("q_norm", "k_norm"):
+    if leaf not in ("rope", "q_norm", "k_norm"):
         return None
-    if not _turns_whole_heads(layer, attention):
+    joined = module == "attn" and _turned_with_norms(layer, attention)
+    one_kernel = attention.n_heads == attention.n_kv_heads
+    if leaf == "rope" and not one_kernel:
+        return "halves" if joined else "halves alone"
+    if not joined:
         return "alone"
-    return "queries" if leaf == "q_norm" else "keys"
+    return "both" if one_kernel else "queries" if leaf == "q_norm" else "keys"
 
 
-def _turns_whole_heads(layer: LayerSpec, attention: Gqa) -> bool:
-    """Norms of heads share the kernel of a rotation of all of a head, and of no other."""
-    position = layer.position
-    return isinstance(position, Rope) and position.rotary_dim in (None, attention.head_dim)
+def _turned_with_norms(layer: LayerSpec, attention: Gqa) -> bool:
+    """Norms of heads share the kernel of a rotation of all of a head, unless they have a bias."""
+    position, norm = layer.position, attention.qk_norm
+    biased = isinstance(norm, LayerNorm) and norm.bias
+    return isinstance(position, Rope) and position.rotary_dim in (None, attention.head_dim) and not biased
 
 
 def _halves(ops: tuple[Op, ...]) -> list[tuple[Op, ...]]:
@@ -196,8 +199,8 @@ def _groups(calls: Sequence[_LeafCall]) -> list[_Group]:
     heads: dict[tuple[int, str, str], _Group] = {}
     before: _LeafCall | None = None
     for call in calls:
-        if call.role in ("queries", "keys"):
-            # q_norm and the q half of rope of one attention: k_norm stands between them.
+        if call.role in ("queries", "keys", "both"):
+            # q_norm and what of rope turns queries, of one attention: k_norm stands between them.
             at = (call.item, call.ops[0].path.partition(".")[0], call.role)
             if at not in heads:
                 heads[at] = _Group()

@@ -99,6 +99,31 @@ def test_heads_are_normalised_where_they_are_turned() -> None:
     assert charged(part, "layers.0.attn.rope") == (QUERIES + KEYS + TABLES, QUERIES + KEYS)
 
 
+def test_as_many_keys_as_queries_are_turned_in_one_kernel() -> None:
+    """h = 8: 2·3 tokens of 4 heads of 8 are 384 bytes of queries, and as many of keys; each table is 3·8·2 bytes."""
+    mha = Gqa(n_heads=4, n_kv_heads=4, head_dim=8)
+    plain = run(model(layer(mha, position=ROPE)))
+    assert charged(plain, "layers.0.attn.rope") == (384 + 384 + 2 * 48, 384 + 384)  # the tables once, not twice
+    normed = run(model(layer(replace(mha, qk_norm=RmsNorm()), position=ROPE)))
+    for name in ("q_norm", "k_norm"):  # 8 weights of 2 bytes; what they make stays on chip
+        assert charged(normed, f"layers.0.attn.{name}") == (384 + 16, 0)
+    assert charged(normed, "layers.0.attn.rope") == (2 * 48, 384 + 384)
+    # r = 4: tables half as wide, in the one kernel of rope alone; the norms write.
+    part = run(model(layer(replace(mha, qk_norm=RmsNorm()), position=Rope(theta=1e4, rotary_dim=4))))
+    assert charged(part, "layers.0.attn.k_norm") == (384 + 16, 384)
+    assert charged(part, "layers.0.attn.rope") == (384 + 384 + 2 * 24, 384 + 384)
+
+
+def test_norms_of_heads_with_a_bias_are_alone() -> None:
+    """8 weights and 8 biases of 2 bytes; 4 heads of queries, 2 of keys: rope is two kernels, with both tables each."""
+    found = run(model(layer(replace(GQA, qk_norm=LayerNorm()), position=ROPE)))
+    assert charged(found, "layers.0.attn.q_norm") == (384 + 32, 384)
+    assert charged(found, "layers.0.attn.k_norm") == (192 + 32, 192)
+    assert charged(found, "layers.0.attn.rope") == (384 + 192 + 2 * 2 * 48, 384 + 192)
+    without = run(model(layer(replace(GQA, qk_norm=LayerNorm(bias=False)), position=ROPE)))
+    assert charged(without, "layers.0.attn.q_norm") == (384 + 16, 0)
+
+
 def test_norms_around_the_layers() -> None:
     masked = arch(
         stack([layer(GQA)], mask="bidirectional", embedding_norm=RmsNorm()),
