@@ -204,7 +204,7 @@ class _Walk:
             case "view":
                 gradient = self.tape.reshaped(path, gradient, base.axes)
             case "expand":
-                gradient = self.tape.total(path, gradient, base.axes)
+                gradient = self.tape.contracted(path, gradient, base.axes)
             case "slice":
                 gradient = self._unsliced(path, gradient, base)
         self._hand_on(path, base, gradient)

@@ -81,6 +81,10 @@ class Recorder:
         """`sum` over all axes of x that `axes` does not have."""
         return self.dense(path, "sum", (x,), axes, x.format)
 
+    def contracted(self, path: str, x: Tensor, axes: Axes) -> Tensor:
+        """The same of an axis that was expanded: a view where it is of one element."""
+        return self.reshaped(path, x, axes) if prod(axes.values()) == x.elements else self.total(path, x, axes)
+
     def clone(self, path: str, x: Tensor) -> Tensor:
         """A contiguous copy."""
         return self.dense(path, "clone", (x,), x.axes, x.format)
