@@ -61,19 +61,19 @@ def cases(draw: st.DrawFn, *, rows: int = 40, keys: int = 40, dims: list[int] = 
     )
 
 
-@settings(max_examples=1500 * MORE)
+@settings(max_examples=800 * MORE)
 @given(case=cases())
 def test_forward_passes(case: Case) -> None:
     assert disagreements(case, ["FlashAttention 1", "FlashAttention 2", "flash-decoding"]) == []
 
 
-@settings(max_examples=1000 * MORE)
+@settings(max_examples=600 * MORE)
 @given(case=cases(same=True))
 def test_backward_passes(case: Case) -> None:
     assert disagreements(case, ["FlashAttention 1 backward", "FlashAttention 2 backward"]) == []
 
 
-@settings(max_examples=1000 * MORE)
+@settings(max_examples=300 * MORE)
 @given(case=cases(rows=500))
 def test_flash_attention_3_whose_tiles_have_64_rows_or_more(case: Case) -> None:
     assert disagreements(case, ["FlashAttention 3"]) == []
@@ -122,7 +122,7 @@ def _answer(found: fa2.Forward | split_kv.Decoded) -> Answer:
 small = cases(rows=14, keys=20, dims=[1, 4, 8, 13])
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=60 * MORE)
 @given(case=small, seed=st.integers(0, 2**31))
 def test_the_simulator_computes_attention(case: Case, seed: int) -> None:
     values = Values.drawn(case.problem, seed)
@@ -134,7 +134,7 @@ def test_the_simulator_computes_attention(case: Case, seed: int) -> None:
             same(found_log_sum, log_sum)
 
 
-@settings(max_examples=100 * MORE)
+@settings(max_examples=40 * MORE)
 @given(case=small, seed=st.integers(0, 2**31))
 def test_the_simulator_computes_gradients(case: Case, seed: int) -> None:
     values = Values.drawn(case.problem, seed)
@@ -147,7 +147,7 @@ def test_the_simulator_computes_gradients(case: Case, seed: int) -> None:
             same(getattr(found, name), getattr(gradients, name))
 
 
-@settings(max_examples=50 * MORE)
+@settings(max_examples=20 * MORE)
 @given(case=small)
 def test_what_is_counted_does_not_depend_on_whether_values_move(case: Case) -> None:
     p, values = case.problem, Values.drawn(case.problem)
@@ -162,7 +162,7 @@ def test_what_is_counted_does_not_depend_on_whether_values_move(case: Case) -> N
     )
 
 
-@settings(max_examples=400 * MORE)
+@settings(max_examples=200 * MORE)
 @given(
     ctas=st.integers(1, 400), processors=st.sampled_from([1, 2, 7, 108, 132, 216, 264]), key_tiles=st.integers(1, 1100)
 )
