@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from llmprof.predict.backward import WITHOUT_DERIVATIVE
 from llmprof.predict.calls import Call
 from llmprof.predict.op import Op
 from llmprof.predict.tensor import Home, Storage, Tensor
-
-WITHOUT_DERIVATIVE = ("argmax", "sign_", "topk")
-"""Kernels that no gradient goes through."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

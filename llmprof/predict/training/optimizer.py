@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from llmprof.predict.backward import WITHOUT_DERIVATIVE
 from llmprof.predict.calls import Call
 from llmprof.predict.formats import FP32, Format
 from llmprof.predict.op import Op
-from llmprof.predict.tensor import Home, Storage, Tensor
-from llmprof.predict.training.graph import WITHOUT_DERIVATIVE
+from llmprof.predict.tensor import Home, Storage, Tensor, owner
 
 STATES = 8
 """Bytes per value of the two moments, in fp32."""
@@ -78,6 +78,4 @@ def _take(op: Op, wanted: set[Storage], found: dict[str, dict[str, None]]) -> No
 
 def _parameter(tensor: Tensor) -> str:
     """The name of the parameter that a kernel reads, if only rows of it."""
-    while tensor.of is not None:
-        tensor = tensor.of
-    return tensor.name
+    return owner(tensor).name

@@ -1,8 +1,7 @@
 """What each kernel saves for its backward, and what its backward launches: one rule per kind, in one table.
 
-The formulas are torch's (tools/autograd/derivatives.yaml of torch 2.13; docs/reference-training.md). Where several
-inputs take a gradient, kernels run in the order of the inputs' names there, and gradients are handed on in the order of
-the inputs. Axis legend: see `tensor.py`.
+What is saved is torch's choice (tools/autograd/derivatives.yaml of torch 2.13; docs/reference-training.md, section 4),
+and so is what is launched (`formulas.py`). Axis legend: see `tensor.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 
 from llmprof.predict.op import Op
 from llmprof.predict.tensor import Tensor
-from llmprof.predict.training import fused_rules
-from llmprof.predict.training.pull import Pull
+from llmprof.predict.training import formulas, fused_rules
 
 Needs = Callable[[Tensor], bool]
 
@@ -26,7 +24,7 @@ class Rule:
     copied, in the node of the view, before `back`.
     """
 
-    back: Callable[[Pull], None]
+    back: formulas.Back
     saves: Callable[[Op, Needs], tuple[Tensor, ...]] = lambda op, needs: ()
     inner: int | None = None
 
@@ -74,269 +72,38 @@ def _loss(op: Op, needs: Needs) -> tuple[Tensor, ...]:
     return (picked.of, targets, op.writes[1])
 
 
-# --- products -------------------------------------------------------------------------------------------
-
-
-def _mm(p: Pull) -> None:
-    """Y = X W': dW = dY' X, then dX = dY W."""
-    assert p.op.contraction is not None
-    x, w = p.op.contraction.left, p.op.contraction.right
-    grad = p.grad
-    dw = p.product("mm", grad, p.saved(x), w) if p.needs(w) else None
-    if p.needs(x):
-        p.give(x, p.product("mm", grad, p.saved(w), x))
-    if dw is not None:
-        p.give(w, dw)
-
-
-def _addmm(p: Pull) -> None:
-    """Y = b + X W': dX, then dW; db is the sum of dY over its rows."""
-    assert p.op.contraction is not None
-    x, w = p.op.contraction.left, p.op.contraction.right
-    grad = p.grad
-    p.give(p.op.reads[0], grad)
-    if p.needs(x):
-        p.give(x, p.product("mm", grad, p.saved(w), x))
-    if p.needs(w):
-        p.give(w, p.product("mm", grad, p.saved(x), w))
-
-
-def _turned(x: Tensor, p: Pull) -> bool:
-    """Whether a product takes its second operand transposed: its last axis is the one that is summed over."""
-    assert p.op.contraction is not None
-    return list(x.axes)[-1] not in p.op.contraction.out
-
-
-def _bmm(p: Pull) -> None:
-    """W = Q K: dK, then dQ."""
-    assert p.op.contraction is not None
-    q, k = p.op.contraction.left, p.op.contraction.right
-    grad = p.grad
-    dk = p.product("bmm", p.saved(q), grad, k, turned=_turned(k, p)) if p.needs(k) else None
-    if p.needs(q):
-        p.give(q, p.product("bmm", grad, p.saved(k), q))
-    if dk is not None:
-        p.give(k, dk)
-
-
-def _baddbmm(p: Pull) -> None:
-    """W = bias + alpha Q K: dQ, then dK, each times alpha where that is not 1."""
-    assert p.op.contraction is not None
-    q, k = p.op.contraction.left, p.op.contraction.right
-    bias = p.op.reads[0]
-    grad = p.grad
-
-    def scaled(x: Tensor) -> Tensor:
-        return x if p.op.alpha == 1.0 else p.run("mul", x)
-
-    p.give(bias, grad)
-    if p.needs(q):
-        p.give(q, scaled(p.product("bmm", grad, p.saved(k), q)))
-    if p.needs(k):
-        p.give(k, scaled(p.product("bmm", p.saved(q), grad, k, turned=_turned(k, p))))
-
-
-# --- elementwise ----------------------------------------------------------------------------------------
-
-
-def _same(p: Pull) -> None:
-    """The gradient itself: `clone`, `copy_` into a whole tensor, and the addition of a number."""
-    p.give(p.op.reads[0], p.grad)
-
-
-def _add(p: Pull) -> None:
-    """x + alpha y; y's is a kernel where alpha is not 1."""
-    if len(p.op.reads) == 1:
-        _same(p)
-        return
-    x, y = p.op.reads
-    scaled = p.run("mul", p.grad) if p.op.alpha != 1.0 and p.needs(y) else p.grad
-    p.give(x, p.grad)
-    p.give(y, scaled)
-
-
-def _mul(p: Pull) -> None:
-    """x y: dy = d x, then dx = d y; one kernel for a number."""
-    if len(p.op.reads) == 1:
-        p.give(p.op.reads[0], p.run("mul", p.grad))
-        return
-    x, y = p.op.reads
-    dy = p.run("mul", p.grad, p.saved(x), axes=p.grad.axes) if p.needs(y) else None
-    if p.needs(x):
-        p.give(x, p.run("mul", p.grad, p.saved(y), axes=p.grad.axes))
-    if dy is not None:
-        p.give(y, dy)
-
-
-def _of_input(kind: str) -> Callable[[Pull], None]:
-    """One kernel that reads the gradient and the input."""
-
-    def back(p: Pull) -> None:
-        p.give(p.op.reads[0], p.run(kind, p.grad, p.saved(p.op.reads[0])))
-
-    return back
-
-
-def _of_result(kind: str) -> Callable[[Pull], None]:
-    """One kernel that reads the gradient and the result."""
-
-    def back(p: Pull) -> None:
-        p.give(p.op.reads[0], p.run(kind, p.grad, p.saved(p.op.writes[0])))
-
-    return back
-
-
-def _once(kind: str) -> Callable[[Pull], None]:
-    """One kernel that reads the gradient alone."""
-
-    def back(p: Pull) -> None:
-        p.give(p.op.reads[0], p.run(kind, p.grad))
-
-    return back
-
-
-def _cast(p: Pull) -> None:
-    """A cast back."""
-    p.give(p.op.reads[0], p.run("cast", p.grad, fmt=p.op.reads[0].format))
-
-
-def _pow(p: Pull) -> None:
-    """x squared: d (2 x ** 1). All that a formula makes on its way lives until it is complete."""
-    (x,) = p.op.reads
-    power = p.run("pow", p.saved(x))
-    p.give(x, p.run("mul", p.grad, p.run("mul", power)))
-    p.tape.hold((power,))
-
-
-def _square(p: Pull) -> None:
-    """x times itself: a gradient as either factor."""
-    (x,) = p.op.reads
-    first, second = p.run("mul", p.grad, p.saved(x)), p.run("mul", p.grad, p.saved(x))
-    p.give(x, first)
-    p.give(x, second)
-
-
-def _rsqrt(p: Pull) -> None:
-    """x ** -1/2: (-1/2 d) result ** 3."""
-    cubed = p.run("pow", p.saved(p.op.writes[0]))
-    p.give(p.op.reads[0], p.run("mul", p.run("mul", p.grad), cubed))
-
-
-def _mean(p: Pull) -> None:
-    """Of the last axis: the gradient, expanded, over its size."""
-    (x,) = p.op.reads
-    *rows, last = x.axes
-    expanded = p.grad.expand(last, x.axes[last], after=rows[-1])
-    p.give(x, p.run("div", expanded))
-
-
-def _cat(p: Pull) -> None:
-    """Along the last axis: slices of the gradient."""
-    last, whole = list(p.op.writes[0].axes.items())[-1]
-    assert sum(list(part.axes.values())[-1] for part in p.op.reads) == whole, p.op
-    for part in p.op.reads:
-        name = list(part.axes)[-1]
-        p.give(part, p.grad.sliced(last, part.axes[name], name))
-
-
-# --- the others -----------------------------------------------------------------------------------------
-
-
-def _layer_norm(p: Pull) -> None:
-    """One kernel for the gradients of the rows, the weight and the bias."""
-    x, *parameters = p.op.reads
-    *_, mean, rstd = p.op.writes
-    dx = fused_rules.fresh("dx", x.axes, x.format)
-    made = [fused_rules.fresh(f"d{each.name}", each.axes, each.format) for each in parameters]
-    reads = (p.grad, *(p.saved(each) for each in (x, mean, rstd, *parameters[:1])))
-    p.made("native_layer_norm_backward", reads, (dx, *made))
-    for tensor, gradient in zip((x, *parameters), (dx, *made), strict=True):
-        p.give(tensor, gradient)
-
-
-def _dropout(p: Pull) -> None:
-    """What was kept, scaled as it was."""
-    p.give(p.op.reads[0], p.run("native_dropout_backward", p.grad, p.saved(p.op.writes[1])))
-
-
-def _softmax(kind: str) -> Callable[[Pull], None]:
-    """One kernel that reads the gradient and the result, and writes contiguously."""
-
-    def back(p: Pull) -> None:
-        p.give(p.op.reads[0], p.dense(kind, p.grad, p.saved(p.op.writes[0]), axes=p.grad.axes))
-
-    return back
-
-
-def _embedding(p: Pull) -> None:
-    """Zeros in the whole table, to which every row of the gradient is added."""
-    ids, rows = p.op.reads
-    table = rows.of
-    assert table is not None
-    made = fused_rules.fresh("dtable", table.axes, table.format)
-    touched = _touched(p.grad, made)
-    p.made("embedding_dense_backward", (p.grad, p.saved(ids), touched), (made, touched))
-    p.give(rows, made)
-
-
-def _touched(rows: Tensor, whole: Tensor) -> Tensor:
-    """As much of `whole` as the rows that are added to it."""
-    return Tensor("touched", rows.axes, whole.format, whole.storage, None)
-
-
-def _index_select(p: Pull) -> None:
-    """Zeros, into which the gradient's rows are added."""
-    index, rows = p.op.reads
-    source = rows.of
-    assert source is not None
-    made = fused_rules.fresh("dsource", source.axes, source.format)
-    touched = _touched(p.grad, made)
-    p.made("new_zeros", (), (made,))
-    p.made("index_add_", (p.grad, p.saved(index), touched), (touched,))
-    p.give(rows, made)
-
-
-def _nll(p: Pull) -> None:
-    targets, picked = p.op.reads
-    assert picked.of is not None
-    made = fused_rules.fresh("dlog", picked.of.axes, picked.format)
-    entries = Tensor("entries", picked.axes, made.format, made.storage, None)
-    p.made("nll_loss_backward", (p.grad, p.saved(targets), p.saved(p.op.writes[1])), (made, entries))
-    p.give(picked, made)
-
-
 RULES: Mapping[str, Rule] = {
-    "mm": Rule(_mm, _factors, inner=1),
-    "addmm": Rule(_addmm, _factors, inner=1),
-    "bmm": Rule(_bmm, _factors, inner=2),
-    "baddbmm": Rule(_baddbmm, _factors, inner=2),
-    "add": Rule(_add),
-    "add_": Rule(_add),
-    "mul": Rule(_mul, _other),
-    "mul_": Rule(_mul, _other),
-    "div_": Rule(_once("div")),
-    "neg": Rule(_once("neg")),
-    "tanh_": Rule(_of_result("tanh_backward"), _result),
-    "relu": Rule(_of_result("threshold_backward"), _result),
-    "sigmoid": Rule(_of_result("sigmoid_backward"), _result),
-    "gelu": Rule(_of_input("gelu_backward"), _input),
-    "gelu-tanh": Rule(_of_input("gelu_backward"), _input),
-    "silu": Rule(_of_input("silu_backward"), _input),
-    "cast": Rule(_cast),
-    "clone": Rule(_same),
-    "copy_": Rule(_same),
-    "cat": Rule(_cat),
-    "pow": Rule(_pow, _input),
-    "square": Rule(_square, _input),
-    "mean": Rule(_mean),
-    "rsqrt": Rule(_rsqrt, _result),
-    "layer_norm": Rule(_layer_norm, _statistics),
-    "native_dropout": Rule(_dropout, _mask),
-    "softmax": Rule(_softmax("_softmax_backward_data"), _result),
-    "_log_softmax": Rule(_softmax("_log_softmax_backward_data"), _result),
-    "embedding": Rule(_embedding, _index),
-    "index_select": Rule(_index_select, _index),
-    "nll_loss_forward": Rule(_nll, _loss),
+    "mm": Rule(formulas.mm, _factors, inner=1),
+    "addmm": Rule(formulas.addmm, _factors, inner=1),
+    "bmm": Rule(formulas.bmm, _factors, inner=2),
+    "baddbmm": Rule(formulas.baddbmm, _factors, inner=2),
+    "add": Rule(formulas.add),
+    "add_": Rule(formulas.add),
+    "mul": Rule(formulas.mul, _other),
+    "mul_": Rule(formulas.mul, _other),
+    "div_": Rule(formulas.of_gradient("div")),
+    "neg": Rule(formulas.of_gradient("neg")),
+    "tanh_": Rule(formulas.of_result("tanh_backward"), _result),
+    "relu": Rule(formulas.of_result("threshold_backward"), _result),
+    "sigmoid": Rule(formulas.of_result("sigmoid_backward"), _result),
+    "gelu": Rule(formulas.of_input("gelu_backward"), _input),
+    "gelu-tanh": Rule(formulas.of_input("gelu_backward"), _input),
+    "silu": Rule(formulas.of_input("silu_backward"), _input),
+    "cast": Rule(formulas.cast),
+    "clone": Rule(formulas.same),
+    "copy_": Rule(formulas.same),
+    "cat": Rule(formulas.cat),
+    "pow": Rule(formulas.square_by_power, _input),
+    "square": Rule(formulas.square, _input),
+    "mean": Rule(formulas.mean),
+    "rsqrt": Rule(formulas.rsqrt, _result),
+    "layer_norm": Rule(formulas.layer_norm, _statistics),
+    "native_dropout": Rule(formulas.dropout, _mask),
+    "softmax": Rule(formulas.softmax_backward("_softmax_backward_data"), _result),
+    "_log_softmax": Rule(formulas.softmax_backward("_log_softmax_backward_data"), _result),
+    "embedding": Rule(formulas.embedding, _index),
+    "index_select": Rule(formulas.index_select, _index),
+    "nll_loss_forward": Rule(formulas.nll, _loss),
     **{kernel: Rule(fused_rules.attention, fused_rules.saves) for kernel in ("flash", "efficient", "cpu", "none")},
 }
 """Kind of kernel -> its rule. A kind without a line here makes the figures of an architecture absent (NoRule)."""
