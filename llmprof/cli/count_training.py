@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from llmprof.spec.arch import ArchSpec
     from llmprof.workload import Workload
 
-LEVELS = ("module", "layer")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -32,15 +30,13 @@ def report(
     """Count the training steps and write their records; `confirm` is the command that measures them.
 
     Returns whether all fit in the memory that is asked about, if any: fused, as in inference. Raises InputError where a
-    step has no total that could be held against it, or none of its levels is asked for.
+    step has no total that could be held against it.
     """
     from llmprof.predict.objective_record import SCHEMA_VERSION, objective_record
     from llmprof.report import objective_tables, step_tables, tables
     from llmprof.report.write import write_text
 
     by, memory_bytes, division = asked.by, asked.memory_bytes, asked.division
-    if by is not None and by not in LEVELS:
-        raise InputError(f"--by {by} has no effect on a training step: use {' or '.join(LEVELS)}")
     records = [objective_record(arch, text, workload, division) for arch, text, workload in runs]
     if memory_bytes is not None:
         _refuse_without_total(runs, records)

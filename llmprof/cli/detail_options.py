@@ -8,7 +8,7 @@ import typer
 
 ByOption = Annotated[
     str | None,
-    typer.Option("--by", metavar="LEVEL", help="Break the figures down by module, op or layer (training: not by op)."),
+    typer.Option("--by", metavar="LEVEL", help="Break the figures down by module, op or layer."),
 ]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="Each figure's formula, with the numbers in it and its source.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llmprof.ledger import Quantity
@@ -26,6 +26,9 @@ _OWN: tuple[Quantity, ...] = ("matmul_flops", "hbm_bytes", "saved_bytes")
 KEYS = (*_SAME, *(f"{quantity}_{execution}" for quantity in _OWN for execution in ("fused", "unfused")))
 """The figures of one row, in order. FLOPs and traffic are of the forward pass."""
 
+KERNEL_KEYS = ("path", "kind", "count", "read_bytes", "write_bytes", "matmul_flops", "formula")
+"""What is said of one kernel."""
+
 _HEADS = (
     "params",
     "weights",
@@ -43,8 +46,11 @@ _HEADS = (
 def breakdown_records(arch: ArchSpec, workload: Workload, level: str) -> list[Record]:
     """The breakdown in raw base units. Equal layers are one record with a `count`; figures are of one of them.
 
-    `level` is ``module`` or ``layer``. What no rule says is null.
+    `level` is ``module`` or ``layer``, or ``op``: a record for each kernel of forward and backward. What no rule says
+    is null, and of backward's kernels not there.
     """
+    if level == "op":
+        return list(_kernels(arch, workload))
     return [
         {"path": path, "count": count, **dict(zip(KEYS, figures, strict=True))}
         for path, count, figures in collapse(_by_path(arch, workload, whole_layers=level == "layer"))
@@ -53,6 +59,8 @@ def breakdown_records(arch: ArchSpec, workload: Workload, level: str) -> list[Re
 
 def breakdown_table(arch: ArchSpec, workload: Workload, level: str) -> Table:
     """The breakdown for people."""
+    if level == "op":
+        return _kernel_table(arch, workload)
     forms = [format_count if key == "params" or key.startswith("matmul") else format_bytes for key in KEYS]
     return Table(
         title=f"{arch.label}, {workload.objective}, by {level}",
@@ -69,6 +77,41 @@ def breakdown_table(arch: ArchSpec, workload: Workload, level: str) -> Table:
             f"Figures are of one of the n equal {level}s. FLOPs and HBM are of the forward pass; saved is what it "
             "keeps for backward, at the module that saves it first.",
         ),
+    )
+
+
+def _kernels(arch: ArchSpec, workload: Workload) -> Iterator[Record]:
+    """Every kernel, equal layers folded; figures are of one launch."""
+    for execution, prediction in both(arch, workload).items():
+        step = prediction.training
+        backward = () if step.unpredicted else step.ops
+        for name, lines in (("forward", prediction.ops), ("backward", backward)):
+            for line in lines:
+                yield {"attention": execution, "pass": name, **{key: getattr(line, key) for key in KERNEL_KEYS}}
+
+
+def _kernel_table(arch: ArchSpec, workload: Workload) -> Table:
+    records = list(_kernels(arch, workload))
+    whole = any(record["pass"] == "backward" for record in records)
+    return Table(
+        title=f"{arch.label}, {workload.objective}, by op",
+        columns=("attention", "pass", "path", "kernel", "arithmetic", "n", "reads", "writes", "matmul FLOPs"),
+        rows=tuple(
+            (
+                record["attention"],
+                record["pass"],
+                record["path"],
+                record["kind"],
+                record["formula"],
+                f"{record['count']:,}",
+                format_bytes(record["read_bytes"]),
+                format_bytes(record["write_bytes"]),
+                format_count(record["matmul_flops"]),
+            )
+            for record in records
+        ),
+        left=5,
+        notes=("Figures are of one launch.",) if whole else ("Figures are of one launch. No rule says backward's.",),
     )
 
 

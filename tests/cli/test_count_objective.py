@@ -170,6 +170,25 @@ def test_a_step_by_module(cli: Cli) -> None:
     assert [each["path"] for each in by_layer["breakdown"]][2:] == ["layers.{0-11}", "final_norm", "lm_head", "loss"]
 
 
+def test_a_step_by_op_lists_the_kernels_of_both_passes(cli: Cli) -> None:
+    words = ("gpt2", "--phase", "train", "--context", "64")
+    (record,) = records(cli, *words, "--by", "op")
+    for execution in ("fused", "unfused"):
+        for name in ("forward", "backward"):
+            lines = [k for k in record["breakdown"] if (k["attention"], k["pass"]) == (execution, name)]
+            moved = sum(k["count"] * (k["read_bytes"] + k["write_bytes"]) for k in lines)
+            assert moved == record[f"hbm_bytes_{name}_{execution}"]
+            flops = sum(k["count"] * k["matmul_flops"] for k in lines)
+            assert flops == record[f"matmul_flops_{name}_{execution}"]
+    clones = {k["path"]: k["count"] for k in record["breakdown"] if k["kind"] == "clone" and k["pass"] == "backward"}
+    # Unfused, the gradients of heads are copied to be rows of one projection again: those of q and v, of one sequence.
+    assert clones == {"layers.{0-11}.attn.q_proj": 12, "layers.{0-11}.attn.v_proj": 12}
+    out = cli("count", *words, "--by", "op").out
+    assert "native_layer_norm_backward" in out
+    bare = cli("count", "mamba-130m", "--phase", "train", "--context", "16", "--by", "op").out
+    assert "No rule says backward's." in bare
+
+
 def test_auto_is_the_objective_of_each_structure(cli: Cli) -> None:
     asked = ("gpt2", "t5-small", "bert-base-uncased", "chatglm-6b")
     chosen = {record["name"]: record["objective"] for record in records(cli, *asked, "--objective", "auto")}
@@ -295,7 +314,6 @@ def test_a_sequence_beyond_what_the_model_was_made_for_is_warned_about(cli: Cli)
         (("--logits", "last"), "--logits has no effect on a training pass: the objective says which positions"),
         (("--kv-dtype", "bf16"), "--kv-dtype has no effect on a training pass: nothing is cached"),
         (("--weight-dtype", "int4", "--group-size", "64"), "--group-size has no effect on a training pass"),
-        (("--by", "op"), "--by op has no effect on a training step: use module or layer"),
         (("--recompute", "some"), "--recompute: found 'some'; expected none, selective or full"),
         (("--dropout", "1"), "--dropout: found '1'; expected a probability"),
         (("--explain",), "--explain has no effect on a training pass"),

@@ -168,7 +168,7 @@ class _Walk:
         if gradient is None:
             return
         if isinstance(item, Tensor):
-            self._view(item, gradient)
+            self._view(item, node.path, gradient)
             return
         kept, rule, again = _saved(node), RULES[item.kind], self.regions.get(node.number)
         if rule.inner is not None:
@@ -190,9 +190,9 @@ class _Walk:
         for tensor, x in pull.expanded:
             self._hand_on(item.path, tensor, self._summed(item.path, tensor, x))
 
-    def _view(self, view: Tensor, gradient: Tensor) -> None:
+    def _view(self, view: Tensor, path: str, gradient: Tensor) -> None:
         """The backward of a view: a view, but for a slice, an expansion, and where memory admits none."""
-        base, path = view.of, ""
+        base = view.of
         assert base is not None
         match view.via:
             case "rename":

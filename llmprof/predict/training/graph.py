@@ -20,12 +20,13 @@ from llmprof.predict.tensor import Home, Storage, Tensor
 class Node:
     """A kernel, the view that a tensor is, or a call; `takes` are the inputs of a kernel that take a gradient.
 
-    `number` is that of a kernel or call in its run.
+    `number` is that of a kernel or call in its run, `path` the leaf that a view is made in.
     """
 
     item: Op | Call | Tensor
     takes: tuple[Tensor, ...] = ()
     number: int = -1
+    path: str = ""
 
     def needs(self, tensor: Tensor) -> bool:
         """Whether `tensor` takes a gradient here."""
@@ -43,6 +44,7 @@ class Graph:
     learned: set[Storage] = field(default_factory=set)
     early: dict[int, bool] = field(default_factory=dict)
     made_at: dict[Storage, int] = field(default_factory=dict)
+    made_in: dict[Storage, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[Node]:
@@ -56,7 +58,7 @@ class Graph:
     def add(self, number: int, item: Op | Call) -> None:
         """The next kernel or call."""
         if isinstance(item, Call):
-            self._see(item.takes)
+            self._see(item.takes, item.path)
             self._append(Node(item, number=number), {tensor.storage for tensor in (item.gives, *item.lends)})
             return
         written = {tensor.storage for tensor in item.writes}
@@ -65,16 +67,17 @@ class Graph:
             if item.kind in WITHOUT_DERIVATIVE:
                 self.learned -= written
             return
-        self._see(takes)
+        self._see(takes, item.path)
         self._append(Node(item, takes, number), written)
+        self.made_in.update((storage, item.path) for storage in written)
 
     def _append(self, node: Node, written: set[Storage]) -> None:
         self.learned |= written
         self.made_at.update((storage, len(self.steps)) for storage in written)
         self.steps.append(([node], []))
 
-    def _see(self, tensors: Sequence[Tensor]) -> None:
-        """The views that these tensors are, each once."""
+    def _see(self, tensors: Sequence[Tensor], path: str) -> None:
+        """The views that these tensors are, each once; `path` is the leaf that takes them."""
         for tensor in tensors:
             chain: list[Tensor] = []
             while tensor.of is not None and tensor.via is not None and id(tensor) not in self.early:
@@ -85,7 +88,8 @@ class Graph:
             for view in reversed(chain):
                 early = self.early[id(view)] = early and view.via in ("view", "rename")
                 made, late = self.steps[self.made_at.get(view.storage, 0) if early else -1]
-                (made if early else late).append(Node(view))
+                where = self.made_in.get(view.storage, path) if early else path
+                (made if early else late).append(Node(view, path=where))
 
 
 def graph(items: Iterable[Op | Call]) -> Graph:

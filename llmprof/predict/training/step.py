@@ -19,6 +19,7 @@ from llmprof.predict.model import Program
 from llmprof.predict.op import Op
 from llmprof.predict.training import lifetimes, optimizer
 from llmprof.predict.training.engine import Engine, Key, NoRule, Walked
+from llmprof.predict.training.lines import BackwardLine, backward_lines
 from llmprof.predict.training.recompute import regions
 from llmprof.predict.training.saved import SavedTensor, saved_tensors
 from llmprof.training_rules import unlike_dtypes, without_rule
@@ -138,6 +139,11 @@ class TrainingStep:
         """Leaf -> bytes of what the optimiser keeps for the parameters that it owns."""
         weights = self.program.setting.weights
         return {path: optimizer.state_bytes(values, weights) for path, values in self._values_at.items()}
+
+    @cached_property
+    def ops(self) -> tuple[BackwardLine, ...]:
+        """Every kernel of backward with equal layers folded."""
+        return tuple(backward_lines(self._walked))
 
     def figures(self) -> Iterator[tuple[str, Quantity, int]]:
         """All that is predicted, by path: what the ledger of a training pass has beside the forward pass."""
