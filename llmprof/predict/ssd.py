@@ -59,7 +59,7 @@ def _step(
     state = begin(tape, side, state_axes(spec), held.get("core.state"))
     decay = tape.run("mul", dt, a)
     tape.in_place("exp_", decay)
-    added = tape.run("mul", tape.run("mul", xs, dt), b, axes=state.axes)
+    added = tape.run("mul", tape.run("mul", dt, xs, axes=xs.axes), b, axes=state.axes)
     tape.in_place("mul_", state, decay)
     tape.in_place("add_", state, added)
     by_group = state.seen_as(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from llmprof.spec import arch
@@ -100,13 +101,14 @@ class KvUp(Matrix):
         of all tokens, `[B, s, c + r]`, of which `chosen` `[B, 1, S]` names those that are wanted (None: all).
         """
         spec = self.spec
+        weight = self.weight.to(self.activations)
         if key is None:
             rows = picked(latents, chosen).to(self.activations)
             key = rows[..., spec.kv_rank :].unsqueeze(2)
             latents = rows[..., : spec.kv_rank].contiguous()
             del rows
-        u = self.product(latents)
-        del latents
+        u = F.linear(latents, weight)
+        del latents, weight
         u = u.view(*u.shape[:2], spec.n_heads, spec.nope_dim + spec.value_dim)
         k = torch.cat((u[..., : spec.nope_dim], key.expand(-1, -1, spec.n_heads, -1)), dim=-1)
         return k, u[..., spec.nope_dim :]

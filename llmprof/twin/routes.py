@@ -67,7 +67,7 @@ def _make(desk: Desk, routing: Routing, tokens: int, top_k: int, n_experts: int)
         chosen=desk.register(chosen.to(desk.device)),
         order=desk.register(order.to(desk.device)),
         slots=desk.register(slots.to(desk.device)),
-        runs=tuple(_runs(counts)),
+        runs=tuple(sorted(_runs(counts), key=lambda run: run.first - run.last)),
     )
 
 

@@ -45,7 +45,7 @@ class TokenShift(Initialised):
         return carried(desk, f"{path}.shift.state", desk.batch, d_model)
 
     def forward(self, x: Tensor, last: Carried | None) -> tuple[Tensor, ...]:
-        mus = [self.get_parameter(name).to(x.dtype) for name in reversed(self.names)]
+        mus = [self.get_parameter(name).to(x.dtype) for name in self.names]
         earlier = x[:, :-1]
         if last is None or not last.past:
             before = F.pad(earlier, (0, 0, 1, 0))
@@ -57,7 +57,7 @@ class TokenShift(Initialised):
         mixed = []
         while mus:
             a = x - before
-            a = over(a, "mul", mus.pop())
+            a = over(a, "mul", mus.pop(0))
             mixed.append(over(a, "add", before))
             del a
         if last is not None:
