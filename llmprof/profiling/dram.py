@@ -25,6 +25,8 @@ QUANTITIES: tuple[Quantity, ...] = ("compulsory_bytes", "dram_bytes")
 
 REREAD = "the fused kernel reads keys and values again, which a cache of whole tensors cannot see"
 
+OUT_OF_PLACE = "where its dispatch is watched, torch adds the mask of sdpa-math into a new tensor, which takes room"
+
 
 def confirm_memory(request: Request, result: Result, device: Device, progress: Callable[[str], None]) -> None:
     """Add to `result` the rows of every pass of `request`: compulsory and DRAM bytes of each leaf on `device`.
@@ -75,6 +77,8 @@ def _unmeasured(prediction: Prediction, device: Device, predicted: Ledger) -> di
     if dtypes.quantised:
         reason = f"no kernel here reads {dtypes.weights} weights and a {dtypes.kv_cache} cache"
         return dict.fromkeys(confirm.keys(predicted), reason)
+    if prediction.execution.attention == "unfused" and prediction.execution.reference == "sdpa-math":
+        return {key: OUT_OF_PLACE for key in confirm.keys(predicted) if key[1] == "dram_bytes"}
     cores = levels_of(prediction, device).cores
     return {(path, "dram_bytes"): REREAD for path, core in cores.items() if core.reread_bytes}
 

@@ -65,6 +65,15 @@ def test_what_a_kernel_reads_again_is_seen_by_no_cache_of_whole_tensors() -> Non
     assert {row.verdict for row in others} == {Verdict.AGREES}
 
 
+def test_sdpa_math_has_no_witness_of_what_reaches_memory(cli: Cli) -> None:
+    done = cli(*META, "--phase", "prefill", "--attention", "unfused", "--unfused-reference", "sdpa-math",
+               "--device-spec", "h200", "--format", "json")  # fmt: skip
+    verdicts = {(row["quantity"], row["verdict"]) for row in done.json["results"][0]["rows"]}
+    assert {("dram_bytes", "UNMEASURED"), ("compulsory_bytes", "AGREES")} <= verdicts
+    assert ("dram_bytes", "AGREES") not in verdicts
+    assert done.code == 3
+
+
 def test_a_device_without_a_cache_is_refused(cli: Cli) -> None:
     done = cli(*META, "--device-spec", "b200")
     assert done.code == 2
