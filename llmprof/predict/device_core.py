@@ -35,6 +35,9 @@ SPLIT_ROWS = 64
 TILED = "flash"
 """The fused kernel whose tiles are known, by its name in the reference execution."""
 
+BEFORE_FLASH = ("sm70", "sm75")
+"""Targets that FlashAttention 2 refuses: `mha_fwd` of its flash_api.cpp, and of torch's copy, wants 8.0 or later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Core:

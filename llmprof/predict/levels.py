@@ -51,8 +51,8 @@ class Levels:
 def levels(prediction: Prediction, device: Device) -> Ledger:
     """Every leaf path of a pass with its bytes by level on `device`; `dram_bytes` includes what is read again.
 
-    Raises InputError where the device has no last-level cache in its file, or for a pass that is not of inference on a
-    CUDA device.
+    Raises InputError where the device has no last-level cache or no architecture in its file, or for a pass that is not
+    of inference on a CUDA device.
     """
     return Ledger(_entries(prediction, levels_of(prediction, device)))
 
@@ -65,6 +65,11 @@ def levels_of(prediction: Prediction, device: Device) -> Levels:
         raise InputError("bytes by level need to know what lives how long, which grouped leaves do not say; use eager")
     if device.last_level_cache is None:
         raise InputError(without_cache(device))
+    if device.architecture is None:
+        raise InputError(
+            f"what kernels are compiled for on {device.name} is not known (architecture in its file, docs/devices.md): "
+            "bytes by level are those of the kernels of a GPU"
+        )
     reused = memory(prediction.program)
     found = Levels(Counter(reused.moved(None)), Counter(reused.moved(device.last_level_cache.value)))
     program = prediction.program

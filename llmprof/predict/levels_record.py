@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from llmprof.predict.api import Prediction
+from llmprof.predict.device_core import BEFORE_FLASH, TILED
 from llmprof.predict.levels import Levels, levels_of
 from llmprof.predict.record import UNFUSED, both
 from llmprof.predict.unconfirmed import DRAM, EXPERTS_ORDER, L2_TO_SM, SRAM
@@ -58,17 +59,11 @@ def _kernels(found: Levels) -> str | None:
 
 def _reasons(record: Record, fused: Prediction, unfused: Prediction, inside: Levels, device: Device) -> dict[str, str]:
     """Key -> why nothing independent confirms it."""
-    untiled = sorted(set(inside.untiled.values()))
-    unknown = (
-        f"of the fused kernel {' and '.join(untiled)} no tile is known on {device.name}"
-        f"{f' ({device.architecture})' if device.architecture else ''}, and so not what it reads again"
-        if untiled
-        else ""
-    )
+    absent, unknown = _without_tiles(inside, device)
     found = {
-        "compulsory_bytes_fused": _joined(_traffic(fused)),
+        "compulsory_bytes_fused": _joined((absent, *_traffic(fused))),
         "compulsory_bytes_unfused": _joined(_traffic(unfused)),
-        "dram_bytes_fused": _joined((DRAM, unknown, *_order(fused), *_traffic(fused))),
+        "dram_bytes_fused": _joined((absent, DRAM, unknown, *_order(fused), *_traffic(fused))),
         "dram_bytes_unfused": _joined((DRAM, *_order(unfused), *_traffic(unfused))),
         "dram_reread_bytes_fused": DRAM,
         "l2_to_sm_bytes_fused": _joined((L2_TO_SM, *_traffic(fused))),
@@ -77,6 +72,20 @@ def _reasons(record: Record, fused: Prediction, unfused: Prediction, inside: Lev
         "matmul_flops_executed": SRAM,
     }
     return {key: why for key, why in found.items() if why and record[key] is not None}
+
+
+def _without_tiles(inside: Levels, device: Device) -> tuple[str, str]:
+    """Why fused figures are of a kernel that the device does not have; else, of which no tile is known. Or empty."""
+    untiled = sorted(set(inside.untiled.values()))
+    if not untiled:
+        return "", ""
+    target = f"{device.name} ({device.architecture})" if device.architecture else device.name
+    if device.architecture in BEFORE_FLASH and any(TILED in kind.split() for kind in untiled):
+        return f"the fused kernel {TILED} needs sm80 or later: {target} does not run it, and these are its figures", ""
+    return (
+        "",
+        f"of the fused kernel {' and '.join(untiled)} no tile is known on {target}, and so not what it reads again",
+    )
 
 
 def _traffic(prediction: Prediction) -> tuple[str, ...]:
