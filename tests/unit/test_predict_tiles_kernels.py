@@ -14,6 +14,7 @@ from llmprof.predict.tiles import (
     FULL,
     Shape,
     Tile,
+    both_ways,
     choose,
     choose_for,
     fa1_backward,
@@ -80,6 +81,10 @@ def test_what_is_not_modelled_is_said() -> None:
     few = replace(LLAMA, queries=130)
     assert fa3_forward(few, causal).kernel.endswith(", without PackGQA")
     assert not fa3_forward(replace(few, kv_heads=32), causal).kernel.endswith("PackGQA")
+    # 130 rows are 2 row tiles, 4 x 130 packed are 5: no two of them share. A window longer than the keys hides nothing.
+    assert fa3_forward(replace(few, mask=FULL), at).kernel.endswith("(d=128), without PackGQA")
+    assert fa3_forward(replace(square, mask=both_ways(9000)), at).kernel.endswith("without multicast")
+    assert not fa3_forward(replace(square, mask=both_ways(8000)), at).kernel.endswith("without multicast")
 
 
 def test_a_row_tile_that_sees_nothing_loads_nothing_and_stores_zeros() -> None:

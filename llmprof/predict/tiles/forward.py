@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from llmprof.predict.tiles.floors import ceil_div
 from llmprof.predict.tiles.shape import Shape
-from llmprof.predict.tiles.table import Tile
+from llmprof.predict.tiles.table import Tile, is_local
 from llmprof.predict.tiles.traffic import Launch, TileTraffic
 from llmprof.predict.tiles.visits import Visits
 
@@ -57,9 +57,13 @@ def fa3_forward(shape: Shape, tile: Tile) -> TileTraffic:
 
 
 def multicasts(shape: Shape, tile: Tile) -> bool:
-    """Whether two CTAs of FlashAttention 3 share what they load of K and V (source key `flash-attention-3-launch`)."""
-    whole = shape.mask.kind == "full" or (shape.mask.kind == "causal" and shape.queries == 1)
-    return whole and tile.head_dim >= 128 and ceil_div(shape.queries, tile.rows) % 2 == 0
+    """Whether two CTAs of FlashAttention 3 share what they load of K and V (source key `flash-attention-3-launch`).
+
+    They do where the kernel hides nothing and the row tiles, of packed heads where it packs them, are an even number.
+    """
+    whole = not is_local(shape, "fa3") and (shape.mask.kind in ("full", "both ways") or shape.queries == 1)
+    rows = shape.queries * (shape.group if packs(shape, tile) else 1)
+    return whole and tile.head_dim >= 128 and ceil_div(rows, tile.rows) % 2 == 0
 
 
 def packs(shape: Shape, tile: Tile) -> bool:
