@@ -31,6 +31,8 @@ FLOORS = {
     "llmprof.ledger": 3,
     "llmprof.lengths": 3,
     "llmprof.device": 3,
+    "llmprof.device_document": 3,
+    "llmprof.device_figures": 3,
     "llmprof.predict": 4,
     "llmprof.twin": 4,
     "llmprof.stored": 4.5,

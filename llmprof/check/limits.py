@@ -232,7 +232,14 @@ def _term(text: str, start: int, end: int, quantity: Quantity) -> Term:
                 f"found {short(whole.strip())!r}",
                 f"a limit without a device: {quantity.name} does not lie in a device's memory",
             )
-        return Share(number=number, device=find(share["device"]), name=share["device"])
+        device = find(share["device"])
+        if device.memory is None:
+            raise _Wrong(
+                f"found {short(whole.strip())!r}",
+                "a device with a memory of its own, or a number of bytes",
+                f"the memory of {device.name} is what is installed",
+            )
+        return Share(number=number, device=device, name=share["device"])
     if rest == "%" and sign:
         return Growth(number=number, sign=-1 if sign == "-" else 1)
     written = match["number"]

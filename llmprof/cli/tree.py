@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmprof import __version__
-from llmprof.cli import check, claims, compare, count, import_, mask, profile, specs, verify
+from llmprof.cli import check, claims, compare, count, devices, import_, mask, profile, specs, verify
 from llmprof.cli.command import Command, Group
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command(name="verify", cls=Command)(verify.verify)
 app.command(name="mask", cls=Command)(mask.mask)
 app.command(name="claims", cls=Command)(claims.claims)
 app.add_typer(specs.app, name="specs")
+app.add_typer(devices.app, name="devices")
 
 
 def _print_version(wanted: bool) -> None:

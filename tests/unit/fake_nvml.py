@@ -20,12 +20,15 @@ class Fake(ModuleType):
     NVML_TEMPERATURE_GPU = 0
     NVML_FI_DEV_POWER_INSTANT = 186
     NVML_DEVICE_MIG_ENABLE = 1
+    NVML_FEATURE_ENABLED = 1
 
     def __init__(self, *broken: str) -> None:
         super().__init__("pynvml")
         self.broken = set(broken)
         self.open = 0
         self.asked: list[object] = []
+        self.names = {"first": "NVIDIA A", "second": "NVIDIA B", "slice": "NVIDIA B MIG"}
+        self.links = {"first": 18, "second": 0}
 
     def __getattr__(self, name: str) -> Any:
         answers: dict[str, Callable[..., Any]] = {
@@ -35,7 +38,12 @@ class Fake(ModuleType):
             "nvmlDeviceGetHandleByPciBusId": self._by_address,
             "nvmlDeviceIsMigDeviceHandle": lambda h: h == "slice",
             "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": lambda h: "second",
-            "nvmlDeviceGetName": lambda h: {"first": "NVIDIA A", "second": "NVIDIA B", "slice": "NVIDIA B MIG"}[h],
+            "nvmlDeviceGetName": lambda h: self.names[h],
+            "nvmlDeviceGetCount": lambda: len(self.links),
+            "nvmlDeviceGetHandleByIndex": lambda n: list(self.links)[n],
+            "nvmlDeviceGetMemoryBusWidth": lambda h: 5120,
+            "nvmlDeviceGetCudaComputeCapability": lambda h: (9, 0),
+            "nvmlDeviceGetNvLinkState": self._link,
             "nvmlDeviceGetMemoryInfo": lambda h: SimpleNamespace(total=80 * 10**9, free=79 * 10**9),
             "nvmlDeviceGetClockInfo": lambda h, kind: {1: 345, 2: 2619}[kind],
             "nvmlDeviceGetMaxClockInfo": lambda h, kind: {1: 1980, 2: 2620}[kind],
@@ -79,6 +87,11 @@ class Fake(ModuleType):
         if address not in known:
             raise NVMLError("Not Found")
         return known[address]
+
+    def _link(self, board: str, link: int) -> int:
+        if link >= self.links[board]:
+            raise NVMLError("Not Supported" if link == 0 else "Invalid Argument")
+        return int(link != 3)  # one is down
 
     def _field(self, wanted: int) -> Any:
         assert wanted == 186

@@ -161,6 +161,7 @@ def test_a_third_of_a_byte_is_never_rounded() -> None:
         ("<= -100%", "a change of more than -100%"),
         ("<= 90% of h201", "no device is called 'h201'"),
         ("<= 90% of h100", "h100-sxm-80gb"),
+        ("<= 90% of epyc-9654", "the memory of epyc-9654 is what is installed"),
     ],
 )
 def test_a_wrong_limit_is_told_what_to_write(text: str, words: str) -> None:

@@ -1,0 +1,168 @@
+"""The YAML file of one accelerator: the same strict YAML as specs (docs/devices.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import MinLen
+
+from llmprof.device_figures import Device, Figure, Interconnect, LinkKind, Target, Vendor
+from llmprof.errors import InputError
+from llmprof.spec import source
+from llmprof.spec.arch import PositiveInt
+from llmprof.spec.document import Name, Sources, Text
+from llmprof.spec.nodes import Map, Node
+from llmprof.spec.problems import Report
+from llmprof.spec.validate import check
+from llmprof.spec.yamlload import parse
+from llmprof.units import parse_bytes
+
+
+def load(path: Path) -> Device:
+    """The device in a YAML file, whose stem is its name. Raises SpecError with every problem of the file."""
+    report = Report(str(path))
+    tree = parse(source.read_file(path), file=str(path))
+    written = check(_Document, tree, report)
+    if written is not None:
+        device = _device(written, tree, report)
+        if device.name != path.stem:
+            report.value(tree.items["name"], f"the name of the file, {path.stem!r}")
+        report.raise_if_any()
+        return device
+    report.raise_if_any()
+    raise AssertionError("a document is right or has problems")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quantity:
+    """A figure with its unit (``141 GB``, ``4.8 TB/s``, ``989 TFLOP/s``, ``1980 MHz``)."""
+
+    value: Annotated[str, MinLen(1)]
+    source: Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Count:
+    """A figure without a unit."""
+
+    value: PositiveInt
+    source: Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Architecture:
+    """What kernels are compiled for."""
+
+    value: Target
+    source: Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Interconnect:
+    """What one device has towards all others of its node, in one direction or in both together."""
+
+    kind: LinkKind
+    per: Literal["direction", "both"]
+    value: Annotated[str, MinLen(1)]
+    source: Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Peaks:
+    """Dense peaks of the matrix units, by dtype."""
+
+    fp32: _Quantity | None = None
+    tf32: _Quantity | None = None
+    bf16: _Quantity | None = None
+    fp16: _Quantity | None = None
+    fp8: _Quantity | None = None
+    fp4: _Quantity | None = None
+    int8: _Quantity | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    """One accelerator."""
+
+    name: Name
+    aliases: tuple[Text, ...] = ()
+    vendor: Vendor
+    notes: str | None = None
+    memory: _Quantity | None = None
+    memory_bandwidth: _Quantity | None = None
+    peak_flops: _Peaks | None = None
+    units: _Count | None = None
+    sram_per_unit: _Quantity | None = None
+    last_level_cache: _Quantity | None = None
+    architecture: _Architecture | None = None
+    clock: _Quantity | None = None
+    interconnect: _Interconnect | None = None
+
+
+def _device(written: _Document, tree: Map, report: Report) -> Device:
+    """The document with its figures in base units; reports those that have no unit, or another's."""
+
+    def figure(key: str, quantity: _Quantity | _Interconnect | None, unit: str) -> Figure | None:
+        if quantity is None:
+            return None
+        value = _base_units(quantity.value, unit)
+        if value is None:
+            report.value(_value_at(tree, key), f"a figure with its unit, such as {_EXAMPLES[unit]}")
+        return Figure(value=value or 0, sources=quantity.source)
+
+    memory = figure("memory", written.memory, "B")
+    bandwidth = figure("memory_bandwidth", written.memory_bandwidth, "B/s")
+    peaks: dict[str, Figure] = {}
+    for dtype in _Peaks.__dataclass_fields__ if written.peak_flops is not None else ():
+        found = figure(f"peak_flops.{dtype}", getattr(written.peak_flops, dtype), "FLOP/s")
+        if found is not None:
+            peaks[dtype] = found
+    units = written.units
+    return Device(
+        name=written.name,
+        aliases=written.aliases,
+        vendor=written.vendor,
+        notes=written.notes,
+        memory=memory,
+        memory_bandwidth=bandwidth,
+        peak_flops=peaks,
+        units=None if units is None else Figure(value=units.value, sources=units.source),
+        sram_per_unit=figure("sram_per_unit", written.sram_per_unit, "B"),
+        last_level_cache=figure("last_level_cache", written.last_level_cache, "B"),
+        architecture=None if written.architecture is None else written.architecture.value,
+        architecture_sources=() if written.architecture is None else written.architecture.source,
+        clock=figure("clock", written.clock, "Hz"),
+        interconnect=_interconnect(written.interconnect, figure("interconnect", written.interconnect, "B/s")),
+    )
+
+
+def _interconnect(written: _Interconnect | None, stated: Figure | None) -> Interconnect | None:
+    """The bandwidth of one direction: half of what a vendor states of both."""
+    if written is None or stated is None:
+        return None
+    halves = 2 if written.per == "both" else 1
+    return Interconnect(kind=written.kind, per_direction=Figure(value=stated.value // halves, sources=stated.sources))
+
+
+_EXAMPLES = {"B": "141 GB or 50 MiB", "B/s": "4.8 TB/s", "FLOP/s": "989 TFLOP/s", "Hz": "1980 MHz"}
+
+
+def _base_units(text: str, unit: str) -> int | None:
+    """A figure in `unit`, whatever its prefix; None where it has another unit or is 0."""
+    if not text.endswith(unit):
+        return None
+    try:
+        # Bytes per second, FLOPs and hertz have the prefixes of bytes.
+        return parse_bytes(f"{text.removesuffix(unit)}B", what="") or None
+    except InputError:
+        return None
+
+
+def _value_at(tree: Map, path: str) -> Node:
+    node: Node = tree
+    for key in (*path.split("."), "value"):
+        assert isinstance(node, Map)
+        node = node.items[key]
+    return node
