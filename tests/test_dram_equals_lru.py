@@ -60,3 +60,14 @@ def test_what_reaches_memory(name: str) -> None:
             totals = [sum(simulated[capacity].values()) for capacity in (None, 50_000_000, 1_000_000)]
             assert totals == sorted(totals)
             assert totals[-1] <= sum(found.op_level.values())
+
+
+@pytest.mark.parametrize("name", ["llama-3-8b", "gemma-2-2b"])
+def test_what_reaches_memory_of_transformers_own_attention(name: str) -> None:
+    (arch,) = catalog.resolve([name])
+    small = slice_arch(arch, smallest_slice(arch)).arch
+    for phase in phases(small):
+        found = levels(
+            small, workload(small, phase, batch=2), Execution(attention="unfused", reference="hf-eager"), CAPACITIES
+        )
+        assert found.differences() == []
