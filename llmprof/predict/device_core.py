@@ -7,7 +7,7 @@ where its row tiles are too few to fill the device. Nothing is known of the tile
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
 from llmprof.predict.op import Contraction, Op
@@ -55,6 +55,13 @@ class Core:
         assert written is not None, self.tile
         assert read is not None, self.tile
         return written + read
+
+    def plus(self, other: Core) -> Core:
+        """Both kernels together: an attention of several maps runs one for each, with the same tile and splits."""
+        assert (self.tile, self.splits) == (other.tile, other.splits), (self.tile, other.tile)
+        return replace(
+            self, traffic=self.traffic.plus(other.traffic), reread_bytes=self.reread_bytes + other.reread_bytes
+        )
 
 
 def core_on(device: Device, op: Op) -> Core | None:

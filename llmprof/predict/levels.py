@@ -104,9 +104,8 @@ def _launched(found: Levels, device: Device, ops: tuple[Op, ...], prefixes: tupl
             packed = packed_reads(op)
             untiled[op.path] = op.kind if packed is None else f"{op.kind} over {packed} keys"
         else:
-            assert op.path not in cores, op.path
             assert op.times == 1, op.path
-            cores[op.path] = core
+            cores[op.path] = core if op.path not in cores else cores[op.path].plus(core)
             moved[op.path] += core.traffic.l2_to_sm
     for prefix in prefixes:
         found.l2_to_sm.update({prefix + path: nbytes for path, nbytes in moved.items()})

@@ -14,7 +14,7 @@ from llmprof.predict.api import Prediction
 from llmprof.predict.levels import Levels, levels, levels_of
 from llmprof.predict.levels_record import levels_record
 from llmprof.predict.sm_traffic import sm_bytes, tiles_of
-from llmprof.spec.arch import ArchSpec, Gqa, T5Bias
+from llmprof.spec.arch import ArchSpec, Differential, Gqa, T5Bias
 from llmprof.workload import Dtypes, Execution
 from tests.predict_samples import FP32, FUSED, UNFUSED, at, decode, llama, llama_3_8b, prefill, run, single, t5_small
 
@@ -148,6 +148,19 @@ def test_a_kernel_without_a_tile_has_no_figure(spec: ArchSpec, device: Device, k
     else:
         assert f"no tile is known on {device.name}" in why["dram_bytes_fused"]
         assert "compulsory_bytes_fused" not in why
+
+
+def test_an_attention_of_several_maps_runs_a_kernel_for_each() -> None:
+    """Two maps over two halves of the values: four kernels of 2 heads of 64, which are what one of plain heads is."""
+    four = levels_at(single(Differential(n_heads=2, head_dim=64, lambda_init=0.5), d=64), 300)
+    one = levels_at(single(Gqa(n_heads=2, n_kv_heads=2, head_dim=64), d=64), 300)
+    path = "layers.0.attn.core"
+    core, plain = four.cores[path], one.cores[path]
+    assert core.tile == plain.tile
+    assert core.smem_bytes == 4 * plain.smem_bytes
+    assert core.traffic.executed_flops == 4 * plain.traffic.executed_flops
+    assert core.traffic.l2_to_sm == 4 * plain.traffic.l2_to_sm < four.l2_to_sm[path]
+    assert core.traffic.footprint_bytes == plain.traffic.footprint_bytes
 
 
 def test_no_kernel_reads_packed_keys_and_values() -> None:

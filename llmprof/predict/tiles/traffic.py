@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,20 @@ class TileTraffic:
     def l2_to_sm(self) -> int:
         """Bytes between the cache and the SMs, both ways."""
         return self.global_loads + self.global_stores
+
+    def plus(self, other: TileTraffic) -> TileTraffic:
+        """That of both kernels, one after the other."""
+        return replace(
+            self,
+            launches=self.launches + other.launches,
+            visited_tiles=self.visited_tiles + other.visited_tiles,
+            executed_flops=self.executed_flops + other.executed_flops,
+            compulsory_bytes=self.compulsory_bytes + other.compulsory_bytes,
+            smem_writes=_sum(self.smem_writes, other.smem_writes),
+            smem_reads=_sum(self.smem_reads, other.smem_reads),
+            footprint_bytes=max(self.footprint_bytes or 0, other.footprint_bytes or 0) or None,
+        )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
