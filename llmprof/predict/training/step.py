@@ -44,7 +44,7 @@ class TrainingStep:
         reason = without_rule(setting.arch)
         if reason is None:
             reason = unlike_dtypes(setting.workload.dtypes.weights, setting.workload.dtypes.activations)
-        if reason is None and setting.workload.dropout and setting.execution.kernels == "cpu" and setting.fused:
+        if reason is None and setting.drops and any("cpu" in group.kernels for group in self.program.groups):
             reason = "the fused kernel of the CPU drops nothing"
         execution = setting.execution
         if reason is None and (execution.reference != "lean-eager" or execution.grouping != "eager"):
