@@ -35,6 +35,10 @@ COMMANDS = (
     ("specs", "show"),
     ("specs", "check"),
     ("specs", "schema"),
+    ("devices",),
+    ("devices", "list"),
+    ("devices", "show"),
+    ("devices", "detect"),
 )
 BLOCK = re.compile(
     r"(?P<skip><!-- not run: (?P<why>[^>]+) -->\n)?```console\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
