@@ -6,7 +6,7 @@ https://arxiv.org/abs/1710.03740, section 3.1 (both recalled).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +51,14 @@ class AdamW:
         device = next((parameter.device for parameter in self._parameters.values()), torch.device("cpu"))
         self._steps = torch.zeros((), dtype=torch.float32, device=device)
 
+    @property
+    def tensors(self) -> Iterator[Tensor]:
+        """What is there before and after a step: parameters, all that is kept for them, and the count of steps."""
+        yield self._steps
+        yield from self._parameters.values()
+        for kept in self.kept.values():
+            yield from (tensor for tensor in (kept.first, kept.second, kept.master) if tensor is not None)
+
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         """One step. `gradients` has one of each parameter."""
@@ -76,6 +84,7 @@ class AdamW:
             amsgrad=False,
             maximize=False,
         )
+        del wide
         for parameter, state in zip(self._parameters.values(), kept, strict=True):
             if state.master is not None:
                 parameter.copy_(state.master)

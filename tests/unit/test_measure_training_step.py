@@ -13,6 +13,7 @@ from torch import Tensor
 from llmprof.errors import InputError
 from llmprof.ledger import Ledger
 from llmprof.measure.bytes import ByteCounter
+from llmprof.measure.live import LiveBytes
 from llmprof.measure.trace import tracing_step
 from llmprof.measure.training import measure_training
 from llmprof.objectives import default_objective, training_workload
@@ -389,6 +390,20 @@ def test_16_bits_follow_their_master() -> None:
     _steps(master, [{"a": each["a"].to(torch.float32)} for each in gradients])
     assert torch.equal(ours["a"], master["a"].to(torch.bfloat16))
     assert not torch.equal(ours["a"], start)
+
+
+@pytest.mark.parametrize(("dtype", "casts"), [(torch.float32, 0), (torch.bfloat16, 4)])
+def test_what_lives_in_a_step_beside_weights_and_states(dtype: torch.dtype, casts: int) -> None:
+    """The gradients, and fp32 copies of all of them where they have 16 bits."""
+    shapes = {"a": (5, 7), "b": (7,)}
+    optimizer = AdamW({name: torch.ones(shape, dtype=dtype) for name, shape in shapes.items()})
+    gradients = {name: torch.ones(shape, dtype=dtype) for name, shape in shapes.items()}
+    live = LiveBytes(excluded=optimizer.tensors, constants=gradients.values())
+    with tracing_step((live,)):
+        optimizer.step(gradients)
+    values = 5 * 7 + 7
+    assert live.live == values * dtype.itemsize
+    assert live.peak == values * (dtype.itemsize + casts)
 
 
 def test_measuring_changes_no_weight() -> None:
