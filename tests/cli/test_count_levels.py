@@ -127,7 +127,7 @@ def test_experts_in_random_order_say_so(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--device-spec", "h20"), "--device-spec: no device is called 'h20'; did you mean h200?"),
+        (("--device-spec", "h2"), "--device-spec: no device is called 'h2'; did you mean h20 or h200?"),
         (("--device-spec", ""), "--device-spec: no device is called ''"),
         (("--device-spec", "b200"), "--device-spec: the size of the last-level cache of b200 is not known"),
         (("--device-spec", "h200", "--phase", "train"), "--device-spec has no effect on a training pass"),
