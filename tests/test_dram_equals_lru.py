@@ -33,7 +33,7 @@ SPECS = {
     "mamba2-130m": "state space",
     "rwkv-4-169m": "token by token",
     "recurrentgemma-2b": "hybrid",
-    "qwen3-next-80b-a3b": "hybrid, delta rule, experts",
+    "lfm2-350m": "hybrid, short convolutions",
 }
 """One per structure, and what it has."""
 

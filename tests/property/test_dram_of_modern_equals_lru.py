@@ -20,10 +20,10 @@ CAPACITIES = ((200, 3_000, None), (700, 20_000), (1_500, 6_000))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_below_small_caches(name: str) -> None:
-    """A few of the regimes in turn, fused and unfused; all of them, on both devices, with LLMPROF_EVERY=1."""
+    """Two of the regimes or so, fused and unfused; all of them, on both devices, with LLMPROF_EVERY=1."""
     spec = modern(name)
     regimes = [work for work in works(spec) if runs(spec, work)]
-    step = 1 if EVERYTHING else 4
+    step = 1 if EVERYTHING else 9
     turns = cycle([("fused", "meta"), ("unfused", "meta"), ("unfused", "cpu")])
     checked = 0
     for work, capacities, (attention, device) in zip(

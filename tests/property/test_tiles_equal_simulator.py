@@ -162,7 +162,7 @@ def test_what_is_counted_does_not_depend_on_whether_values_move(case: Case) -> N
     )
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=150 * MORE)
 @given(
     ctas=st.integers(1, 400), processors=st.sampled_from([1, 2, 7, 108, 132, 216, 264]), key_tiles=st.integers(1, 1100)
 )
