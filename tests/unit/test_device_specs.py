@@ -80,7 +80,9 @@ def problem(tmp_path: Path, old: str, new: str) -> str:
         ("m1-16gb", 16 * 10**9),
         ("m1-ultra-128gb", 128 * 10**9),
         ("m2-24gb", 24 * 10**9),
+        ("m2-max-96gb", 96 * 10**9),
         ("m2-ultra-192gb", 192 * 10**9),
+        ("m3-ultra-512gb", 512 * 10**9),
         ("m4-pro-64gb", 64 * 10**9),
         ("m4-max-128gb", 128 * 10**9),
     ],
@@ -205,6 +207,7 @@ def test_clocks_and_interconnects() -> None:
         "b200": ("nvlink", 900),  # 18 links of 50
         "b300": ("nvlink", 900),
         "gb200": ("nvlink", 900),
+        "mi300x": ("xgmi", 448),  # 7 links of 64
         "l40s": ("pcie", 32),  # 16 lanes of 16 GT/s
     }
 
@@ -263,7 +266,7 @@ def test_a_target_that_is_none(tmp_path: Path) -> None:
 def test_names_and_aliases_are_all_different() -> None:
     said = [name.lower() for found in device.entries() for name in (found.name, *found.aliases)]
     assert len(said) == len(set(said))
-    assert len(device.entries()) == 41
+    assert len(device.entries()) == 43
 
 
 # --- finding ------------------------------------------------------------------------------------
