@@ -17,7 +17,7 @@ Record = dict[str, Any]
 
 SCHEMA_VERSION = 1
 RECOMPUTED = "taken to compute the scores again, as the fused kernels of the reference do"
-STEP_PEAK = "what lives in the optimiser's step is said by docs/reference-training.md, and no witness tracks it"
+STEP_PEAK = "what lives in the optimiser's step is followed in a test alone: `llmprof profile` does not measure it"
 
 WALKED = ("hbm_bytes_backward", "saved_bytes", "activation_peak_bytes", "total_bytes")
 """Keys of an execution that are null where no rule says what backward moves and keeps."""

@@ -114,6 +114,14 @@ def test_every_call_of_a_layer_saves_its_own() -> None:
     assert sum(three.values()) - sum(one.values()) == 2 * sum(v for k, v in one.items() if k.startswith("layers."))
 
 
+def test_an_output_gate_saves_both_of_its_factors() -> None:
+    for gate, values in (("value", B * T * D), ("head", B * T * 2)):
+        kept = saved_at(step(model(attention=replace(HEADS, output_gate=gate))))  # type: ignore[arg-type]
+        assert kept["layers.0.attn.gate"] == ROW + 2 * values  # what the core made, and the sigmoid
+        assert kept["layers.0.attn.o_proj"] == ROW
+        assert "layers.0.attn.gate_proj" not in kept, "q_proj has saved the same input"
+
+
 def test_saved_bytes_stand_at_every_leaf() -> None:
     made = step(model())
     entries = {entry.path for entry in made.ledger if entry.quantity == "saved_bytes"}
