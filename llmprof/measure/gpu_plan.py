@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -129,15 +130,23 @@ def _counters(model: str, source: Literal["auto", "cupti", "nvml"]) -> Part:
 
 
 def judge_json(completed: Completed) -> Verdict:
-    """Passed with exit code 0 and JSON on stdout; JSON is kept whatever the exit code (1 is a DIFFERS)."""
+    """Passed with exit code 0 and JSON on stdout; JSON is kept whatever the exit code (1 is a DIFFERS).
+
+    Numbers that JSON does not have (NaN, infinities) are null in what is kept.
+    """
     try:
-        result = json.loads(completed.stdout)
-    except ValueError:
+        result = json.loads(completed.stdout, parse_constant=lambda _: None, parse_float=_finite)
+    except (ValueError, RecursionError):
         last = (completed.stderr.strip().splitlines() or ["no JSON on its output"])[-1]
         return "failed", f"exit code {completed.returncode}: {last}", None
     if completed.returncode != 0:
         return "failed", f"exit code {completed.returncode}; its JSON is kept", result
     return "passed", "", result
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def judge_tests(completed: Completed) -> Verdict:

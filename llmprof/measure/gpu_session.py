@@ -10,13 +10,16 @@ Exit code: 0 every part passed, 1 some part did not, 3 there is no usable GPU.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import math
 import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +100,7 @@ def run_session(
                 status=status,
                 returncode=completed.returncode if completed else None,
                 seconds=round(now() - begun, 3),
-                note=redact(note),
+                note=redact(note),  # why it could not be started may name a path
                 result=result,
                 output_tail=_tail(completed, parsed=part.judge is not judge_tests and result is not None),
             )
@@ -111,13 +114,14 @@ def _attempt(part: Part, limit: float, execute: Runner) -> tuple[Completed | Non
         completed = execute(part.arguments, limit)
     except KeyboardInterrupt:
         return None, ("interrupted", "stopped by the user", None)
-    except OSError as error:
-        return None, ("failed", f"could not be started: {error}", None)
+    except Exception as error:  # nothing that a part does ends the session
+        return None, ("failed", f"could not be started: {error or type(error).__name__}", None)
+    completed = replace(completed, stdout=redact(completed.stdout), stderr=redact(completed.stderr))
     if completed.returncode is None:
         return completed, ("timed out", f"stopped after {limit:.0f} s", None)
     try:
         return completed, part.judge(completed)
-    except (KeyError, TypeError, AttributeError) as error:  # no part's odd record ends the session
+    except Exception as error:  # nor does its odd record
         return completed, ("failed", f"its record is not understood: {type(error).__name__}: {error}", None)
 
 
@@ -126,7 +130,7 @@ def _tail(completed: Completed | None, *, parsed: bool) -> str:
     if completed is None:
         return ""
     said = completed.stderr if parsed else completed.stdout + completed.stderr
-    return redact(said)[-_TAIL_CHARACTERS:]
+    return said[-_TAIL_CHARACTERS:]
 
 
 def record(outcomes: Sequence[Outcome], *, planned: int, seconds: float, budget_seconds: float) -> dict[str, Any]:
@@ -146,7 +150,8 @@ def save(path: Path, content: dict[str, Any]) -> None:
     """Write `content` as JSON so that `path` holds the old text or the new one, never half of it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8") as file:
+        # What is no character becomes its escape, which is what JSON writes for it.
+        with draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(content, file, indent=1, ensure_ascii=False)
             file.write("\n")
             file.flush()
@@ -164,12 +169,32 @@ def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"{outcome.name:<{width}}  {outcome.status:<11}  {outcome.seconds:>8.1f}  {outcome.note}".rstrip()
 
 
+def _check_output(path: Path) -> None:
+    """Raise OSError where no record can be written to `path`: before the GPU's time is spent, not after."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a command line: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected seconds, such as 540")
+    return value
+
+
 def main(arguments: list[str] | None = None, *, runner: Runner | None = None) -> int:
     """Run what needs a GPU and write one JSON record of it."""
     parser = argparse.ArgumentParser(prog="python -m llmprof.measure.gpu_session", description=main.__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="the record to write")
-    parser.add_argument("--budget-seconds", type=float, default=BUDGET_SECONDS, help="of the whole session")
-    parser.add_argument("--profile-seconds", type=float, default=PROFILE_SECONDS, help="at most, for one model")
+    parser.add_argument("--budget-seconds", type=_seconds, default=BUDGET_SECONDS, help="of the whole session")
+    parser.add_argument("--profile-seconds", type=_seconds, default=PROFILE_SECONDS, help="at most, for one model")
     parser.add_argument(
         "--counted",
         default=",".join(COUNTED),
@@ -192,6 +217,10 @@ def main(arguments: list[str] | None = None, *, runner: Runner | None = None) ->
         parts = plan(models, counted=counted, trained=trained, profile_seconds=options.profile_seconds)
     except ValueError as error:
         parser.error(f"a model's options: {error}")
+    try:
+        _check_output(options.output)
+    except OSError as error:
+        parser.error(f"--output: {options.output} cannot be written: {error.strerror}")
     outcomes = run_session(
         parts,
         options.output,
