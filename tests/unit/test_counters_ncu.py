@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ncu_pages import TENSOR, FakeNcu, leaf, page
 from twin_archs import decoder, layer
 
 from llmprof.errors import DeviceError
-from llmprof.measure.counters import ncu, target
+from llmprof.measure.counters import cupti_collect, ncu, target
 from llmprof.measure.counters.collect import Collected, collect
 from llmprof.measure.counters.metrics import L2, SHARED, TIME, chip_of
 from llmprof.measure.counters.request import Request, from_json
@@ -151,6 +152,35 @@ def test_every_failure_has_a_reason_and_a_remedy(answer: Completed | OSError, re
     assert reason in caught.value.reason
     assert remedy in caught.value.remedy
     assert str(caught.value) == f"{caught.value.reason}; {caught.value.remedy}"
+
+
+@pytest.mark.parametrize("half", ['{"kernels": {', "", "[]"])
+def test_an_answer_that_was_cut_off_is_none(half: str) -> None:
+    """Whoever is stopped for time may be writing just then."""
+
+    def run_half(command: Sequence[str], limit: float) -> Completed:
+        completed = fake(command, limit)
+        if "--result" in command:
+            Path(command[command.index("--result") + 1]).write_text(half, encoding="utf-8")
+        return completed
+
+    for answer, reason in ((failed("half", None), "stopped after 9 s"), (None, "without saying what it ran")):
+        fake = FakeNcu(*pages(), **({} if answer is None else {"profiled": answer}))
+        with pytest.raises(Unavailable, match=reason):
+            collect(REQUEST, chip_of((9, 0)), run=run_half, find=lambda: "/opt/ncu", limit_seconds=9.0)
+    for answer, reason in ((failed("half", None), "was stopped after 9 s"), (failed("", 0), "ended without a result")):
+        with pytest.raises(Unavailable, match=reason):
+            cupti_collect.collect(REQUEST, chip_of((9, 0)), run=run_cupti(half, answer), limit_seconds=9.0)
+
+
+def run_cupti(half: str, answer: Completed) -> ncu.CommandRunner:
+    """A run with CUPTI that leaves `half` of its result."""
+
+    def run_half(command: Sequence[str], limit: float) -> Completed:
+        Path(command[command.index("--result") + 1]).write_text(half, encoding="utf-8")
+        return answer
+
+    return run_half
 
 
 def test_an_ncu_without_a_version_and_a_report_that_is_not_understood() -> None:

@@ -98,18 +98,23 @@ def _run(
         try:
             found = kernels_of(target, metrics, tool, run=run, limit_seconds=limit_seconds)
         except Unavailable:
-            told = _told(answered)
+            told = told_by(answered)
             if told is not None and len(told["refused"]) == len(request.passes):
                 return (), told  # a report without kernels is what they leave
             raise
-        told = _told(answered)
+        told = told_by(answered)
         if told is None:
             raise Unavailable("the pass under Nsight Compute ended without saying what it ran", "try again")
         return found, told
 
 
-def _told(answered: Path) -> dict[str, Any] | None:
-    return json.loads(answered.read_text(encoding="utf-8")) if answered.is_file() else None
+def told_by(answered: Path) -> dict[str, Any] | None:
+    """What a target wrote; None where it wrote nothing, or was stopped while it did."""
+    try:
+        found = json.loads(answered.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def kernels_of(

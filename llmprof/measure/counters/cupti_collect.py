@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from llmprof.measure.counters.collect import RUN_SECONDS, Collected, Counted
+from llmprof.measure.counters.collect import RUN_SECONDS, Collected, Counted, told_by
 from llmprof.measure.counters.diagnosis import refuse_failure
 from llmprof.measure.counters.metrics import Chip
 from llmprof.measure.counters.ncu import CommandRunner, Tool
@@ -49,7 +48,7 @@ def _run(request: Request, metrics: tuple[str, ...], run: CommandRunner, limit_s
         asked.write_text(request.to_json(), encoding="utf-8")
         files = ("--request", str(asked), "--result", str(answered))
         completed = run((sys.executable, "-m", MODULE, *files, "--metrics", ",".join(metrics)), limit_seconds)
-        told: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8")) if answered.is_file() else {}
+        told = told_by(answered) or {}
         if "reason" in told:
             raise Unavailable(told["reason"], told["remedy"])
         refuse_failure(completed, limit_seconds, "the run with CUPTI")
