@@ -35,7 +35,7 @@ def levels_record(
         "compulsory_bytes_fused": inside.compulsory.total(),
         "compulsory_bytes_unfused": outside.compulsory.total(),
         "dram_bytes_fused": inside.dram.total() + inside.reread,
-        "dram_bytes_unfused": outside.dram.total() + outside.reread,
+        "dram_bytes_unfused": outside.dram.total(),
         "dram_reread_bytes_fused": None if inside.untiled else inside.reread,
         "l2_to_sm_bytes_fused": None if inside.untiled else inside.l2_to_sm.total(),
         "l2_to_sm_bytes_unfused": outside.l2_to_sm.total(),

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmprof import catalog
 from llmprof.device import Device, Figure, find
 from llmprof.errors import InputError
 from llmprof.predict.api import Prediction
 from llmprof.predict.levels import Levels, levels, levels_of
 from llmprof.predict.levels_record import levels_record
 from llmprof.predict.sm_traffic import sm_bytes, tiles_of
+from llmprof.predict.unconfirmed import EXPERTS_ORDER
+from llmprof.routing import BALANCED, Routing
 from llmprof.spec.arch import ArchSpec, Differential, Gqa, T5Bias
 from llmprof.workload import Dtypes, Execution
 from tests.predict_samples import FP32, FUSED, UNFUSED, at, decode, llama, llama_3_8b, prefill, run, single, t5_small
@@ -38,6 +41,15 @@ def test_a_matrix_product_loads_an_operand_for_every_tile_of_the_other_side() ->
     assert product.contraction is not None
     assert tiles_of(product.contraction) == (2, 3)
     assert sm_bytes(product) == 2 * (3 * 200 * 300 + 2 * 300 * 312 + 200 * 312) == 859_200
+
+
+@pytest.mark.parametrize(("tokens", "tiles"), [(1, (1, 2)), (128, (1, 2)), (129, (2, 2)), (256, (2, 2)), (257, (3, 2))])
+def test_a_tile_is_128_by_128(tokens: int, tiles: tuple[int, int]) -> None:
+    """Rows of tokens by a matrix with 2 x 128 columns."""
+    prediction = run(single(Gqa(n_heads=2, n_kv_heads=2, head_dim=128), d=64), prefill(tokens), UNFUSED)
+    (product,) = (op for op in prediction.program.groups[0].ops if op.path == "attn.q_proj")
+    assert product.contraction is not None
+    assert tiles_of(product.contraction) == tiles
 
 
 def test_an_addend_is_loaded_once() -> None:
@@ -163,6 +175,26 @@ def test_an_attention_of_several_maps_runs_a_kernel_for_each() -> None:
     assert core.traffic.footprint_bytes == plain.traffic.footprint_bytes
 
 
+def test_the_record_adds_what_is_read_again_and_names_kernels_and_splits() -> None:
+    found = levels_at(llama_3_8b(), 131_072)
+    record, why = levels_record(llama_3_8b(), prefill(131_072), H200)
+    assert record["dram_reread_bytes_fused"] == found.reread > 0
+    assert record["dram_bytes_fused"] == found.dram.total() + found.reread
+    assert record["device_kernel"] == "FlashAttention-2 forward sm90, 128x64 (d=128)"
+    assert "compulsory_bytes_fused" not in why
+    step, _ = levels_record(llama_3_8b(), decode(4096), H200)
+    assert step["device_kernel"] == "FlashAttention-2 split-KV forward sm90, 64x128 (d=128) in 32 splits"
+
+
+def test_experts_drawn_at_random_say_in_which_order_they_are_taken() -> None:
+    (moe,) = (spec for spec in catalog.find("mixtral-8x7b").archs() if spec.variant is None)
+    drawn, balanced = (replace(prefill(9), routing=routing) for routing in (Routing("random", 1), BALANCED))
+    keys = {"dram_bytes_fused", "dram_bytes_unfused"}
+    assert {key for key, why in levels_record(moe, drawn, H200)[1].items() if EXPERTS_ORDER in why} == keys
+    assert not any(EXPERTS_ORDER in why for why in levels_record(moe, balanced, H200)[1].values())
+    assert not any(EXPERTS_ORDER in why for why in levels_record(llama_3_8b(), drawn, H200)[1].values())
+
+
 def test_no_kernel_reads_packed_keys_and_values() -> None:
     """Of an fp8 cache no tile is known: it would have to be read in the 16 bits that the kernel is compiled for."""
     fp8 = Dtypes(kv_cache="fp8")
@@ -170,6 +202,8 @@ def test_no_kernel_reads_packed_keys_and_values() -> None:
     record, why = levels_record(llama_3_8b(), decode(4096, dtypes=fp8), H200)
     assert record["l2_to_sm_bytes_fused"] is record["smem_bytes_fused"] is record["matmul_flops_executed"] is None
     assert "of the fused kernel flash over fp8 keys no tile is known on h200" in why["dram_bytes_fused"]
+    for key in ("compulsory_bytes_fused", "compulsory_bytes_unfused", "dram_bytes_fused", "l2_to_sm_bytes_unfused"):
+        assert "no kernel of the reference computes in fp8" in why[key]
 
 
 def test_one_core_of_two_without_a_tile() -> None:
