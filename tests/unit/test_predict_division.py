@@ -9,8 +9,9 @@ import pytest
 from llmprof.claims.papers.shapes import architecture, gpt
 from llmprof.claims.specs import attention, changed, shipped
 from llmprof.errors import InputError
+from llmprof.predict.division import parameter_axis
 from llmprof.predict.tensor import Axes
-from llmprof.predict.training.division import activation_axis, parameter_axis
+from llmprof.predict.training.division import activation_axis
 from llmprof.predict.training.sharded import Division, check, rank_parameters
 from llmprof.spec.arch import LayerNorm
 from tests.unit.divided import ROWS, SMALL, trained

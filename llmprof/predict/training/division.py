@@ -1,9 +1,8 @@
-"""Which axis of a tensor tensor parallelism divides, and which sequence parallelism does (docs/training.md).
+"""Which axis of an activation tensor parallelism divides, and which sequence parallelism does (docs/training.md).
 
-Megatron's way (source key `megatron-recompute`): a column-parallel matrix holds part of its outputs (queries, keys and
-values by heads, the width between the matrices of a feed-forward), the row-parallel one behind it part of its inputs.
-In between, everything has a part of the heads or of the width. Around them rows are whole on every device, and with
-sequence parallelism a part of the tokens. Axis legend: see `tensor.py`.
+Between a column-parallel matrix and the row-parallel one behind it (`predict/division.py`), everything has a part of
+the heads or of the width. Around them rows are whole on every device, and with sequence parallelism a part of the
+tokens. Axis legend: see `tensor.py`.
 """
 
 from __future__ import annotations
@@ -12,32 +11,16 @@ from collections.abc import Iterator, Mapping
 from math import gcd
 
 from llmprof.errors import InputError
+from llmprof.predict.division import DIVIDED, divisors
 from llmprof.predict.tensor import Axes
 from llmprof.spec.arch import ArchSpec, Glu, Gqa, LayerSpec, Mlp, NoAttention, NoFfn, Stack
 from llmprof.training_rules import without_rule
-
-DIVIDED = ("q", "kv", "k", "n", "f", "v")
-"""Axes that tensor parallelism divides, in the order in which they are looked for: all values of queries and of keys,
-heads, the width of a feed-forward, the vocabulary."""
 
 TOKENS = ("t", "m")
 """Axes that sequence parallelism divides where none of the others is: new tokens, source tokens."""
 
 COLUMN_PARALLEL = ("q_proj", "k_proj", "v_proj", "up", "gate", "lm_head")
 """Leaves whose input is divided by tokens, and gathered where it is used."""
-
-WHOLE = ("pos_embed", "type_embed", "rel_bias")
-"""Tables that every device has."""
-
-
-def parameter_axis(path: str, axes: Axes) -> str | None:
-    """The axis of a parameter of the leaf `path` that is divided; None where every device has all of it.
-
-    The matrix of a linear has one divided side; the bias of a row-parallel one, norms and small tables are whole.
-    """
-    if path.rpartition(".")[2] in WHOLE:
-        return None
-    return next((name for name in DIVIDED if name in axes), None)
 
 
 def activation_axis(path: str, axes: Axes, *, sequence: bool) -> str | None:
@@ -74,8 +57,7 @@ def check_division(arch: ArchSpec, devices: int, *, sequence: bool, tokens: Mapp
     sizes = list(dict.fromkeys([*_divided_sizes(arch), *(tokens.items() if sequence else ())]))
     odd = [f"{what} ({size})" for what, size in sizes if size % devices]
     if odd:
-        common = gcd(*(size for _, size in sizes))
-        works = ", ".join(str(count) for count in range(1, common + 1) if common % count == 0)
+        works = divisors(gcd(*(size for _, size in sizes)))
         raise InputError(
             f"--tensor-parallel {devices} does not divide {' and '.join(odd)} of {arch.label}; use one of {works}"
         )

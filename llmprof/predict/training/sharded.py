@@ -15,11 +15,12 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 from llmprof.errors import InputError
+from llmprof.predict.division import parameter_axis
 from llmprof.predict.formats import float_format
 from llmprof.predict.leaf import Parameter
 from llmprof.predict.leaves import model_leaves
 from llmprof.predict.tensor import Axes
-from llmprof.predict.training.division import activation_axis, check_division, parameter_axis
+from llmprof.predict.training.division import activation_axis, check_division
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Dtypes, Workload
 
