@@ -186,8 +186,14 @@ def test_the_record_adds_what_is_read_again_and_names_kernels_and_splits() -> No
     assert step["device_kernel"] == "FlashAttention-2 split-KV forward sm90, 64x128 (d=128) in 32 splits"
 
 
+def test_without_attention_no_tile_has_a_figure() -> None:
+    record, _ = levels_record(catalog.find("mamba-130m").base, prefill(9), H200)
+    assert record["smem_bytes_fused"] is record["matmul_flops_executed"] is record["device_kernel"] is None
+    assert record["dram_reread_bytes_fused"] == 0 < record["l2_to_sm_bytes_fused"]
+
+
 def test_experts_drawn_at_random_say_in_which_order_they_are_taken() -> None:
-    (moe,) = (spec for spec in catalog.find("mixtral-8x7b").archs() if spec.variant is None)
+    moe = catalog.find("mixtral-8x7b").base
     drawn, balanced = (replace(prefill(9), routing=routing) for routing in (Routing("random", 1), BALANCED))
     keys = {"dram_bytes_fused", "dram_bytes_unfused"}
     assert {key for key, why in levels_record(moe, drawn, H200)[1].items() if EXPERTS_ORDER in why} == keys

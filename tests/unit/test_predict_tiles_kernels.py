@@ -271,6 +271,7 @@ def test_where_there_is_no_kernel_there_is_no_tile() -> None:
     [
         (173, 216, 64, 1),  # 80% of an A100's 2 x 108 are 172.8
         (172, 216, 64, 5),  # 860 CTAs are 3.98 waves of 4; 1, 2, 3 and 4 splits have 0.796 of theirs
+        (8, 10, 64, 1),  # exactly 80%; else 5 splits would fill 4 waves
         (8, 264, 64, 32),  # 256 of 264 CTAs; one split less is not eligible, 22 have 176
         (48, 216, 64, 4),  # 192 of 216
         (1, 216, 4, 4),  # no more than there are key tiles
