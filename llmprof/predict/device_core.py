@@ -25,6 +25,7 @@ from llmprof.predict.tiles import (
     split_kv,
     splits_heuristic,
 )
+from llmprof.predict.tiles.floors import ceil_div
 
 if TYPE_CHECKING:
     from llmprof.device import Device
@@ -81,8 +82,8 @@ def core_on(device: Device, op: Op) -> Core | None:
     if tile is None or split_tile is None:
         return None
     units = device.units.value
-    ctas = packed.batch * packed.heads * _ceil(packed.queries, SPLIT_ROWS)
-    splits = splits_heuristic(ctas, 2 * units, _ceil(packed.keys, split_tile.keys))
+    ctas = packed.batch * packed.heads * ceil_div(packed.queries, SPLIT_ROWS)
+    splits = splits_heuristic(ctas, 2 * units, ceil_div(packed.keys, split_tile.keys))
     if splits > 1:
         return Core(split_tile, splits, split_kv(shape, split_tile, splits), 0)
     in_flight = units * max(1, device.sram_per_unit.value // tile.footprint(packed.element_bytes))
@@ -100,7 +101,7 @@ def reread(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:
 
     A KV head that is in two waves is loaded again in the second, but for the tiles that the cache still holds.
     """
-    in_a_row = _ceil(shape.queries, tile.rows) * shape.group
+    in_a_row = ceil_div(shape.queries, tile.rows) * shape.group
     ctas = shape.batch * shape.kv_heads * in_a_row
     again: Counter[tuple[int, int]] = Counter()
     for border in range(in_flight, ctas, in_flight):
@@ -146,7 +147,3 @@ def shape_of(op: Op) -> Shape:
 
 def _products(op: Op) -> list[Contraction]:
     return [part.contraction for part in op.parts if part.contraction is not None]
-
-
-def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
