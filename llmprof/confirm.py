@@ -24,6 +24,7 @@ _ANY_ATTENTION: frozenset[Quantity] = WORKLOAD_FREE | {
     "logits_bytes",
     "gradient_bytes",
     "optimizer_bytes",
+    "optimizer_peak_bytes",
     "hbm_bytes_optimizer",
 }
 """Quantities that do not depend on how attention is computed."""

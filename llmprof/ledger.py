@@ -27,6 +27,7 @@ Quantity = Literal[
     "saved_bytes",
     "gradient_bytes",
     "optimizer_bytes",
+    "optimizer_peak_bytes",
     "hbm_bytes_optimizer",
     "compulsory_bytes",
     "dram_bytes",
@@ -54,13 +55,14 @@ hbm_bytes_backward      op-level bytes of the kernels of the backward pass (path
 saved_bytes             storage that backward finds saved, at the leaf that saves it first (docs/reference-training.md)
 gradient_bytes          bytes of the gradients of the parameters of a path
 optimizer_bytes         bytes of what the optimiser keeps for the parameters of a path
+optimizer_peak_bytes    the largest sum of live tensors in the optimiser's step beside parameters and states (path "")
 hbm_bytes_optimizer     op-level bytes of the optimiser's step (path "")
 
 Of one device (docs/reference-dram.md, docs/reference-tiles.md):
 
 compulsory_bytes        every tensor that comes from memory or stays in it, once
 dram_bytes              op-level bytes that miss the last-level cache
-l2_to_sm_bytes          what the streaming multiprocessors read from the cache and write to it, tiles read again included
+l2_to_sm_bytes          what the streaming multiprocessors read from the cache and write to it, tiles again included
 smem_bytes              bytes that kernels read from shared memory and write to it
 matmul_flops_executed   2 x multiply-accumulates of the whole tiles that a kernel runs
 """
@@ -81,6 +83,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     "saved_bytes",
     "gradient_bytes",
     "optimizer_bytes",
+    "optimizer_peak_bytes",
     "hbm_bytes_optimizer",
     "compulsory_bytes",
     "dram_bytes",

@@ -63,6 +63,7 @@ FAULTS: dict[str, Fault] = {
         "t5", recompute._from_outside, "tensor.storage not in made and", "", "saved_bytes", {"recompute": "selective"},
     ),
     "no master weights": ("bert", optimizer.state_bytes, "STATES + MASTER", "STATES", "optimizer_bytes", {}),
+    "casts that take no room": ("bert", optimizer.cast_bytes, "else 4 * values", "else 0", "optimizer_peak_bytes", {}),
     "masters that are not copied back": (
         "bert", optimizer.step_bytes, "(e + 4) + (4 + e)", "(e + 4)", "hbm_bytes_optimizer", {},
     ),

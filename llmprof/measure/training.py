@@ -42,7 +42,7 @@ class TrainingMeasured:
     `ledger` has parameters, weight bytes, dense and causal forward FLOPs and bytes, saved bytes, and those of gradients
     and of the optimiser's state of every leaf path, zeros included (what a layer that runs again saves, at its own
     path); the bytes of the logits at `lm_head`, the positions with loss at `loss`; at path "" FLOPs and bytes of the
-    backward pass, bytes of the optimiser's step, and the peak of live bytes over forward and backward.
+    backward pass, bytes and peak of the optimiser's step, and the peak of live bytes over forward and backward.
     `kernels` names the kernel that each core was seen to launch, `unmeasured` says, by (path, quantity), what has no
     entry and why, `loss` is None where there are shapes alone, and `gradients` are in the order of the layers.
     """
@@ -105,6 +105,7 @@ def measure_training(
     enter("loss", "loss_tokens", session.batch.loss_tokens)
     enter("", "matmul_flops_backward", backward.by_path.get(BACKWARD, 0))
     enter("", "hbm_bytes_backward", backward_traffic.by_path.get(BACKWARD, 0))
+    enter("", "optimizer_peak_bytes", step.peak)
     enter("", "hbm_bytes_optimizer", step.hbm_bytes)
     enter("", "peak_live_bytes", live.peak)
     shapes_alone = output.loss.is_meta

@@ -17,7 +17,6 @@ Record = dict[str, Any]
 
 SCHEMA_VERSION = 1
 RECOMPUTED = "taken to compute the scores again, as the fused kernels of the reference do"
-STEP_PEAK = "what lives in the optimiser's step is followed in a test alone: `llmprof profile` does not measure it"
 
 WALKED = ("hbm_bytes_backward", "saved_bytes", "activation_peak_bytes", "total_bytes")
 """Keys of an execution that are null where no rule says what backward moves and keeps."""
@@ -77,7 +76,6 @@ def objective_record(arch: ArchSpec, text: int, workload: Workload, division: Di
         "weight_dtype": workload.dtypes.weights,
         "activation_dtype": workload.dtypes.activations,
         "unconfirmed": {
-            "optimizer_peak_bytes": STEP_PEAK,
             **_unconfirmed(fused, "fused"),
             **_unconfirmed(unfused, "unfused"),
             **rank_unconfirmed(divided),
@@ -126,8 +124,7 @@ def _unconfirmed(prediction: Prediction, execution: str) -> dict[str, str]:
     step = prediction.training
     known = not step.unpredicted
     if why is None:
-        by_step = known and step.optimizer_peak_bytes > step.peak_live_bytes
-        return {f"total_bytes_{execution}": STEP_PEAK} if by_step else {}
+        return {}
     flops = ("matmul_flops_backward", "matmul_flops", "matmul_flops_per_text_token")
     return {
         f"hbm_bytes_forward_{execution}": why,

@@ -78,7 +78,7 @@ def _profile(request: TrainingRequest, result: TrainingResult, progress: Progres
     if cut.arch.n_layers != request.arch.n_layers:
         result.layers_run = cut.arch.n_layers
         result.notes.append(
-            "the bytes and FLOPs of backward, those of the optimiser's step and the peak are those of the layers that "
+            "the bytes and FLOPs of backward, those of the optimiser's step and the peaks are those of the layers that "
             "ran, in the prediction too"
         )
     refuse_what_does_not_fit(request, cut.arch, device)
@@ -133,6 +133,7 @@ STEP: tuple[Quantity, ...] = (
     "peak_live_bytes",
     "gradient_bytes",
     "optimizer_bytes",
+    "optimizer_peak_bytes",
     "hbm_bytes_optimizer",
 )
 """What a training step has beside its forward pass and the FLOPs of its backward (docs/reference-training.md)."""
@@ -141,6 +142,7 @@ WHOLE: tuple[Quantity, ...] = (
     "matmul_flops_backward",
     "hbm_bytes_backward",
     "peak_live_bytes",
+    "optimizer_peak_bytes",
     "hbm_bytes_optimizer",
 )
 """What is counted as a whole, so that no layer that ran stands for another."""

@@ -30,6 +30,9 @@ TRAINING = (("lm_head", "logits_bytes"), ("loss", "loss_tokens"))
 OF_PARAMETERS = ("gradient_bytes", "optimizer_bytes")
 """What every leaf module has in a training pass, zeros included."""
 
+OF_THE_OPTIMIZER = ("optimizer_peak_bytes", "hbm_bytes_optimizer")
+"""What the whole model has in a training pass, whatever its attention."""
+
 WALKED = ("hbm_bytes_backward", "peak_live_bytes")
 """What the whole model has in a training pass, the one with the other, where there is a rule for its backward."""
 
@@ -47,7 +50,7 @@ def gaps(rows: Sequence[Row], passes: Passes, *, cached: bool) -> list[str]:
 
     Needed are an AGREES row for the parameters, dense and causal FLOPs and op-level bytes of every leaf module in every
     pass, for the bytes of every cache and state in every phase, and in a training pass for what `TRAINING`,
-    `OF_PARAMETERS` and `WALKED` name, and for the bytes of the optimiser's step; `cached` says whether there are caches
+    `OF_PARAMETERS`, `OF_THE_OPTIMIZER` and `WALKED` name; `cached` says whether there are caches
     at all.
     """
     own = [row for row in rows if not row.witness.startswith("referee:")]
@@ -67,7 +70,7 @@ def gaps(rows: Sequence[Row], passes: Passes, *, cached: bool) -> list[str]:
             needed.update({(path, quantity, phase, ""): None for path, quantity in TRAINING})
             needed["", "matmul_flops_backward", phase, attention] = None
             needed.update({(path, quantity, phase, ""): None for path in leaves for quantity in OF_PARAMETERS})
-            needed["", "hbm_bytes_optimizer", phase, ""] = None
+            needed.update({("", quantity, phase, ""): None for quantity in OF_THE_OPTIMIZER})
             if any(row.quantity in WALKED and row.phase == phase and row.attention == attention for row in own):
                 needed.update({("", quantity, phase, attention): None for quantity in WALKED})
     missing = [" ".join(filter(None, key)) for key in needed if key not in agreed]

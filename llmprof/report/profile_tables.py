@@ -32,6 +32,7 @@ _TITLES = {
     "saved_bytes": "saved for backward, bytes",
     "gradient_bytes": "gradients, bytes",
     "optimizer_bytes": "optimiser states, bytes",
+    "optimizer_peak_bytes": "peak of the optimiser's step",
     "hbm_bytes_optimizer": "op-level bytes, optimiser",
 }
 _ORDER = tuple(_TITLES)

@@ -14,6 +14,7 @@ STEP = {
     "peak_live_bytes",
     "gradient_bytes",
     "optimizer_bytes",
+    "optimizer_peak_bytes",
     "hbm_bytes_optimizer",
 }
 

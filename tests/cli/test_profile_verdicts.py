@@ -155,6 +155,7 @@ STEP = [
     *(row("lm_head", quantity, phase="train", attention="fused") for quantity in OF_A_PASS),
     *(row("lm_head", quantity, phase="train") for quantity in ("logits_bytes", "gradient_bytes", "optimizer_bytes")),
     row("", "matmul_flops_backward", phase="train", attention="fused"),
+    row("", "optimizer_peak_bytes", phase="train"),
     row("", "hbm_bytes_optimizer", phase="train"),
 ]
 WALKED = [row("", name, phase="train", attention="fused") for name in ("hbm_bytes_backward", "peak_live_bytes")]

@@ -163,6 +163,7 @@ def test_every_figure_of_a_step() -> None:
     assert ledger.total("gradient_bytes") == 4 * VALUES
     assert ledger.at("layers.0.ffn.up", "gradient_bytes") == 4 * D * FF
     assert ledger.total("optimizer_bytes") == 8 * VALUES
+    assert ledger.at("", "optimizer_peak_bytes") == 4 * VALUES  # the gradients
     assert ledger.at("", "hbm_bytes_optimizer") == 12 + 28 * VALUES
     assert ledger.at("loss", "gradient_bytes") == 0
 
@@ -185,6 +186,7 @@ def test_a_step_in_16_bits() -> None:
     assert ledger.at("lm_head", "optimizer_bytes") == 0
     assert ledger.at("embed", "optimizer_bytes") == 12 * V * D
     assert ledger.total("optimizer_bytes") == 12 * values
+    assert ledger.at("", "optimizer_peak_bytes") == (2 + 4) * values  # the gradients, and their casts
     assert ledger.at("", "hbm_bytes_optimizer") == 12 + 40 * values
 
 

@@ -191,6 +191,7 @@ def test_the_ledger_has_no_cache() -> None:
             "saved_bytes",
             "gradient_bytes",
             "optimizer_bytes",
+            "optimizer_peak_bytes",
             "hbm_bytes_optimizer",
         }
         for path in ("decoder.layers.0.attn.cache", "decoder.layers.0.cross_attn.cache"):

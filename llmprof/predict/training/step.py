@@ -152,6 +152,7 @@ class TrainingStep:
             yield "", "hbm_bytes_backward", self.hbm_bytes_backward
             yield "", "peak_live_bytes", self.peak_live_bytes
             yield from ((path, "saved_bytes", value) for path, value in self.saved_bytes_at.items())
+        yield "", "optimizer_peak_bytes", self.optimizer_peak_bytes
         yield "", "hbm_bytes_optimizer", self.hbm_bytes_optimizer
         for path, value in self.gradient_bytes_at.items():
             yield path, "gradient_bytes", value
