@@ -1,0 +1,103 @@
+"""Which calls the ranks of a pass make, and how many bytes go with them (docs/reference-sharding.md, section 5).
+
+Bytes on the wire are those that one rank sends in a ring
+(https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md, recalled): 2 (n - 1) parts of a tensor that is
+reduced everywhere, n - 1 parts of one that is gathered or whose sum is scattered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from llmprof.predict.formats import float_format
+from llmprof.sharding import Collective, CollectiveKind, Sharding
+from llmprof.spec.arch import ArchSpec, LayerSpec, NoAttention, NoFfn, NoHead
+from llmprof.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """The calls of one pass of `arch`. `sequences` are those of one replica: Br."""
+
+    arch: ArchSpec
+    workload: Workload
+    sharding: Sharding
+    sequences: int
+
+    @property
+    def hidden(self) -> int:
+        """Values of the hidden state of a replica; A is their bytes."""
+        return self.sequences * self.workload.new_tokens * self.arch.d_model
+
+    def of_embedding(self) -> Iterator[Collective]:
+        """Those of the lookup in a table of which every rank has some rows."""
+        if self.sharding.tensor_parallel > 1:
+            yield self._reduce("embed")
+
+    def of_layer(self, layer: LayerSpec) -> Iterator[Collective]:
+        """Those of one layer, by their path below it: once where rows are joined, once where partial sums are added."""
+        if self.sharding.tensor_parallel == 1:
+            return
+        if layer.block == "parallel":
+            # One norm serves both halves, so that what it makes is gathered once; two make two tensors.
+            yield from self._gather(*(("attn_norm",) if layer.parallel_norms == 1 else ("attn", "ffn")))
+            yield self._reduce("residual")
+            return
+        if not isinstance(layer.attention, NoAttention):
+            yield from self._gather("attn")
+            yield self._reduce("attn.o_proj")
+        if not isinstance(layer.ffn, NoFfn):
+            yield from self._gather("ffn")
+            yield self._reduce("ffn.down")
+
+    def of_head(self) -> Iterator[Collective]:
+        """Those of the logits, of which every rank makes the columns of its rows of the matrix."""
+        ranks = self.sharding.tensor_parallel
+        if ranks == 1 or isinstance(self.arch.head, NoHead) or self.workload.logits == "none":
+            return
+        rows = self.sequences * (1 if self.workload.logits == "last" else self.workload.new_tokens)
+        logits = rows * ranks * -(-self.arch.vocab_size // ranks)
+        joined = (self.hidden,) if self.sharding.splits_rows else ()
+        yield self._call("lm_head", "all-gather", *joined, logits)
+
+    def to_next_stage(self, last: str) -> Iterator[Collective]:
+        """The hidden state, or the rank's rows of it, from the stage whose last layer is `last`."""
+        parts = self.sharding.tensor_parallel if self.sharding.splits_rows else 1
+        yield self._call(last, "send", self.hidden // parts)
+
+    def _reduce(self, path: str) -> Collective:
+        kind: CollectiveKind = "reduce-scatter" if self.sharding.splits_rows else "all-reduce"
+        return self._call(path, kind, self.hidden)
+
+    def _gather(self, *paths: str) -> Iterator[Collective]:
+        """What a block reads, where every rank has some of its rows."""
+        if self.sharding.splits_rows:
+            for path in paths:
+                yield self._call(path, "all-gather", self.hidden)
+
+    def _call(self, path: str, kind: CollectiveKind, *values: int) -> Collective:
+        """One call for each of `values`, the number of them in a tensor of activations."""
+        size = float_format(self.workload.dtypes.activations).bits // 8
+        ranks = self.sharding.tensor_parallel
+        return Collective(
+            path=path,
+            kind=kind,
+            count=len(values),
+            bytes=sum(values) * size,
+            wire_bytes=sum(_sent(kind, each, ranks) for each in values) * size,
+        )
+
+
+def _sent(kind: CollectiveKind, values: int, ranks: int) -> int:
+    """How many values one of `ranks` sends in a ring."""
+    match kind:
+        case "all-reduce":
+            return 2 * (ranks - 1) * -(-values // ranks)
+        case "all-gather" | "reduce-scatter":
+            assert values % ranks == 0, (kind, values, ranks)
+            return (ranks - 1) * values // ranks
+        case "send":
+            return values
+    assert_never(kind)
