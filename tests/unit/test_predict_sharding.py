@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llmprof.claims.papers.shapes import gpt
 from llmprof.claims.specs import attention, changed, shipped
 from llmprof.errors import InputError
 from llmprof.ledger import Quantity
-from llmprof.predict.api import predict
 from llmprof.predict.sharding.api import ShardedPrediction, sharded
-from llmprof.sharding import Collective, tensor_parallel_degrees
-from llmprof.spec.arch import ArchSpec, Glu, LayerNorm, LayerSpec, LmHead, Mlp, NoAttention, NoFfn, NoHead, RmsNorm
-from llmprof.workload import Dtypes, Execution, Workload
+from llmprof.sharding import Collective
+from llmprof.spec.arch import ArchSpec, LayerNorm, LmHead, NoAttention, NoFfn, NoHead, RmsNorm
+from llmprof.workload import Dtypes, Workload
+from tests.unit.divided import decode, prefill
 
 SMALL = gpt("small", "megatron-recompute", layers=4, d_model=64, heads=8, vocab_size=1001, tokens=32)
 """Tied, learned positions, biases everywhere, LayerNorm before each block and at the end, d_ff 256."""
 
 HELD: tuple[Quantity, ...] = ("params", "weight_bytes", "kv_cache_bytes")
-D, F, V, B, T = 64, 256, 1001, 2, 12
+B, T, D = 2, 12, 64
 A = B * T * D * 2  # the hidden state in bf16
-
-
-def prefill(tokens: int = T, *, batch: int = B, **more: Any) -> Workload:
-    return Workload(phase="prefill", batch=batch, new_tokens=tokens, context=tokens, **more)
-
-
-def decode(context: int, *, batch: int = B, **more: Any) -> Workload:
-    return Workload(phase="decode", batch=batch, new_tokens=1, context=context, **more)
 
 
 def with_attention(arch: ArchSpec, **changes: Any) -> ArchSpec:
@@ -271,106 +260,3 @@ def test_replicas_and_one_rank_say_nothing() -> None:
 def test_what_has_no_rule_is_named(arch: ArchSpec, workload: Workload, degrees: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         sharded(arch, workload, **degrees)
-
-
-# --- properties -------------------------------------------------------------------------------------
-
-
-NORMS: tuple[LayerNorm | RmsNorm, ...] = (LayerNorm(eps=1e-5), RmsNorm(eps=1e-6))
-
-
-@st.composite
-def layers(draw: st.DrawFn, norm: LayerNorm | RmsNorm) -> LayerSpec:
-    base = SMALL.main.layers[0]
-    kv, size = draw(st.sampled_from([1, 2, 3, 4])), draw(st.sampled_from([8, 16]))
-    over = draw(st.sampled_from(["head", "each-head"]))
-    now = replace(
-        attention(SMALL),
-        n_heads=kv * draw(st.sampled_from([1, 2, 4, 6])),
-        n_kv_heads=kv,
-        head_dim=size,
-        window=draw(st.none() | st.integers(1, 40)),
-        qk_norm=draw(st.none() | st.just(norm)),
-        qk_norm_over=over,  # type: ignore[arg-type]
-        qkv_bias=draw(st.booleans()),
-        out_bias=draw(st.booleans()),
-    )
-    d_ff, bias = 24 * draw(st.integers(1, 5)), draw(st.booleans())
-    kinds: list[Mlp | Glu] = [Mlp(kind="gelu", d_ff=d_ff, bias=bias), Glu(kind="swiglu", d_ff=d_ff, bias=bias)]
-    return replace(
-        base,
-        attention=now,
-        ffn=draw(st.sampled_from(kinds)),
-        norm=norm,
-        block=draw(st.sampled_from(["serial", "parallel"])),
-    )
-
-
-@st.composite
-def passes(draw: st.DrawFn) -> tuple[ArchSpec, Workload]:
-    """A dense decoder of layers of one or two kinds, and a pass of it."""
-    norm = draw(st.sampled_from(NORMS))
-    kinds = draw(st.lists(layers(norm), min_size=1, max_size=2))
-    stack = replace(SMALL.main, layers=tuple(kinds * draw(st.sampled_from([1, 2, 3]))), final_norm=norm)
-    vocabulary, tied = draw(st.integers(5, 100)), draw(st.booleans())
-    arch = replace(SMALL, stacks=(stack,), d_model=8 * draw(st.integers(1, 8)), vocab_size=vocabulary)
-    logits = draw(st.sampled_from(["all", "last", "none"]))
-    made = draw(st.sampled_from([prefill(24, logits=logits), decode(draw(st.integers(1, 32)), logits=logits)]))
-    return replace(arch, tied_embeddings=tied), made
-
-
-@given(passes())
-def test_more_ranks_never_hold_more_each_and_together_hold_the_model(made: tuple[ArchSpec, Workload]) -> None:
-    arch, workload = made
-    whole = predict(arch, workload, Execution(attention="fused"))
-    least: dict[str, int] = {}
-    for n in tensor_parallel_degrees(arch):
-        rank = sharded(arch, workload, tensor_parallel=n).fullest
-        for name in HELD:
-            held = getattr(rank, name)
-            assert held <= least.get(name, held)
-            least[name] = held
-            assert n * held >= whole.ledger.total(name) > 0
-        for p in (p for p in range(1, arch.n_layers + 1) if arch.n_layers % p == 0):
-            stages = sharded(arch, workload, tensor_parallel=n, pipeline_parallel=p)
-            copies = n * ceil(arch.vocab_size / n) * arch.d_model if p > 1 and arch.tied_embeddings else 0
-            assert n * sum(each.params for each in stages.ranks) == n * rank.params + copies
-            assert sum(each.kv_cache_bytes for each in stages.ranks) == rank.kv_cache_bytes
-
-
-@given(passes())
-def test_one_rank_holds_what_the_reference_execution_says(made: tuple[ArchSpec, Workload]) -> None:
-    arch, workload = made
-    (account,) = sharded(arch, workload).stages
-    whole = predict(arch, workload, Execution(attention="fused")).ledger
-    found = {(entry.path, entry.quantity): entry.value for entry in account.ledger}
-    assert found == {(entry.path, entry.quantity): entry.value for entry in whole if entry.quantity in HELD}
-
-
-@given(passes(), st.sampled_from([2, 3, 4, 6]), st.booleans())
-def test_totals_are_those_of_the_accounts(made: tuple[ArchSpec, Workload], p: int, sequence: bool) -> None:
-    arch, workload = made
-    arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers * p),))
-    n = tensor_parallel_degrees(arch)[-1]
-    sequence = sequence and workload.new_tokens % n == 0
-    one = sharded(arch, workload, tensor_parallel=n, sequence_parallel=sequence, pipeline_parallel=p)
-    for rank, account in zip(one.ranks, one.stages, strict=True):
-        assert rank.stage == account.stage
-        assert [getattr(rank, name) for name in HELD] == [account.ledger.total(name) for name in HELD]
-        assert rank.collective_calls == sum(call.count for call in account.collectives)
-        assert rank.collective_bytes == sum(call.bytes for call in account.collectives)
-        assert rank.collective_wire_bytes == sum(call.wire_bytes for call in account.collectives)
-
-
-@given(passes())
-def test_scattered_sums_send_as_many_bytes_as_whole_ones(made: tuple[ArchSpec, Workload]) -> None:
-    arch, _ = made
-    serial = changed(arch, lambda layer: replace(layer, block="serial"))
-    for n in tensor_parallel_degrees(serial):
-        if 24 % n:
-            continue
-        sent = []
-        for sequence in (False, True):
-            account = sharded(serial, prefill(24), tensor_parallel=n, sequence_parallel=sequence).stages[0]
-            sent.append(sum(call.wire_bytes for call in account.collectives if call.path.startswith("layers.")))
-        assert sent[0] == sent[1]

@@ -23,7 +23,7 @@ from llmprof.sharding import Collective, Sharding, StageAccount, check_sharding
 from llmprof.spec.arch import ArchSpec, LayerSpec
 from llmprof.workload import Execution, Workload
 
-__all__ = ["RankTotals", "ShardedPrediction", "sharded"]
+__all__ = ["RankTotals", "ShardedPrediction", "sharded", "sharded_as"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +212,11 @@ def sharded(
         pipeline_parallel=pipeline_parallel,
         data_parallel=data_parallel,
     )
+    return sharded_as(arch, workload, sharding)
+
+
+def sharded_as(arch: ArchSpec, workload: Workload, sharding: Sharding) -> ShardedPrediction:
+    """The same of degrees that are told at once."""
     check_sharding(arch, workload, sharding)
     return ShardedPrediction(arch, workload, sharding)
 
