@@ -28,6 +28,7 @@ FLOORS = {
     "llmprof.workload_rules": 3,
     "llmprof.training_rules": 3,
     "llmprof.objectives": 3,
+    "llmprof.sharding": 3,
     "llmprof.ledger": 3,
     "llmprof.lengths": 3,
     "llmprof.device": 3,
