@@ -1,0 +1,207 @@
+"""The two halves agree on every rank: on `meta`, for any number of them, and with 2 and 4 processes that really talk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch.multiprocessing.spawn import start_processes
+
+from llmprof import catalog
+from llmprof.errors import InputError
+from llmprof.ledger import Ledger, Quantity
+from llmprof.measure.sharded.account import accounts_on_meta
+from llmprof.predict.sharding.api import sharded
+from llmprof.sharding import Collective, CollectiveKind, Sharding, StageAccount
+from llmprof.spec.arch import ArchSpec
+from llmprof.workload import Dtypes, Workload
+from tests.sharded_ranks import AFTER_PAST, CASES, DECODE, PREFILL, SPECS, Case, run_rank, spec
+
+QUANTITIES: tuple[Quantity, ...] = ("params", "weight_bytes", "kv_cache_bytes")
+
+
+def predicted(arch: ArchSpec, workload: Workload, sharding: Sharding) -> tuple[StageAccount, ...]:
+    """What the formulas say."""
+    return sharded(
+        arch,
+        workload,
+        tensor_parallel=sharding.tensor_parallel,
+        sequence_parallel=sharding.sequence_parallel,
+        pipeline_parallel=sharding.pipeline_parallel,
+        data_parallel=sharding.data_parallel,
+    ).stages
+
+
+def figures(ledger: Ledger) -> dict[tuple[str, str], int]:
+    """Every figure by path and quantity; nothing and 0 are the same."""
+    assert {entry.quantity for entry in ledger} <= set(QUANTITIES)
+    return {(entry.path, entry.quantity): entry.value for entry in ledger if entry.value}
+
+
+def calls(account: StageAccount) -> dict[tuple[str, CollectiveKind], Collective]:
+    """The collectives by path and kind; a pair stands there once."""
+    by_pair = {(call.path, call.kind): call for call in account.collectives}
+    assert len(by_pair) == len(account.collectives)
+    return by_pair
+
+
+def agree(found: tuple[StageAccount, ...], expected: tuple[StageAccount, ...]) -> None:
+    assert [account.stage for account in found] == [account.stage for account in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert figures(one.ledger) == figures(other.ledger)
+        assert calls(one) == calls(other)
+
+
+# --- on meta ----------------------------------------------------------------------------------
+
+DEGREES = (
+    Sharding(),
+    Sharding(tensor_parallel=2),
+    Sharding(tensor_parallel=4, pipeline_parallel=2),
+    Sharding(tensor_parallel=2, pipeline_parallel=2, data_parallel=2),
+    Sharding(data_parallel=2),
+)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("workload", [PREFILL, AFTER_PAST, DECODE], ids=["prefill", "after-past", "decode"])
+def test_both_halves_agree_on_small_models(name: str, workload: Workload) -> None:
+    arch = spec(name)
+    for degrees in DEGREES:
+        by_rows = workload.phase == "prefill" and degrees.tensor_parallel > 1
+        for rows in (False, True) if by_rows else (False,):
+            sharding = replace(degrees, sequence_parallel=rows)
+            agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))
+
+
+@pytest.mark.parametrize("logits", ["all", "last", "none"])
+def test_both_halves_agree_on_what_reaches_the_head(logits: str) -> None:
+    workload = replace(PREFILL, logits=logits)  # type: ignore[arg-type]
+    for rows in (False, True):
+        sharding = Sharding(tensor_parallel=2, sequence_parallel=rows)
+        agree(predicted(spec("grouped"), workload, sharding), accounts_on_meta(spec("grouped"), workload, sharding))
+
+
+@pytest.mark.parametrize("kv_cache", ["bf16", "fp8", "int8", "int4"])
+def test_both_halves_agree_on_a_cache_of_any_dtype(kv_cache: str) -> None:
+    dtypes = Dtypes(weights="bf16", activations="bf16", kv_cache=kv_cache)  # type: ignore[arg-type]
+    workload = replace(PREFILL, dtypes=dtypes)
+    for n in (2, 4):  # two KV heads: as many as ranks, and fewer
+        agree(
+            predicted(spec("grouped"), workload, Sharding(tensor_parallel=n)),
+            accounts_on_meta(spec("grouped"), workload, Sharding(tensor_parallel=n)),
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "sharding"),
+    [
+        ("llama-2-70b", Sharding(tensor_parallel=8)),
+        ("llama-2-70b", Sharding(tensor_parallel=16, sequence_parallel=True, pipeline_parallel=4)),
+        ("gpt2", Sharding(tensor_parallel=4)),
+        ("gpt-j-6b", Sharding(tensor_parallel=8, sequence_parallel=True)),
+        ("gpt-neox-20b", Sharding(tensor_parallel=4, sequence_parallel=True, data_parallel=2)),
+        ("gemma-2-9b", Sharding(tensor_parallel=16)),
+        ("qwen3-8b", Sharding(tensor_parallel=4, pipeline_parallel=3)),
+    ],
+)
+def test_both_halves_agree_on_models_of_the_catalogue(name: str, sharding: Sharding) -> None:
+    """A few layers of each, at its own widths: the others are the same."""
+    [arch] = catalog.resolve([name])
+    depth = max(2, sharding.pipeline_parallel)
+    arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers[:depth]),))
+    workload = Workload(phase="prefill", batch=2, new_tokens=32, context=48)
+    agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))
+
+
+# --- real processes ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What each of 2 or 4 processes counted, case by case; they failed if an output or a cache was wrong."""
+    ranks: int = request.param
+    folder = tmp_path_factory.mktemp("ranks")
+    # Forked from a process that has imported torch and no more: it starts none of its threads before.
+    multiprocessing.set_forkserver_preload(["tests.sharded_ranks"])
+    start_processes(  # type: ignore[no-untyped-call]  # it has no types
+        run_rank, args=(ranks, str(folder)), nprocs=ranks, start_method="forkserver"
+    )
+    return [pickle.loads(Path(folder, f"{ranks}-{rank}.pickle").read_bytes()) for rank in range(ranks)]
+
+
+Answers = list[list[StageAccount]]
+
+
+def test_real_ranks_do_what_is_predicted(processes: Answers) -> None:
+    cases = CASES[len(processes)]
+    assert all(len(counted) == len(cases) for counted in processes)
+    for index, case in enumerate(cases):
+        expected = predicted(spec(case.name), case.workload, case.sharding)
+        ranks_of_stage = dict.fromkeys(range(case.sharding.pipeline_parallel), 0)
+        for counted in processes:
+            account = counted[index]
+            ranks_of_stage[account.stage] += 1
+            agree((account,), (expected[account.stage],))
+        each = case.sharding.tensor_parallel * case.sharding.data_parallel
+        assert set(ranks_of_stage.values()) == {each}, case
+
+
+def test_real_ranks_do_what_ranks_on_meta_do(processes: Answers) -> None:
+    cases = CASES[len(processes)]
+    for case in dict.fromkeys(Case(case.name, case.workload, case.sharding) for case in cases[::5]):
+        on_meta = accounts_on_meta(spec(case.name), case.workload, case.sharding)
+        for counted in processes:
+            account = counted[cases.index(case)]
+            agree((account,), (on_meta[account.stage],))
+
+
+# --- by hand ----------------------------------------------------------------------------------
+
+
+def test_a_70b_block_on_eight_ranks() -> None:
+    """Llama-2-70B (https://arxiv.org/abs/2307.09288): D 8192, 64 heads of 128, 8 KV heads, F 28672."""
+    [arch] = catalog.resolve(["llama-2-70b"])
+    arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers[:1]),))
+    workload = Workload(phase="prefill", batch=1, new_tokens=4096, context=4096)
+    [account] = accounts_on_meta(arch, workload, Sharding(tensor_parallel=8))
+    held = figures(account.ledger.subtree("layers.0"))
+    a = 4096 * 8192 * 2
+    assert held["layers.0.attn.q_proj", "params"] == 8 * 128 * 8192
+    assert held["layers.0.attn.k_proj", "params"] == 1 * 128 * 8192
+    assert held["layers.0.attn.o_proj", "params"] == 8 * 128 * 8192
+    assert held["layers.0.ffn.gate", "params"] == 28672 // 8 * 8192
+    assert held["layers.0.attn_norm", "params"] == 8192
+    assert held["layers.0.attn.cache.k", "kv_cache_bytes"] == 1 * 128 * 4096 * 2
+    assert set(account.collectives) == {
+        Collective(path="embed", kind="all-reduce", count=1, bytes=a, wire_bytes=2 * 7 * a // 8),
+        Collective(path="layers.0.attn.o_proj", kind="all-reduce", count=1, bytes=a, wire_bytes=2 * 7 * a // 8),
+        Collective(path="layers.0.ffn.down", kind="all-reduce", count=1, bytes=a, wire_bytes=2 * 7 * a // 8),
+        Collective(
+            path="lm_head",
+            kind="all-gather",
+            count=1,
+            bytes=4096 * 32000 * 2,
+            wire_bytes=4096 * 32000 * 2 * 7 // 8,
+        ),
+    }
+
+
+def test_what_cannot_be_shared_is_refused_by_both() -> None:
+    [gpt_oss] = catalog.resolve(["gpt-oss-20b"])
+    refused = [
+        (spec("grouped"), PREFILL, Sharding(tensor_parallel=3), "use one of: 1, 2, 4, 8"),
+        (spec("grouped"), DECODE, Sharding(tensor_parallel=2, sequence_parallel=True), "leave it out"),
+        (spec("grouped"), PREFILL, Sharding(pipeline_parallel=3), "use one of: 1, 2, 4"),
+        (spec("grouped"), PREFILL, Sharding(data_parallel=4), "use one of: 1, 2"),
+        (spec("grouped"), PREFILL, Sharding(tensor_parallel=0), "at least 1"),
+        (spec("grouped"), replace(PREFILL, dtypes=Dtypes(weights="int8")), Sharding(), "stored as int8"),
+        (gpt_oss, PREFILL, Sharding(tensor_parallel=2), "layers.0 has"),
+    ]
+    for arch, workload, sharding, message in refused:
+        for half in (predicted, accounts_on_meta):
+            with pytest.raises(InputError, match=message):
+                half(arch, workload, sharding)
