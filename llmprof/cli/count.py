@@ -15,6 +15,7 @@ from llmprof.cli import (
     parallel_options,
     reference_option,
     routes,
+    sharding,
     sram,
     training,
     training_options,
@@ -24,6 +25,7 @@ from llmprof.cli.messages import bold, say
 if TYPE_CHECKING:
     from llmprof.device import Device
     from llmprof.engines.result import EngineCache
+    from llmprof.predict.sharding.api import ShardedPrediction
     from llmprof.report.count_tables import Record
     from llmprof.report.tables import Table
     from llmprof.spec.arch import ArchSpec
@@ -65,7 +67,8 @@ def count(
     memory: detail_options.MemoryOption = None,
     kv_engine: engines.EngineOption = None,
     page_tokens: engines.PageTokensOption = None,
-    tensor_parallel: engines.TensorParallelOption = None,
+    tensor_parallel: parallel_options.TensorParallelOption = None,
+    pipeline_parallel: parallel_options.PipelineParallelOption = None,
     device_spec: levels.DeviceSpecOption = None,
     sram_sizes: sram.SramOption = None,
     output_format: options.FormatOption = "table",
@@ -90,6 +93,15 @@ def count(
     step = training_options.parse_training(phase, objective, recompute, dropout)
     division = parallel_options.parse_division(
         zero, data_parallel, tensor_parallel, sequence_parallel, training=step is not None
+    )
+    spread = sharding.parse_sharding(
+        data_parallel,
+        tensor_parallel,
+        sequence_parallel,
+        pipeline_parallel,
+        training=step is not None,
+        kv_engine=kv_engine,
+        beside={"memory": memory, "device_spec": device_spec, "sram": sram_sizes},
     )
     engine = engines.parse(kv_engine, page_tokens, tensor_parallel, training=step is not None)
     check_writable(output)
@@ -169,6 +181,7 @@ def count(
     reference_option.refuse_without_peak(grouping, {"memory": memory, "device_spec": device_spec})
     records = [count_record(arch, workload, unfused) for arch, workload in runs]
     caches = engines.add_engine(records, runs, engine)
+    passes = sharding.add_sharding(records, runs, spread)
     levels.add_levels(records, runs, device, unfused)
     if memory_bytes is not None:
         from llmprof.report.memory_table import add_fit
@@ -184,6 +197,7 @@ def count(
         explain=explain,
         memory_bytes=memory_bytes,
         caches=caches,
+        passes=passes,
         device=device,
         unfused=unfused,
     )
@@ -204,6 +218,7 @@ def _report(
     explain: bool,
     memory_bytes: int | None,
     caches: list[EngineCache],
+    passes: list[ShardedPrediction],
     device: Device | None,
     unfused: Execution,
 ) -> None:
@@ -214,8 +229,7 @@ def _report(
         write_text(tables.to_csv(records), output)
     elif output_format == "json":
         payload: dict[str, object] = {"schema_version": SCHEMA_VERSION, "results": records}
-        if by is not None or explain:
-            _add_details(records, runs, by=by, explain=explain, unfused=unfused)
+        detail_options.add_details(records, runs, by=by, explain=explain, unfused=unfused)
         levels.add_breakdown(records, runs, by, device, unfused)
         write_text(tables.to_json(payload), output)
     elif records:
@@ -229,26 +243,10 @@ def _report(
             caches=caches,
             unfused=unfused,
         )
+        pages += sharding.tables(passes)
         pages += levels.tables(records, runs, by, device, unfused)
         text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
         write_text(text, output)
-
-
-def _add_details(
-    records: list[Record],
-    runs: list[tuple[ArchSpec, Workload]],
-    *,
-    by: str | None,
-    explain: bool,
-    unfused: Execution,
-) -> None:
-    from llmprof.report.breakdown import breakdown_records, explanation_records
-
-    for record, (arch, workload) in zip(records, runs, strict=True):
-        if by is not None:
-            record["breakdown"] = breakdown_records(arch, workload, by, unfused)
-        if explain:
-            record["explanation"] = explanation_records(arch, workload, unfused)
 
 
 def _pages(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from llmprof.report.count_tables import Record
+    from llmprof.spec.arch import ArchSpec
+    from llmprof.workload import Execution, Workload
 
 ByOption = Annotated[
     str | None,
@@ -17,3 +23,23 @@ MemoryOption = Annotated[
     str | None,
     typer.Option("--memory", metavar="SIZE", help="Say whether it fits in, say, 80GiB; exit 1 where fused does not."),
 ]
+
+
+def add_details(
+    records: Sequence[Record],
+    runs: Sequence[tuple[ArchSpec, Workload]],
+    *,
+    by: str | None,
+    explain: bool,
+    unfused: Execution,
+) -> None:
+    """Give every record its breakdown and its explanation, where they were asked for."""
+    if by is None and not explain:
+        return
+    from llmprof.report.breakdown import breakdown_records, explanation_records
+
+    for record, (arch, workload) in zip(records, runs, strict=True):
+        if by is not None:
+            record["breakdown"] = breakdown_records(arch, workload, by, unfused)
+        if explain:
+            record["explanation"] = explanation_records(arch, workload, unfused)

@@ -24,14 +24,6 @@ EngineOption = Annotated[
 PageTokensOption = Annotated[
     str | None, typer.Option("--page-tokens", metavar="N", help="Tokens of a page of vLLM. Default: 16.")
 ]
-TensorParallelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tensor-parallel",
-        metavar="N",
-        help="Devices that vLLM divides the heads among, or a training step its matrices. Default: 1.",
-    ),
-]
 
 KEYS = ("kv_engine", "kv_cache_bytes_engine", "recurrent_state_bytes_engine")
 """The keys that every record of `count` has; null without the option."""
@@ -50,7 +42,7 @@ def parse(
 ) -> EngineAsked | None:
     """The engine that was asked for, if any. InputError naming the option that is wrong or has no effect.
 
-    A training step has none, and divides its matrices by the same `--tensor-parallel`.
+    `--tensor-parallel` without an engine is of the pass itself, or of a training step.
     """
     if kv_engine is not None:
         from llmprof.engines.api import ENGINES
@@ -58,7 +50,8 @@ def parse(
         options.choice(kv_engine, ENGINES, option="--kv-engine")
         if training:
             raise InputError("--kv-engine has no effect on a training pass: nothing is cached")
-    for given, option in ((page_tokens, "--page-tokens"), (None if training else tensor_parallel, "--tensor-parallel")):
+    of_an_engine = None if kv_engine is None else tensor_parallel
+    for given, option in ((page_tokens, "--page-tokens"), (of_an_engine, "--tensor-parallel")):
         if given is not None and kv_engine != "vllm":
             raise InputError(f"{option} is of vLLM's cache; add --kv-engine vllm, or leave it out")
     if kv_engine is None:

@@ -1,6 +1,6 @@
-"""How a training step is divided over devices: `--zero`, `--data-parallel`, `--tensor-parallel`, `--sequence-parallel`.
+"""How a pass is divided over devices: `--tensor-parallel` and what goes beside it, and `--zero` of a training step.
 
-`--tensor-parallel` is also of vLLM's cache (`engines.py`), which no training pass has.
+Passes of inference are spread by `sharding.py`. `--tensor-parallel` is also of vLLM's cache (`engines.py`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,33 @@ ZeroOption = Annotated[
 ]
 DataParallelOption = Annotated[
     str | None,
-    typer.Option("--data-parallel", metavar="N", help="In training: devices with sequences of their own. Default: 1."),
+    typer.Option(
+        "--data-parallel",
+        metavar="N",
+        help="Devices with sequences of their own; --batch is of one of them in training, else of all. Default: 1.",
+    ),
+]
+TensorParallelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tensor-parallel",
+        metavar="N",
+        help="Devices that share heads and matrices: of a pass, a training step, or vLLM's cache. Default: 1.",
+    ),
 ]
 SequenceParallelOption = Annotated[
     bool,
-    typer.Option("--sequence-parallel", help="In training: what --tensor-parallel leaves whole is divided by tokens."),
+    typer.Option(
+        "--sequence-parallel", help="What --tensor-parallel leaves whole is divided by tokens; not in decode."
+    ),
+]
+PipelineParallelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline-parallel",
+        metavar="N",
+        help="In prefill and decode: stages, each with as many of the layers. Default: 1.",
+    ),
 ]
 
 
@@ -44,35 +66,28 @@ def parse_division(
 ) -> Division | None:
     """The division that was asked for, if any. InputError naming the option that is wrong or has no effect.
 
-    `--tensor-parallel` of a pass that is no training is not looked at: it is of an engine's cache.
+    Of a pass that is no training only `--zero` is looked at: the others spread it (`sharding.py`).
     """
-    given = {
-        "--zero": zero is not None,
-        "--data-parallel": data_parallel is not None,
-        "--sequence-parallel": sequence_parallel,
-    }
     if not training:
-        for option, asked in given.items():
-            if asked:
-                raise InputError(
-                    f"{option} has no effect: it divides a training step; add --phase train, or leave it out"
-                )
+        if zero is not None:
+            raise InputError("--zero has no effect: it divides a training step; add --phase train, or leave it out")
         return None
-    if not any(given.values()) and tensor_parallel is None:
+    if zero is None and data_parallel is None and tensor_parallel is None and not sequence_parallel:
         return None
     from llmprof.predict.training.sharded import Division
 
     stage = 0 if zero is None else int(options.choice(zero, ("0", "1", "2", "3"), option="--zero"))
-    data = _devices(data_parallel, "--data-parallel")
+    data = devices(data_parallel, "--data-parallel")
     if stage and data == 1:
         raise InputError(f"--zero {stage} divides states over the devices of --data-parallel; give 2 or more")
     return Division(
         zero=cast("ZeroStage", stage),
         data=data,
-        tensor=_devices(tensor_parallel, "--tensor-parallel"),
+        tensor=devices(tensor_parallel, "--tensor-parallel"),
         sequence=sequence_parallel,
     )
 
 
-def _devices(text: str | None, option: str) -> int:
+def devices(text: str | None, option: str) -> int:
+    """How many devices an option asks for: 1 where it is not given. InputError naming it where that is no number."""
     return 1 if text is None else options.length(text, option=option)

@@ -73,8 +73,6 @@ def test_states_of_what_has_no_rule_for_activations(cli: Cli) -> None:
         ((*STEP, "--zero", "1"), "--zero 1 divides states over the devices of --data-parallel"),
         ((*STEP, "--zero", "4", "--data-parallel", "2"), "--zero: found '4'"),
         (("count", "gpt2", "--zero", "1"), "--zero has no effect"),
-        (("count", "gpt2", "--data-parallel", "2"), "--data-parallel has no effect"),
-        (("count", "gpt2", "--tensor-parallel", "2"), "--tensor-parallel"),
         (("count", "mixtral-8x7b", *STEP[2:], "--tensor-parallel", "2"), "nothing says how mixtral-8x7b is divided"),
     ],
 )

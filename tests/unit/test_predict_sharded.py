@@ -196,7 +196,6 @@ def test_options_of_a_division(
         ((None, "0", None, False), True, "--data-parallel: found 0; expected at least 1"),
         ((None, None, "x", False), True, "--tensor-parallel: found 'x'"),
         (("1", None, None, False), False, "--zero has no effect: it divides a training step"),
-        ((None, None, None, True), False, "--sequence-parallel has no effect"),
     ],
 )
 def test_options_that_divide_nothing(
@@ -206,8 +205,8 @@ def test_options_that_divide_nothing(
         parse_division(*words, training=training)
 
 
-def test_an_engines_tensor_parallelism_is_none_of_ours() -> None:
-    assert parse_division(None, None, "8", False, training=False) is None
+def test_what_spreads_a_pass_of_inference_is_none_of_ours() -> None:
+    assert parse_division(None, "2", "8", True, training=False) is None
 
 
 # --- every tensor of real architectures ---------------------------------------------------------------

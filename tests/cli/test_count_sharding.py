@@ -1,0 +1,105 @@
+"""`llmprof count` of a pass that is spread over devices: records, tables, and what has no effect or no rule."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+SEVENTY = ("count", "llama-2-70b", "--phase", "prefill", "--context", "4Ki", "--batch", "4")
+KEYS = {
+    "tensor_parallel",
+    "sequence_parallel",
+    "pipeline_parallel",
+    "data_parallel",
+    "parameters_per_rank",
+    "weight_bytes_per_rank",
+    "kv_cache_bytes_per_rank",
+    "collective_calls",
+    "collective_bytes_per_rank",
+    "collective_wire_bytes_per_rank",
+}
+
+
+def test_the_record_of_a_rank(cli: Cli) -> None:
+    (record,) = cli(*SEVENTY, "--tensor-parallel", "8", "--format", "json").json["results"]
+    d, rows = 8192, 4 * 4096
+    # 8 of 64 query heads, 1 of 8 KV heads, 3,584 of 28,672, two norms; 4,000 rows of two tables, the last norm.
+    layer = 2 * 1024 * d + 2 * 128 * d + 3 * 3584 * d + 2 * d
+    assert record["parameters_per_rank"] == 80 * layer + 2 * 4000 * d + d
+    assert record["weight_bytes_per_rank"] == 2 * record["parameters_per_rank"]
+    assert record["kv_cache_bytes_per_rank"] == record["kv_cache_bytes"] // 8
+    assert record["collective_calls"] == 162
+    assert record["collective_bytes_per_rank"] == 161 * rows * d * 2 + rows * 32_000 * 2
+    assert record["collective_wire_bytes_per_rank"] == 161 * rows * d * 2 * 14 // 8 + rows * 32_000 * 2 * 7 // 8
+    assert [record[key] for key in ("tensor_parallel", "pipeline_parallel", "data_parallel")] == [8, 1, 1]
+    assert record["sequence_parallel"] is False
+
+
+def test_nothing_else_of_a_record_changes(cli: Cli) -> None:
+    (plain,) = cli(*SEVENTY, "--format", "json").json["results"]
+    (spread,) = cli(*SEVENTY, "--format", "json", "--pipeline-parallel", "4").json["results"]
+    assert spread.keys() - plain.keys() == KEYS
+    assert {key: spread[key] for key in plain} == plain
+    assert spread["parameters_per_rank"] == 20 * 855_654_400 + 32_000 * 8192 + 8192, "the last stage: a head, a norm"
+
+
+def test_replicas_share_the_batch(cli: Cli) -> None:
+    (whole,) = cli(*SEVENTY, "--format", "json").json["results"]
+    (row,) = csv.DictReader(io.StringIO(cli(*SEVENTY, "--data-parallel", "2", "--format", "csv").out))
+    assert int(row["kv_cache_bytes_per_rank"]) * 2 == whole["kv_cache_bytes"]
+    assert (row["collective_calls"], row["collective_wire_bytes_per_rank"]) == ("0", "0")
+
+
+def test_the_tables_of_a_spread_pass(cli: Cli) -> None:
+    words = ("--tensor-parallel", "8", "--sequence-parallel", "--pipeline-parallel", "4", "--data-parallel", "2")
+    done = cli(*SEVENTY, *words)
+    assert (done.code, done.err) == (0, "")
+    assert "On each of 64 devices: tensor 8 with sequence parallelism, pipeline 4, data 2, which share" in done.out
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    held = [line.split() for line in lines if line.startswith("llama-2-70b prefill")]
+    assert [line[5] for line in held] == ["0", "1-2", "3"]
+    assert "layers.{0-79}.ffn.down reduce-scatter 80 128.00 MiB 112.00 MiB 10.00 GiB 8.75 GiB" in lines
+    assert "layers.{19,39,59} send 3 16.00 MiB 16.00 MiB 48.00 MiB 48.00 MiB" in lines
+    assert "On each of" not in cli(*SEVENTY).out
+
+
+def test_one_device_says_nothing(cli: Cli) -> None:
+    done = cli("count", "gpt2", "--tensor-parallel", "1", "--context", "16")
+    assert done.code == 0
+    assert "On each of 1 device: tensor 1\n" in done.out
+    assert "What the devices say" not in done.out
+
+
+def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
+    words = ("--kv-engine", "vllm", "--tensor-parallel", "8", "--format", "json")
+    (record,) = cli(*SEVENTY, *words).json["results"]
+    assert not KEYS & record.keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("llama-2-7b", "--tensor-parallel", "3"), "n_heads (32) of llama-2-7b; use one of: 1, 2, 4, 8, 16, 32"),
+        (("llama-2-7b", "--pipeline-parallel", "3"), "does not divide the 32 layers; use one of: 1, 2, 4, 8, 16, 32"),
+        (("gpt2", "--data-parallel", "2"), "gpt2 in prefill: data_parallel is 2, which does not divide the batch of 1"),
+        (("gpt2", "--tensor-parallel", "2", "--sequence-parallel"), "gpt2 in decode: sequence parallelism"),
+        (("gpt2", "--sequence-parallel"), "--sequence-parallel divides tokens among the devices of --tensor-parallel"),
+        (("gpt2", "--tensor-parallel", "0"), "--tensor-parallel: found 0; expected at least 1"),
+        (("gpt2", "--pipeline-parallel", "x"), "--pipeline-parallel: found 'x'"),
+        (("mixtral-8x7b", "--tensor-parallel", "2"), "layers.0 has a feed-forward of kind moe"),
+        (("gpt2", "--tensor-parallel", "2", "--memory", "80GiB"), "--memory has no effect on a pass that is spread"),
+        (("gpt2", "--data-parallel", "2", "--device-spec", "h200"), "--device-spec has no effect on a pass that is"),
+        (("gpt2", "--tensor-parallel", "2", "--sram", "auto"), "--sram has no effect on a pass that is spread"),
+        (("gpt2", "--kv-engine", "vllm", "--data-parallel", "2"), "--data-parallel has no effect beside --kv-engine"),
+        (("gpt2", "--kv-engine", "hf", "--pipeline-parallel", "2"), "--pipeline-parallel has no effect beside"),
+        (("gpt2", "--phase", "train", "--pipeline-parallel", "2"), "--pipeline-parallel has no effect on a training"),
+    ],
+)
+def test_what_cannot_be_spread(cli: Cli, words: tuple[str, ...], said: str) -> None:
+    done = cli("count", *words)
+    assert (done.code, done.out) == (2, "")
+    assert said in " ".join(done.err.split())
