@@ -10,7 +10,7 @@ import typer
 
 from llmprof.cli import options
 from llmprof.errors import InputError
-from llmprof.workload import RECOMPUTE, Recompute
+from llmprof.workload import PHASES, RECOMPUTE, Recompute
 
 PhaseOption = Annotated[
     str,
@@ -56,7 +56,7 @@ def parse_training(
 
     `--objective` alone means a training step too. InputError naming the option that is wrong or has no effect.
     """
-    phases = [part.strip() for part in phase.split(",")]
+    phases = options.choices(phase, (*PHASES, "train"), option="--phase")
     if "train" in phases and len(phases) > 1:
         raise InputError(
             f"--phase: found {phase!r}; train stands alone, its passes are no others' (prefill and decode go together)"
@@ -77,7 +77,7 @@ def parse_training(
 
 def phase_beside(phase: str) -> str | None:
     """The phases of inference that `--phase` names: None where it names training."""
-    return None if phase.strip() == "train" else phase
+    return None if {part.strip() for part in phase.split(",")} == {"train"} else phase
 
 
 def _probability(text: str | None) -> float:

@@ -367,3 +367,11 @@ def test_every_row_names_its_reference_where_they_differ(cli: Cli) -> None:
         ["attention-families:linear", "unfused", "linear-parallel"],
     ]
     assert "reference " not in cli("count", "gpt2", "--objective", "auto").out.splitlines()[6]
+
+
+def test_a_phase_that_is_none_is_named_with_all_that_are(cli: Cli) -> None:
+    for wrong in ("TRAIN", "", "prefill,training"):
+        done = cli("count", "gpt2", "--phase", wrong)
+        assert done.code == 2, wrong
+        assert "expected prefill, decode or train" in done.err
+    assert cli("count", "gpt2", "--phase", "train, train", "--context", "16").code == 0
