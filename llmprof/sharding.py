@@ -30,6 +30,9 @@ from llmprof.workload import QUANTISED, Workload, check_workload
 
 CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "send"]
 
+LISTED = 1024
+"""The largest degree that a message lists: a batch may have more divisors than anybody reads."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharding:
@@ -198,5 +201,5 @@ def _check_tensor_parallel(arch: ArchSpec, n: int) -> None:
 
 def _check_divides(name: str, degree: int, whole: int, what: str) -> None:
     if whole % degree:
-        works = ", ".join(str(n) for n in range(1, whole + 1) if whole % n == 0)
+        works = ", ".join(str(n) for n in range(1, min(whole, LISTED) + 1) if whole % n == 0)
         raise InputError(f"{name} is {degree}, which does not divide {what}; use one of: {works}")

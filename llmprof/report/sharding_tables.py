@@ -15,6 +15,7 @@ NOTES = (
     "Whole are norms, positions and the biases of o_proj and down; the vocabulary is padded to as many rows on each "
     "device, and key/value heads fewer than the devices are replicated. Devices of one stage hold equally much.",
     "payload: the tensors of all calls; sent: what one device sends for them in rings (docs/reference-sharding.md).",
+    "Formulas; in tests they are equal to what a sharded twin holds and sends, in real processes too.",
 )
 
 

@@ -241,6 +241,7 @@ def test_replicas_and_one_rank_say_nothing() -> None:
         (SMALL, prefill(), {"tensor_parallel": 3}, r"n_heads \(8\) of small; use one of: 1, 2, 4, 8$"),
         (SMALL, prefill(), {"pipeline_parallel": 3}, r"the 4 layers; use one of: 1, 2, 4$"),
         (SMALL, prefill(), {"data_parallel": 3}, r"the batch of 2; use one of: 1, 2$"),
+        (SMALL, prefill(batch=3 * 2**40), {"data_parallel": 5}, r"use one of: 1, 2, 3, 4, 6, .*, 768, 1024$"),
         (SMALL, prefill(), {"data_parallel": 0}, r"data_parallel is 0; it must be at least 1"),
         (SMALL, prefill(), {"tensor_parallel": 8, "sequence_parallel": True}, "needs a multiple of 8 new tokens"),
         (SMALL, decode(9), {"tensor_parallel": 2, "sequence_parallel": True}, "but there are 1"),
