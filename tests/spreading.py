@@ -1,0 +1,61 @@
+"""Small random dense decoders and passes of them, all of which docs/reference-sharding.md has rules for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from hypothesis import strategies as st
+
+from llmprof.claims.specs import attention
+from llmprof.spec.arch import ArchSpec, Glu, LayerNorm, LayerSpec, Mlp, Placement, RmsNorm
+from llmprof.workload import Workload
+from tests.unit.divided import SMALL, decode, prefill
+
+NORMS: tuple[LayerNorm | RmsNorm, ...] = (LayerNorm(eps=1e-5), RmsNorm(eps=1e-6))
+PLACEMENTS: tuple[Placement, ...] = ("pre", "post", "sandwich", "reordered")
+NUMBERS: tuple[Literal[1, 2], ...] = (1, 2)
+"""Of norms in a parallel layer."""
+
+
+@st.composite
+def layers(draw: st.DrawFn, norm: LayerNorm | RmsNorm) -> LayerSpec:
+    base = SMALL.main.layers[0]
+    kv, size = draw(st.sampled_from([1, 2, 3, 4])), draw(st.sampled_from([8, 16]))
+    over = draw(st.sampled_from(["head", "each-head"]))
+    now = replace(
+        attention(SMALL),
+        n_heads=kv * draw(st.sampled_from([1, 2, 4, 6])),
+        n_kv_heads=kv,
+        head_dim=size,
+        window=draw(st.none() | st.integers(1, 40)),
+        qk_norm=draw(st.none() | st.just(norm)),
+        qk_norm_over=over,  # type: ignore[arg-type]
+        qkv_bias=draw(st.booleans()),
+        out_bias=draw(st.booleans()),
+    )
+    d_ff, bias = 24 * draw(st.integers(1, 5)), draw(st.booleans())
+    kinds: list[Mlp | Glu] = [Mlp(kind="gelu", d_ff=d_ff, bias=bias), Glu(kind="swiglu", d_ff=d_ff, bias=bias)]
+    made = replace(
+        base,
+        attention=now,
+        ffn=draw(st.sampled_from(kinds)),
+        norm=norm,
+        placement=draw(st.sampled_from(PLACEMENTS)),
+    )
+    if made.placement == "pre" and draw(st.booleans()):
+        return replace(made, block="parallel", parallel_norms=draw(st.sampled_from(NUMBERS)))
+    return made
+
+
+@st.composite
+def passes(draw: st.DrawFn) -> tuple[ArchSpec, Workload]:
+    """A dense decoder of layers of one or two kinds, and a pass of it."""
+    norm = draw(st.sampled_from(NORMS))
+    kinds = draw(st.lists(layers(norm), min_size=1, max_size=2))
+    stack = replace(SMALL.main, layers=tuple(kinds * draw(st.sampled_from([1, 2, 3]))), final_norm=norm)
+    vocabulary, tied = draw(st.integers(5, 100)), draw(st.booleans())
+    arch = replace(SMALL, stacks=(stack,), d_model=8 * draw(st.integers(1, 8)), vocab_size=vocabulary)
+    logits = draw(st.sampled_from(["all", "last", "none"]))
+    made = draw(st.sampled_from([prefill(24, logits=logits), decode(draw(st.integers(1, 32)), logits=logits)]))
+    return replace(arch, tied_embeddings=tied), made
