@@ -100,17 +100,21 @@ class ShardedPrediction:
             yield "", _Part({}, {}, tuple(sent))
 
     def _totals(self, stage: int) -> RankTotals:
-        parts = [part for _, part in self._parts(stage)]
-        params = sum(sum(part.params.values()) for part in parts)
-        calls = [call for part in parts for call in part.collectives]
+        times: dict[int, int] = {}  # by identity: equal layers are the same object
+        parts: dict[int, _Part] = {}
+        for _, part in self._parts(stage):
+            times[id(part)] = times.get(id(part), 0) + 1
+            parts[id(part)] = part
+        params = sum(times[key] * sum(part.params.values()) for key, part in parts.items())
+        calls = [(times[key], call) for key, part in parts.items() for call in part.collectives]
         return RankTotals(
             stage=stage,
             params=params,
             weight_bytes=params * self._value_bytes,
-            kv_cache_bytes=sum(sum(part.kept.values()) for part in parts),
-            collective_calls=sum(call.count for call in calls),
-            collective_bytes=sum(call.bytes for call in calls),
-            collective_wire_bytes=sum(call.wire_bytes for call in calls),
+            kv_cache_bytes=sum(times[key] * sum(part.kept.values()) for key, part in parts.items()),
+            collective_calls=sum(often * call.count for often, call in calls),
+            collective_bytes=sum(often * call.bytes for often, call in calls),
+            collective_wire_bytes=sum(often * call.wire_bytes for often, call in calls),
         )
 
     def _account(self, stage: int) -> StageAccount:
