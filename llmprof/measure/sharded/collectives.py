@@ -26,7 +26,7 @@ _KINDS: dict[str, CollectiveKind | None] = {
     "_c10d_functional::wait_tensor": None,
     "_c10d_functional::_wrap_tensor_autograd": None,
 }
-"""None: sends nothing. An op of these libraries that is not here stops a measurement."""
+"""None: sends nothing. An op outside of `aten` that is not here stops a measurement."""
 
 
 class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__ has no types
@@ -78,7 +78,7 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
             return NotImplemented  # DTensor's own rules come first; what they call comes by here again
         out = func(*args, **(kwargs or {}))
         name = func._schema.name
-        if func.namespace in ("c10d", "_c10d_functional"):
+        if func.namespace != "aten":
             if name not in _KINDS:
                 raise RuntimeError(f"{name} was dispatched at {self._path[-1]!r}, and no rule says what it sends")
             kind = _KINDS[name]
