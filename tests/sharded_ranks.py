@@ -1,14 +1,12 @@
 """Small sharded models, and what one of several real processes does with them. Run by the tests of sharding.
 
 The processes talk through gloo on CPU tensors. Each compares its part of the sharded twin's output and cache with the
-unsharded twin's, and writes the account that it counted to a file.
+unsharded twin's, and returns the account that it counted.
 """
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -147,22 +145,22 @@ CASES: dict[int, tuple[Case, ...]] = {
 """By the number of processes."""
 
 
-def run_rank(rank: int, ranks: int, folder: str) -> None:
-    """Be `rank` of `ranks` processes that meet in `folder`, and write there what it counted for every case."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=ranks, init_method=f"file://{folder}/meeting-{ranks}")
-    try:
-        meshes: dict[tuple[int, ...], DeviceMesh] = {}
-        counted = []
-        for case in CASES[ranks]:
-            s = case.sharding
-            shape = (s.data_parallel, s.pipeline_parallel, s.tensor_parallel)
-            if shape not in meshes:
-                meshes[shape] = mesh_of(s)
-            counted.append(_counted(case, meshes[shape]))
-    finally:
-        dist.destroy_process_group()
-    Path(folder, f"{ranks}-{rank}.pickle").write_bytes(pickle.dumps(counted))
+def count_cases() -> list[StageAccount]:
+    """Be one of several ranks: the account of it that was counted in every case of so many."""
+    meshes: dict[tuple[int, ...], DeviceMesh] = {}
+    counted = []
+    for case in CASES[dist.get_world_size()]:
+        s = case.sharding
+        shape = (s.data_parallel, s.pipeline_parallel, s.tensor_parallel)
+        if shape not in meshes:
+            meshes[shape] = mesh_of(s)
+        counted.append(_counted(case, meshes[shape]))
+    return counted
+
+
+def fail() -> None:
+    """Be a rank that does not end well."""
+    raise ValueError("no cases for these ranks")
 
 
 def _counted(case: Case, mesh: DeviceMesh) -> StageAccount:

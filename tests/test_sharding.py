@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from torch.multiprocessing.spawn import start_processes
 
 from llmprof import catalog
 from llmprof.errors import InputError
 from llmprof.ledger import Ledger, Quantity
 from llmprof.measure.sharded.account import accounts_on_meta
+from llmprof.measure.sharded.ranks import RankFailed, on_ranks
 from llmprof.predict.sharding.api import sharded
 from llmprof.sharding import Collective, CollectiveKind, Sharding, StageAccount
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Dtypes, Workload
-from tests.sharded_ranks import AFTER_PAST, CASES, DECODE, PREFILL, SPECS, Case, run_rank, spec
+from tests.sharded_ranks import AFTER_PAST, CASES, DECODE, PREFILL, SPECS, Case, count_cases, fail, spec
 
 QUANTITIES: tuple[Quantity, ...] = ("params", "weight_bytes", "kv_cache_bytes")
 
@@ -121,19 +118,12 @@ def test_both_halves_agree_on_models_of_the_catalogue(name: str, sharding: Shard
 
 
 @pytest.fixture(scope="module", params=[2, 4])
-def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+def processes(request: pytest.FixtureRequest) -> Answers:
     """What each of 2 or 4 processes counted, case by case; they failed if an output or a cache was wrong."""
-    ranks: int = request.param
-    folder = tmp_path_factory.mktemp("ranks")
-    # Forked from a process that has imported torch and no more: it starts none of its threads before.
-    multiprocessing.set_forkserver_preload(["tests.sharded_ranks"])
-    start_processes(  # type: ignore[no-untyped-call]  # it has no types
-        run_rank, args=(ranks, str(folder)), nprocs=ranks, start_method="forkserver"
-    )
-    return [pickle.loads(Path(folder, f"{ranks}-{rank}.pickle").read_bytes()) for rank in range(ranks)]
+    return on_ranks(request.param, count_cases)
 
 
-Answers = list[list[StageAccount]]
+Answers = tuple[list[StageAccount], ...]
 
 
 def test_real_ranks_do_what_is_predicted(processes: Answers) -> None:
@@ -148,6 +138,11 @@ def test_real_ranks_do_what_is_predicted(processes: Answers) -> None:
             agree((account,), (expected[account.stage],))
         each = case.sharding.tensor_parallel * case.sharding.data_parallel
         assert set(ranks_of_stage.values()) == {each}, case
+
+
+def test_a_rank_that_fails_is_heard_of() -> None:
+    with pytest.raises(RankFailed, match=r"(?s)rank [01] of 2 failed: .*ValueError: no cases for these ranks"):
+        on_ranks(2, fail)
 
 
 def test_real_ranks_do_what_ranks_on_meta_do(processes: Answers) -> None:
