@@ -13,6 +13,7 @@ from typing import Literal
 from llmprof.errors import InputError
 from llmprof.ledger import Ledger
 from llmprof.spec.arch import (
+    Alibi,
     ArchSpec,
     Glu,
     Gqa,
@@ -146,7 +147,7 @@ def _of_layer(layer: LayerSpec) -> str | None:
         case Gqa() as gqa:
             if gqa.sinks or gqa.output_gate is not None or gqa.shared_kv:
                 return "attention with sinks, an output gate or the keys and values of another layer"
-            if not isinstance(layer.position, Rope | NoPosition):
+            if not isinstance(layer.position, Rope | Alibi | NoPosition):
                 return f"positions of kind {layer.position.kind}"
         case NoAttention():
             pass

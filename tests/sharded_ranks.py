@@ -93,6 +93,18 @@ layers:
   attention: {kind: gqa, n_heads: 4, n_kv_heads: 4, head_dim: 6}
   ffn: {kind: geglu, d_ff: 48}
 """,
+    "alibi": """
+name: alibi
+vocab_size: 40
+tied_embeddings: true
+position: {kind: alibi}
+embedding: {norm: {kind: layernorm}}
+layers:
+  count: 2
+  norm: {kind: layernorm, placement: pre}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 6, qkv_bias: true, out_bias: true}
+  ffn: {kind: gelu-tanh, d_ff: 48, bias: true}
+""",
     "sandwich": """
 name: sandwich
 vocab_size: 40

@@ -117,6 +117,8 @@ def _layer_plan(path: str, layer: Layer, hidden: Placement) -> dict[str, Paralle
             plan[f"{path}.attn.{name}"] = Columns()
         if layer.attn.spec.qk_norm is not None and layer.attn.spec.qk_norm_over == "each-head":
             plan[f"{path}.attn.q_norm"] = plan[f"{path}.attn.k_norm"] = OwnHeads()
+        if isinstance(layer.attn.position, arch.Alibi):
+            plan[f"{path}.attn.core"] = _own_heads_of_bias()
         plan[f"{path}.attn.o_proj"] = Rows(gives=gives)
     if isinstance(layer.ffn, Mlp | Glu):
         if by_rows and not one_norm:
@@ -132,6 +134,16 @@ def _gathered(arguments: int) -> PrepareModuleInput:
     rest = (None,) * (arguments - 1)
     return PrepareModuleInput(
         input_layouts=(Shard(1), *rest), desired_input_layouts=(Replicate(), *rest), use_local_output=True
+    )
+
+
+def _own_heads_of_bias() -> PrepareModuleInput:
+    """The bias `[H, T, S]` of a core, its fourth argument, is cut down to the heads of the rank."""
+    others = (None, None, None)
+    return PrepareModuleInput(
+        input_layouts=(*others, Replicate(), None),
+        desired_input_layouts=(*others, Shard(0), None),
+        use_local_output=True,
     )
 
 
