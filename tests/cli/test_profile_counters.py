@@ -28,7 +28,11 @@ META = (*SMALL, "--device", "meta")
         ),
         (("--device", "cpu", "--counters", "nvml"), 3, "use --device cuda, or --counters none"),
         (("--device", "cuda", "--counters", "ncu"), 3, "device 'cuda' is not there"),
-        (("--device", "meta", "--counters", "all"), 2, "--counters: found 'all'; expected auto, ncu, cupti, nvml or none"),
+        (
+            ("--device", "meta", "--counters", "all"),
+            2,
+            "--counters: found 'all'; expected auto, ncu, cupti, nvml or none",
+        ),
         (("--device", "meta", "--caches", "hot"), 2, "--caches: found 'hot'; expected cold or warm"),
         (
             ("--device", "meta", "--caches", "warm"),

@@ -45,7 +45,11 @@ class FakeNcu:
 
     def __init__(self, *pages: str, told: Mapping[str, object] | None = None, **answers: Completed | OSError) -> None:
         self.pages = list(pages)
-        self.told = {"kernels": {"decode/fused": {"layers.0.attn.core": "flash"}}, "refused": {}, "sweep_bytes": 1} if told is None else told
+        self.told = (
+            {"kernels": {"decode/fused": {"layers.0.attn.core": "flash"}}, "refused": {}, "sweep_bytes": 1}
+            if told is None
+            else told
+        )
         self.answers = answers
         self.commands: list[tuple[str, ...]] = []
         self.requests: list[str] = []

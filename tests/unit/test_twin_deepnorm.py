@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from llmprof.catalog import resolve
 from llmprof.spec.arch import ArchSpec
-from llmprof.twin.residuals import Residual
 from llmprof.twin.build import build
 from llmprof.twin.model import Twin
+from llmprof.twin.residuals import Residual
 from llmprof.twin.session import Session
 from llmprof.workload import Dtypes, Execution, Workload
 
