@@ -42,9 +42,9 @@ fuzz = settings(
 
 
 def answered(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     problems = refusal(text)
-    assert time.perf_counter() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     if problems is None:
         return
     assert problems
@@ -185,7 +185,7 @@ def test_hostile_texts_are_answered_soon(text: str) -> None:
 def test_a_file_of_ten_megabytes_is_answered_at_once(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     path.write_text("a: 1\n" * 2_000_000)
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(SpecError, match="more than 1 MiB"):
         load_file(path)
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
