@@ -41,9 +41,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         import typer
 
-        from llmprof.cli.tree import app
+        from llmprof.cli.tree import tree
 
-        command = typer.main.get_command(app)
+        words = sys.argv[1:] if arguments is None else arguments
+        command = typer.main.get_command(tree(words[0] if words else None))
         try:
             result = command.main(args=arguments, prog_name="llmprof", standalone_mode=False)
         except typer.Abort:  # what older releases of typer make of Ctrl-C

@@ -1,35 +1,56 @@
-"""The commands and how they hang together. One file per command; heavy imports happen inside the command."""
+"""The commands and how they hang together. One file per command; heavy imports happen inside the command.
+
+A command line names one command, and what the others need would be half of what it takes to start: so only that one is
+imported, and all of them where a name has to be looked for or listed.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
 from llmprof import __version__
-from llmprof.cli import check, claims, compare, count, devices, import_, mask, profile, specs, verify
 from llmprof.cli.command import Command, Group
 
-app = typer.Typer(
-    name="llmprof",
-    cls=Group,
-    help="Count what an LLM architecture costs, and prove the count by building and running it.",
-    epilog="Exit codes: 0 holds, 1 a check failed, 2 wrong input, 3 cannot be done here, 70 a bug, 130 interrupted.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command(name="count", cls=Command)(count.count)
-app.command(name="profile", cls=Command)(profile.profile)
-app.command(name="check", cls=Command)(check.check)
-app.command(name="compare", cls=Command)(compare.compare)
-app.command(name="import", cls=Command)(import_.import_)
-app.command(name="verify", cls=Command)(verify.verify)
-app.command(name="mask", cls=Command)(mask.mask)
-app.command(name="claims", cls=Command)(claims.claims)
-app.add_typer(specs.app, name="specs")
-app.add_typer(devices.app, name="devices")
+COMMANDS = {
+    name: f"{name}_" if name == "import" else name
+    for name in ("count", "profile", "check", "compare", "import", "verify", "mask", "claims")
+}
+"""Command -> its file, in which a function has the file's name."""
+
+EXIT_CODES = "Exit codes: 0 holds, 1 a check failed, 2 wrong input, 3 cannot be done here, 70 a bug, 130 interrupted."
+
+GROUPS = ("specs", "devices")
+"""Commands with commands of their own; each file has them in an `app`."""
+
+
+def tree(word: str | None) -> typer.Typer:
+    """The command line with the command `word` alone, or with all commands where it is none of them."""
+    app = typer.Typer(
+        name="llmprof",
+        cls=Group,
+        help="Count what an LLM architecture costs, and prove the count by building and running it.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(root)
+    one = word in COMMANDS or word in GROUPS
+    for name, file in COMMANDS.items():
+        if name == word or not one:
+            app.command(name=name, cls=Command)(getattr(_file(file), file))
+    for name in GROUPS:
+        if name == word or not one:
+            app.add_typer(_file(name).app, name=name)
+    return app
+
+
+def _file(name: str) -> Any:
+    return import_module(f"llmprof.cli.{name}")
 
 
 def _print_version(wanted: bool) -> None:
@@ -40,7 +61,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
