@@ -186,7 +186,7 @@ def _misfit(arch: ArchSpec, n: int) -> str | None:
         if gqa.n_kv_heads % n and n % gqa.n_kv_heads:
             return f"it neither divides n_kv_heads ({gqa.n_kv_heads}) nor is a multiple of them"
         if n > 1 and gqa.qk_norm is not None and gqa.qk_norm_over == "all-heads":
-            return "a norm of queries and keys runs over all-heads, those of other ranks among them"
+            return "it divides the heads that one norm of queries or keys runs over (all-heads), in layers"
     for d_ff in _widths(arch):
         if d_ff % n:
             return f"it does not divide d_ff ({d_ff})"
@@ -203,4 +203,5 @@ def _check_tensor_parallel(arch: ArchSpec, n: int) -> None:
 def _check_divides(name: str, degree: int, whole: int, what: str) -> None:
     if whole % degree:
         works = ", ".join(str(n) for n in range(1, min(whole, LISTED) + 1) if whole % n == 0)
-        raise InputError(f"{name} is {degree}, which does not divide {what}; use one of: {works}")
+        more = ", or a larger divisor" if whole > LISTED else ""
+        raise InputError(f"{name} is {degree}, which does not divide {what}; use one of: {works}{more}")

@@ -87,7 +87,7 @@ def add_sharding(
     if sharding is None:
         return []
     from llmprof.predict.sharding.api import sharded_as
-    from llmprof.predict.sharding.record import sharding_record
+    from llmprof.predict.sharding.record import UNCONFIRMED, sharding_record
 
     made = []
     for record, (arch, workload) in zip(records, runs, strict=True):
@@ -96,6 +96,7 @@ def add_sharding(
         except InputError as error:
             raise InputError(f"{arch.label} in {workload.phase}: {error}") from None
         record.update(sharding_record(made[-1]))
+        record["unconfirmed"].update(UNCONFIRMED)
     return made
 
 

@@ -14,8 +14,9 @@ from llmprof.units import format_bytes, format_count
 NOTES = (
     "Whole are norms, positions and the biases of o_proj and down; the vocabulary is padded to as many rows on each "
     "device, and key/value heads fewer than the devices are replicated. Devices of one stage hold equally much.",
-    "payload: the tensors of all calls; sent: what one device sends for them in rings (docs/reference-sharding.md).",
-    "Formulas; in tests they are equal to what a sharded twin holds and sends, in real processes too.",
+    "payload: the tensors of all calls; sent: what one device would send for them in rings "
+    "(docs/reference-sharding.md), a convention that no instrument counts.",
+    "Formulas; in tests all but what is sent are equal to those of a sharded twin, in real processes too.",
 )
 
 
@@ -58,19 +59,22 @@ def _held(passes: Sequence[ShardedPrediction]) -> Table:
 
 
 def _phase(made: ShardedPrediction) -> str:
-    """``prefill 2,048 x 4``: new tokens and sequences; of decode the context."""
+    """``prefill 8 at 64 x 4``: new tokens, their context where it is longer, and sequences; of decode the context."""
     w = made.workload
     batch = f" x {w.batch:,}" if w.batch > 1 else ""
-    return f"prefill {w.new_tokens:,}{batch}" if w.phase == "prefill" else f"decode at {w.context:,}{batch}"
+    if w.phase == "decode":
+        return f"decode at {w.context:,}{batch}"
+    past = f" at {w.context:,}" if w.context > w.new_tokens else ""
+    return f"prefill {w.new_tokens:,}{past}{batch}"
 
 
 def _degrees(sharding: Sharding) -> str:
     """``tensor 8 with sequence parallelism, pipeline 2, data 4``."""
     parts = [f"tensor {sharding.tensor_parallel}" + (" with sequence parallelism" if sharding.splits_rows else "")]
     if sharding.pipeline_parallel > 1:
-        parts.append(f"pipeline {sharding.pipeline_parallel}")
+        parts.append(f"pipeline {sharding.pipeline_parallel:,}")
     if sharding.data_parallel > 1:
-        parts.append(f"data {sharding.data_parallel}, which share the sequences")
+        parts.append(f"data {sharding.data_parallel:,}, which share the sequences")
     return ", ".join(parts)
 
 

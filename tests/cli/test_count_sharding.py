@@ -43,6 +43,8 @@ def test_nothing_else_of_a_record_changes(cli: Cli) -> None:
     (plain,) = cli(*SEVENTY, "--format", "json").json["results"]
     (spread,) = cli(*SEVENTY, "--format", "json", "--pipeline-parallel", "4").json["results"]
     assert spread.keys() - plain.keys() == KEYS
+    said = spread["unconfirmed"].pop("collective_wire_bytes_per_rank")
+    assert "no instrument" in said
     assert {key: spread[key] for key in plain} == plain
     assert spread["parameters_per_rank"] == 20 * 855_654_400 + 32_000 * 8192 + 8192, "the last stage: a head, a norm"
 
@@ -67,6 +69,13 @@ def test_the_tables_of_a_spread_pass(cli: Cli) -> None:
     assert "On each of" not in cli(*SEVENTY).out
 
 
+def test_a_chunk_of_a_prompt_is_named_with_its_context(cli: Cli) -> None:
+    words = ("--phase", "prefill", "--new-tokens", "8", "--context", "8,64,128", "--tensor-parallel", "2")
+    lines = [" ".join(line.split()) for line in cli("count", "gpt2", *words).out.splitlines()]
+    held = [line.partition(" 62.64 M ")[0] for line in lines if " 62.64 M " in line]
+    assert held == ["gpt2 prefill 8", "gpt2 prefill 8 at 64", "gpt2 prefill 8 at 128"]
+
+
 def test_one_device_says_nothing(cli: Cli) -> None:
     done = cli("count", "gpt2", "--tensor-parallel", "1", "--context", "16")
     assert done.code == 0
@@ -86,6 +95,11 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
         (("llama-2-7b", "--tensor-parallel", "3"), "n_heads (32) of llama-2-7b; use one of: 1, 2, 4, 8, 16, 32"),
         (("llama-2-7b", "--pipeline-parallel", "3"), "does not divide the 32 layers; use one of: 1, 2, 4, 8, 16, 32"),
         (("gpt2", "--data-parallel", "2"), "gpt2 in prefill: data_parallel is 2, which does not divide the batch of 1"),
+        (("gpt2", "--batch", "3000", "--data-parallel", "7"), "500, 600, 750, 1000, or a larger divisor"),
+        (
+            ("olmo-2-7b", "--tensor-parallel", "2"),
+            "one norm of queries or keys runs over (all-heads), in layers of olmo",
+        ),
         (("gpt2", "--tensor-parallel", "2", "--sequence-parallel"), "gpt2 in decode: sequence parallelism"),
         (("gpt2", "--sequence-parallel"), "--sequence-parallel divides tokens among the devices of --tensor-parallel"),
         (("gpt2", "--tensor-parallel", "0"), "--tensor-parallel: found 0; expected at least 1"),

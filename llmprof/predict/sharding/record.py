@@ -15,6 +15,11 @@ FIGURES = (
     "collective_bytes_per_rank",
     "collective_wire_bytes_per_rank",
 )
+UNCONFIRMED = {
+    "collective_wire_bytes_per_rank": "a ring is a convention: no instrument counts what a device really sends"
+}
+"""Key -> why nothing confirms it; the others are those of a sharded twin."""
+
 KEYS = (*DEGREES, *FIGURES)
 """The keys that a record has where a pass is sharded. Figures are of the rank that keeps the most."""
 
