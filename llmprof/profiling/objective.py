@@ -107,7 +107,9 @@ def _train(
     try:
         measured = measure_training(twin, workload, execution, text=request.text, seed=request.seed)
     except NoFusedKernel as reason:
-        rows = confirm.unmeasured_rows(prediction.ledger, attention=attention, phase=workload.phase, reason=str(reason))
+        of_what_ran = predict(cut.arch, workload, execution).ledger
+        missing = {(entry.path, entry.quantity): str(reason) for entry in of_what_ran}
+        rows = (replace(row, witness="") for row in _rows(prediction, Ledger(), missing, cut))
         result.rows = confirm.dedupe([*result.rows, *rows])
         return
     told, silent = predicted_part(prediction, measured.ledger)
@@ -184,5 +186,6 @@ def _rows(
             attention=prediction.execution.attention,
             phase=prediction.workload.phase,
             witness=f"{WITNESS} of {depth}",
+            unmeasured={key: reason for key, reason in unmeasured.items() if key[1] in apart},
         )
     )

@@ -133,7 +133,7 @@ def test_what_the_device_has_no_backward_for_is_unmeasured(cli: Cli) -> None:
     (result,) = done.json["results"]
     assert (done.code, result["verdict"]) == (3, "unconfirmed")
     notes = {row["note"] for row in result["rows"] if row["verdict"] == "UNMEASURED"}
-    assert len(notes) == 1
+    assert len({note.partition("; of 2 of 12 layers")[0] for note in notes}) == 1  # one reason, of a slice where it is
     assert "encoder.layers.0.attn.core: no fused kernel fits: that of the CPU has no gradient" in notes.pop()
     assert [trained["attention"] for trained in result["trained"]] == ["unfused"]
     assert cli("profile", *words, "--attention", "unfused").code == 0

@@ -101,3 +101,19 @@ def test_what_makes_no_sense_is_refused(cli: Cli, words: tuple[str, ...], messag
     done = cli("profile", *words, *META)
     assert (done.code, done.out) == (2, "")
     assert message in done.err
+
+
+def test_what_a_slice_cannot_run_is_predicted_for_that_slice(cli: Cli) -> None:
+    """The CPU has no fused gradient of T5's bias: its rows stand beside those of the layers that ran unfused."""
+    done = cli(
+        *("profile", "t5-small", "--phase", "train", "--device", "cpu", "--dtype", "fp32", "--layers", "2"),
+        *("--context", "16", "--format", "json"),
+    )
+    assert done.code == 3
+    (result,) = done.json["results"]
+    flops = {row["attention"]: row for row in result["rows"] if row["quantity"] == "matmul_flops_backward"}
+    assert flops["fused"]["verdict"] == "UNMEASURED"
+    assert flops["unfused"]["verdict"] == "AGREES"
+    assert flops["fused"]["note"].endswith("of 4 of 12 layers")
+    # The same layers: a fused backward makes their scores once more, and nothing else.
+    assert 1 < flops["fused"]["predicted"] / flops["unfused"]["predicted"] < 1.05
