@@ -67,31 +67,6 @@ smem_bytes              bytes that kernels read from shared memory and write to 
 matmul_flops_executed   2 x multiply-accumulates of the whole tiles that a kernel runs
 """
 
-QUANTITIES: tuple[Quantity, ...] = (
-    "params",
-    "weight_bytes",
-    "matmul_flops",
-    "matmul_flops_causal",
-    "hbm_bytes",
-    "kv_cache_bytes",
-    "recurrent_state_bytes",
-    "peak_live_bytes",
-    "loss_tokens",
-    "logits_bytes",
-    "matmul_flops_backward",
-    "hbm_bytes_backward",
-    "saved_bytes",
-    "gradient_bytes",
-    "optimizer_bytes",
-    "optimizer_peak_bytes",
-    "hbm_bytes_optimizer",
-    "compulsory_bytes",
-    "dram_bytes",
-    "l2_to_sm_bytes",
-    "smem_bytes",
-    "matmul_flops_executed",
-)
-
 
 class Basis(Enum):
     """How a value came about."""

@@ -12,8 +12,10 @@ from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import Any, Literal
 
+from llmprof.errors import LlmprofError
 from llmprof.importing.jsontext import decode
 from llmprof.importing.read import Imported, import_config
+from llmprof.predict.parameters import parameters
 from tests import import_cases
 from tests.import_towers import tower_total
 
@@ -87,3 +89,15 @@ def build_total(case: Case, config: Mapping[str, Any]) -> int:
 def imported(config: Mapping[str, Any]) -> Imported:
     """A config given as a mapping, imported."""
     return import_config(decode(json.dumps(config).encode(), "config.json"), None, name="imported")
+
+
+def both_totals(case: Case, config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Parameters of what is imported and of the class; None where it is refused, or no class can be built of it."""
+    try:
+        ours = parameters(imported(config).spec.base).total
+    except LlmprofError:
+        return None
+    try:
+        return ours, build_total(case, config)
+    except Exception:  # whatever a class raises for a config that it cannot build
+        return None

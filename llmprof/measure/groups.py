@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from llmprof.errors import InputError
 from llmprof.measure.inductor import Generated, generated
+from llmprof.measure.trace import tensors_in
 from llmprof.spec.arch import LayerNorm
 from llmprof.twin.attention import CrossAttention, SelfAttention
 from llmprof.twin.ffn import Act, GatedAct
@@ -77,7 +78,7 @@ def _calls(session: Session) -> tuple[list[Call], tuple[Tensor, ...]]:
 
     def note(path: str, leaf: nn.Module) -> Any:
         def after(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-            calls.append(Call(path, leaf, tuple(_tensors(args)), tuple(_tensors(result))))
+            calls.append(Call(path, leaf, tuple(tensors_in(args)), tuple(tensors_in(result))))
 
         return leaf.register_forward_hook(after)
 
@@ -159,7 +160,7 @@ class _Together(nn.Module):
         results: list[Tensor] = []
         for call, leaf, wanted in zip(self._group, self.leaves, self._wanted, strict=True):
             out = leaf(*(_stand_in(tensor, known) for tensor in call.taken))
-            new = tuple(_tensors(out))
+            new = tuple(tensors_in(out))
             known += zip(call.returned, new, strict=True)
             results += [tensor for tensor, take in zip(new, wanted, strict=True) if take]
         return tuple(results)
@@ -179,11 +180,3 @@ def _stand_in(tensor: Tensor, known: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 def _same_storage(one: Tensor, other: Tensor) -> bool:
     return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)

@@ -74,8 +74,8 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its _
             func,
             kind,
             args,
-            tuple(_tensors((args, tuple((kwargs or {}).values())))),
-            tuple(_tensors(out)),
+            tuple(tensors_in((args, tuple((kwargs or {}).values())))),
+            tuple(tensors_in(out)),
             kwargs or {},
         )
         if launch.is_kernel and not self.path:
@@ -95,12 +95,13 @@ def _open(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), *args, **kwargs)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor of an argument or a result, lists and tuples opened, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
+from llmprof.predict.fused import packed_reads
 from llmprof.predict.op import Contraction, Op
 from llmprof.predict.tensor import Home
 from llmprof.predict.tiles import (
@@ -89,11 +90,6 @@ def core_on(device: Device, op: Op) -> Core | None:
     in_flight = units * max(1, device.sram_per_unit.value // tile.footprint(packed.element_bytes))
     again = reread(packed, tile, in_flight, device.last_level_cache.value)
     return Core(tile, 1, fa2_forward(packed, tile), again)
-
-
-def packed_reads(op: Op) -> str | None:
-    """The storage format of packed keys or values that a fused attention is given; None where it computes in theirs."""
-    return next((tensor.format.name for tensor in op.reads if tensor.format.packed), None)
 
 
 def reread(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:

@@ -22,6 +22,7 @@ from llmprof.predict.core import (
 from llmprof.predict.dropout import drop
 from llmprof.predict.formats import FP32, INT64, UINT64
 from llmprof.predict.masks import Sight
+from llmprof.predict.op import Op
 from llmprof.predict.setting import Setting, Side
 from llmprof.predict.tape import Tape
 from llmprof.predict.tensor import Home, Tensor, new
@@ -91,6 +92,11 @@ def _drain(tape: Tape, q: Tensor, o: Tensor, log_sum_exp: Tensor, sinks: Tensor)
     share = tape.run("sub", seen, sinks, axes=rows, fmt=FP32)
     share = tape.cast(tape.run("sigmoid", share, fmt=FP32))
     tape.in_place("mul_", o, share)
+
+
+def packed_reads(op: Op) -> str | None:
+    """The storage format of packed keys or values that a fused attention is given; None where it computes in theirs."""
+    return next((tensor.format.name for tensor in op.reads if tensor.format.packed), None)
 
 
 def auxiliary(kernel: KernelName, q: Tensor, *, with_lse: bool) -> list[Tensor]:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from llmprof.errors import InputError
 from llmprof.ledger import Basis, Entry, Ledger, Quantity
-from llmprof.predict.device_core import Core, core_on, packed_reads
+from llmprof.predict.device_core import Core, core_on
 from llmprof.predict.dram import memory
+from llmprof.predict.fused import packed_reads
 from llmprof.predict.leaves import model_leaves
 from llmprof.predict.mtp import further_leaves
 from llmprof.predict.op import Op

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmprof.predict.device_core import packed_reads
 from llmprof.predict.formula import Formula, Product, in_layers
+from llmprof.predict.fused import packed_reads
 from llmprof.predict.masks import Sight, full
 from llmprof.predict.model import LayerGroup, Program
 from llmprof.predict.setting import Side

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from llmprof.errors import LlmprofError
 from llmprof.importing import families
 from llmprof.importing.common import idle
-from llmprof.predict.parameters import parameters
-from tests.importing import EVERYTHING, Case, build_total, cases, imported
+from tests.importing import EVERYTHING, Case, both_totals, cases
 
 OF_A_TOWER = frozenset(
     {
@@ -91,14 +89,10 @@ def wrong(case: Case, config: dict[str, Any]) -> tuple[list[str], int]:
     """Changes that are imported and come out unlike the class, and how many were imported and built."""
     found, held = [], 0
     for key, value, changed in mutations(case, config):
-        try:
-            ours = parameters(imported(changed).spec.base).total
-        except LlmprofError:
+        totals = both_totals(case, changed)
+        if totals is None:
             continue
-        try:
-            theirs = build_total(case, changed)
-        except Exception:  # whatever a class raises for a config that it cannot build
-            continue
+        ours, theirs = totals
         held += 1
         if ours != theirs:
             found.append(f"{key} = {value!r}: {ours:,} parameters here, {theirs:,} in the class")

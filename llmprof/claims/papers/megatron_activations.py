@@ -14,6 +14,7 @@ from llmprof.claims.papers.figure import EXACT, Figure, Line, Outcome, Sheet, St
 from llmprof.claims.papers.shapes import gpt, training_pass
 from llmprof.predict.training.saved import SavedTensor
 from llmprof.predict.training.sharded import Division, saved_part
+from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Recompute
 
 DROPOUT = 0.1
@@ -75,7 +76,12 @@ TECHNIQUES = (
 @cache
 def saved(model: Model, recompute: Recompute) -> tuple[SavedTensor, ...]:
     """What a pass keeps, of the first layer and outside of the layers."""
-    arch = gpt(
+    made = training_pass(_one_layer(model), model.tokens, batch=model.batch, dropout=DROPOUT, recompute=recompute)
+    return made.training.saved
+
+
+def _one_layer(model: Model) -> ArchSpec:
+    return gpt(
         f"megatron-{model.name.lower()}",
         "megatron-recompute",
         layers=1,
@@ -84,7 +90,6 @@ def saved(model: Model, recompute: Recompute) -> tuple[SavedTensor, ...]:
         vocab_size=model.vocab_size,
         tokens=model.tokens,
     )
-    return training_pass(arch, model.tokens, batch=model.batch, dropout=DROPOUT, recompute=recompute).training.saved
 
 
 def of_layer(model: Model, technique: Technique) -> int:
@@ -147,16 +152,7 @@ def _described(each: SavedTensor) -> str:
 
 
 def _fused(model: Model) -> int:
-    arch = gpt(
-        model.name.lower(),
-        "megatron-recompute",
-        layers=1,
-        d_model=model.d_model,
-        heads=model.heads,
-        vocab_size=model.vocab_size,
-        tokens=model.tokens,
-    )
-    made = training_pass(arch, model.tokens, batch=model.batch, dropout=DROPOUT, fused=True)
+    made = training_pass(_one_layer(model), model.tokens, batch=model.batch, dropout=DROPOUT, fused=True)
     return sum(each.nbytes for each in made.training.saved if each.path.startswith(f"{LAYER}."))
 
 

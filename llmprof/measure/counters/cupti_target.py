@@ -24,37 +24,21 @@ from llmprof.measure.counters.caches import Sweep
 from llmprof.measure.counters.cupti_ranges import Pop, Push, Ranges
 from llmprof.measure.counters.ranges import Place
 from llmprof.measure.counters.request import Request, from_json
-from llmprof.measure.counters.target import WARM_UP_RUNS, ranged
+from llmprof.measure.counters.target import WARM_UP_RUNS, Passes, ranged
 from llmprof.measure.counters.unavailable import Unavailable
-from llmprof.measure.device import resolve_device
-from llmprof.twin.build import build
-from llmprof.twin.core import NoFusedKernel
 from llmprof.twin.session import Session
 
 
 def run(request: Request, metrics: tuple[str, ...]) -> dict[str, Any]:
     """Count the passes of `request`. Raises DeviceError off a CUDA device, Unavailable where CUPTI cannot count."""
-    device = resolve_device(request.device)
-    if device.type != "cuda":
-        raise DeviceError(f"hardware counters are those of a CUDA device, and {request.device} is {device}")
-    first = request.passes[0][0]
-    twin = build(request.arch, dtypes=first.dtypes, device=device, seed=request.seed, mtp=first.mtp)
-    sweep, cupti, here = Sweep(device), cupti_api.load(), context()
-    kernels: dict[str, dict[str, str]] = {}
-    refused: dict[str, str] = {}
+    passes = Passes(request)
+    sweep, cupti, here = Sweep(passes.device), cupti_api.load(), context()
     places: list[tuple[str, dict[str, float]]] = []
-    for workload, execution in request.passes:
-        key = f"{workload.phase}/{execution.attention}"
-        try:
-            session = Session(twin, workload, execution, seed=request.seed)
-        except NoFusedKernel as reason:
-            refused[key] = str(reason)
-            continue
-        kernels[key] = dict(session.kernels)
+    for session in passes:
         counted = _Counted(session, sweep, cold=request.temperature == "cold")
-        with Ranges(cupti, here, device.index or 0, metrics, counted.ranges()) as ranges:
+        with Ranges(cupti, here, passes.device.index or 0, metrics, counted.ranges()) as ranges:
             places += ((name, dict(values)) for name, values in ranges.count(counted.run).items())
-    return {"kernels": kernels, "refused": refused, "places": places}
+    return {"kernels": passes.kernels, "refused": passes.refused, "places": places}
 
 
 class _Counted:

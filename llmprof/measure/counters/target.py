@@ -62,25 +62,43 @@ def run(request: Request) -> dict[str, Any]:
 
     Raises DeviceError where the device is no CUDA device.
     """
-    device = resolve_device(request.device)
-    if device.type != "cuda":
-        raise DeviceError(f"hardware counters are those of a CUDA device, and {request.device} is {device}")
-    first = request.passes[0][0]
-    twin = build(request.arch, dtypes=first.dtypes, device=device, seed=request.seed, mtp=first.mtp)
-    sweep = Sweep(device)
-    kernels: dict[str, dict[str, str]] = {}
-    refused: dict[str, str] = {}
-    for workload, execution in request.passes:
-        key = f"{workload.phase}/{execution.attention}"
-        try:
-            session = Session(twin, workload, execution, seed=request.seed)
-        except NoFusedKernel as reason:
-            refused[key] = str(reason)
-            continue
-        kernels[key] = dict(session.kernels)
+    passes = Passes(request)
+    sweep = Sweep(passes.device)
+    for session in passes:
         _count(session, sweep, cold=request.temperature == "cold")
         del session
-    return {"kernels": kernels, "refused": refused, "sweep_bytes": sweep.nbytes}
+    return {"kernels": passes.kernels, "refused": passes.refused, "sweep_bytes": sweep.nbytes}
+
+
+class Passes:
+    """The passes of a request on one twin, each prepared when its turn comes.
+
+    Once they are through, `kernels` says which ones the cores of a pass chose and `refused` why one could not be run;
+    both by ``phase/attention``.
+    """
+
+    def __init__(self, request: Request) -> None:
+        """Build the twin. DeviceError where the device is no CUDA device."""
+        self.device = resolve_device(request.device)
+        if self.device.type != "cuda":
+            raise DeviceError(f"hardware counters are those of a CUDA device, and {request.device} is {self.device}")
+        first = request.passes[0][0]
+        self._request = request
+        self._twin = build(request.arch, dtypes=first.dtypes, device=self.device, seed=request.seed, mtp=first.mtp)
+        self.kernels: dict[str, dict[str, str]] = {}
+        self.refused: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        for workload, execution in self._request.passes:
+            key = f"{workload.phase}/{execution.attention}"
+            try:
+                session = Session(self._twin, workload, execution, seed=self._request.seed)
+            except NoFusedKernel as reason:
+                self.refused[key] = str(reason)
+                continue
+            self.kernels[key] = dict(session.kernels)
+            yield session
+            del session
 
 
 def _count(session: Session, sweep: Sweep, *, cold: bool) -> None:
@@ -97,19 +115,21 @@ def _count(session: Session, sweep: Sweep, *, cold: bool) -> None:
         session.run()
         session.restore()
     torch.cuda.synchronize()
-    with _range(nvtx, OUTER):
-        with _range(nvtx, Place(kind="pass", phase=phase, attention=attention).name):
+    with nvtx_range(OUTER):
+        with nvtx_range(Place(kind="pass", phase=phase, attention=attention).name):
             with ranged(session.twin, phase, attention, nvtx.range_push, nvtx.range_pop):
                 output = session.run()
             torch.cuda.synchronize()
-        with _range(nvtx, Place(kind="drain", phase=phase, attention=attention).name):
+        with nvtx_range(Place(kind="drain", phase=phase, attention=attention).name):
             sweep.read()
             torch.cuda.synchronize()
     del output
 
 
 @contextmanager
-def _range(nvtx: Any, name: str) -> Iterator[None]:
+def nvtx_range(name: str) -> Iterator[None]:
+    """A range of this name, which is popped whatever happens within."""
+    nvtx: Any = torch.cuda.nvtx
     nvtx.range_push(name)
     try:
         yield

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from llmprof.errors import LlmprofError
 from llmprof.measure.counters.caches import Sweep
 from llmprof.measure.counters.ranges import OUTER, Place
+from llmprof.measure.counters.target import nvtx_range
 from llmprof.measure.device import resolve_device
 from llmprof.measure.gpu_experiments.catalogue import EXPERIMENTS
 from llmprof.measure.gpu_experiments.experiment import Experiment, Step, gpu_of
@@ -45,25 +44,15 @@ def _count(experiment: Experiment, number: int, step: Step, device: torch.device
         if step.again:
             operation()
         torch.cuda.synchronize()
-        with _range(OUTER):
-            with _range(place(experiment, number).name):
+        with nvtx_range(OUTER):
+            with nvtx_range(place(experiment, number).name):
                 output = operation()
                 torch.cuda.synchronize()
             if not step.again:
-                with _range(place(experiment, number, "drain").name):
+                with nvtx_range(place(experiment, number, "drain").name):
                     sweep.read()
                     torch.cuda.synchronize()
         del output
-
-
-@contextmanager
-def _range(name: str) -> Iterator[None]:
-    nvtx: Any = torch.cuda.nvtx
-    nvtx.range_push(name)
-    try:
-        yield
-    finally:
-        nvtx.range_pop()
 
 
 def main(arguments: list[str] | None = None) -> int:
