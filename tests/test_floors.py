@@ -39,6 +39,8 @@ FLOORS = {
     "llmprof.stored": 4.5,
     "llmprof.engines": 5,
     "llmprof.measure": 5,
+    "llmprof.latency": 5,
+    "llmprof.planning": 5.5,
     "llmprof.confirm": 6,
     "llmprof.conformance": 6,
     "llmprof.profiling": 6,
