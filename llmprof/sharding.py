@@ -39,18 +39,22 @@ LISTED = 1024
 class Sharding:
     """How many ranks share a tensor, a pass through the layers, and the sequences of a batch.
 
-    `sequence_parallel`: whether tensor-parallel ranks share the rows of the hidden state too.
+    `sequence_parallel`: whether tensor-parallel ranks share the rows of the hidden state too. `expert_parallel`: how
+    many of the tensor- and data-parallel ranks share the experts of a layer; it adds no ranks. `context_parallel`: how
+    many share the tokens of a sequence.
     """
 
     tensor_parallel: int = 1
     sequence_parallel: bool = False
     pipeline_parallel: int = 1
     data_parallel: int = 1
+    expert_parallel: int = 1
+    context_parallel: int = 1
 
     @property
     def ranks(self) -> int:
         """Of all replicas."""
-        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel * self.context_parallel
 
     @property
     def splits_rows(self) -> bool:
@@ -95,9 +99,14 @@ def check_sharding(arch: ArchSpec, workload: Workload, sharding: Sharding) -> No
         ("tensor_parallel", s.tensor_parallel),
         ("pipeline_parallel", s.pipeline_parallel),
         ("data_parallel", s.data_parallel),
+        ("expert_parallel", s.expert_parallel),
+        ("context_parallel", s.context_parallel),
     ):
         if value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
+    for name, value in (("expert_parallel", s.expert_parallel), ("context_parallel", s.context_parallel)):
+        if value > 1:
+            raise InputError(f"{name} is {value}, for which docs/reference-sharding.md has no rule yet; leave it at 1")
     reason = without_rule(arch) or _workload_without_rule(workload)
     if reason is not None:
         raise InputError(f"{arch.label} cannot be sharded: {reason}, for which docs/reference-sharding.md has no rule")
