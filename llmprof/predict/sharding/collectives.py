@@ -19,17 +19,16 @@ from llmprof.workload import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """The calls of one pass of `arch`. `sequences` are those of one replica: Br."""
+    """The calls of one pass of `arch`, the whole model; the batch of `workload` is that of one replica: Br."""
 
     arch: ArchSpec
     workload: Workload
     sharding: Sharding
-    sequences: int
 
     @property
     def hidden(self) -> int:
         """Values of the hidden state of a replica; A is their bytes."""
-        return self.sequences * self.workload.new_tokens * self.arch.d_model
+        return self.workload.batch * self.workload.new_tokens * self.arch.d_model
 
     def of_embedding(self) -> Iterator[Collective]:
         """Those of the lookup in a table of which every rank has some rows."""
@@ -57,7 +56,7 @@ class Calls:
         ranks = self.sharding.tensor_parallel
         if ranks == 1 or isinstance(self.arch.head, NoHead) or self.workload.logits == "none":
             return
-        rows = self.sequences * (1 if self.workload.logits == "last" else self.workload.new_tokens)
+        rows = self.workload.batch * (1 if self.workload.logits == "last" else self.workload.new_tokens)
         logits = rows * ranks * -(-self.arch.vocab_size // ranks)
         joined = (self.hidden,) if self.sharding.splits_rows else ()
         yield self._call("lm_head", "all-gather", *joined, logits)

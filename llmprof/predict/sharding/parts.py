@@ -1,56 +1,211 @@
-"""What one tensor-parallel rank has of a parameter and of a cache (docs/reference-sharding.md, sections 3 and 4).
+"""What a rank holds and runs, part by part: what stands before the layers, each kind of layer, what stands behind them.
 
-Every axis but those of key/value heads is cut into equal parts, the last of which is padded; key/value heads that are
-fewer than the ranks are replicated. Axis legend: see `predict/tensor.py`.
+A part is that of a smaller model (`slices.py`), lowered like any other; a stage of a pipeline is a run of parts. Parts
+are made once for an architecture, a pass and the degrees that divide them. Axis legend: see `predict/tensor.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
-from llmprof.predict.division import parameter_axis
-from llmprof.predict.leaf import Parameter
-from llmprof.predict.tensor import Axes, Tensor
-from llmprof.spec.arch import Gqa, LayerSpec
+from llmprof.predict import cost
+from llmprof.predict.constants import token_ids
+from llmprof.predict.cost import Cost
+from llmprof.predict.embedding import embed, open_stack
+from llmprof.predict.head import logits
+from llmprof.predict.layer import layer_caches, lower_layer
+from llmprof.predict.leaf import Leaves, norm
+from llmprof.predict.leaves import closing_leaves, embedding_leaves, layer_leaves, opening_leaves
+from llmprof.predict.lowering import is_cache
+from llmprof.predict.norms import normalise
+from llmprof.predict.op import Op
+from llmprof.predict.setting import Setting, Side, setting, sides
+from llmprof.predict.sharding.collectives import Calls
+from llmprof.predict.sharding.slices import arch_of_rank
+from llmprof.predict.tape import Tape
+from llmprof.predict.tensor import Home, Tensor, new
+from llmprof.sharding import Collective, Sharding
+from llmprof.spec.arch import ArchSpec, LayerSpec, LmHead
+from llmprof.workload import Execution, Workload
 
-OF_KV_HEADS = ("kv", "k")
-"""Axes of all values of keys or of values, and of their heads."""
-
-
-def kv_heads_of_a_rank(n_kv_heads: int, ranks: int) -> int:
-    """Kn: the key/value heads on each of `ranks`, of which one number divides the other."""
-    assert n_kv_heads % ranks == 0 or ranks % n_kv_heads == 0, (n_kv_heads, ranks)
-    return max(n_kv_heads, ranks) // ranks
-
-
-def rank_axes(path: str, parameter: Parameter, ranks: int, layer: LayerSpec | None = None) -> Axes:
-    """The axes of a rank's part of a parameter of the leaf `path`; `layer` is the one that it stands in."""
-    axis = parameter_axis(path, parameter.axes)
-    if axis is None:
-        return parameter.axes
-    return {**parameter.axes, axis: _part(axis, parameter.axes[axis], ranks, layer)}
-
-
-def rank_values(path: str, parameter: Parameter, ranks: int, layer: LayerSpec | None = None) -> int:
-    """How many values that part has."""
-    return prod(rank_axes(path, parameter, ranks, layer).values())
+FUSED = Execution(attention="fused")
 
 
-def rank_cache_bytes(held: Tensor, ranks: int) -> int:
-    """Bytes of a rank's part of a cache of keys or of values."""
-    return held.format.nbytes({**held.axes, "k": kv_heads_of_a_rank(held.axes["k"], ranks)})
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a part costs: its kernels, the largest sum of live tensors, and the bytes of each constant that it takes."""
+
+    cost: Cost
+    peak_bytes: int
+    constants: Mapping[tuple[object, ...], int]
 
 
-def kept_bytes(kept: Mapping[str, Tensor], ranks: int) -> Mapping[str, int]:
-    """The same of every cache of a layer, by its path."""
-    return {path: rank_cache_bytes(tensor, ranks) for path, tensor in kept.items()}
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One layer, or what stands before or behind all of them, by paths below it.
+
+    `lower` writes its kernels onto a tape and returns what it comes to.
+    """
+
+    setting: Setting
+    leaves: Leaves
+    kept: Mapping[str, Tensor]
+    collectives: tuple[Collective, ...]
+    lower: Callable[[Tape], Tensor]
+
+    @cached_property
+    def params(self) -> Mapping[str, int]:
+        """Values of every leaf."""
+        return {path: cost.owned(inside) for path, inside in self.leaves.items()}
+
+    @cached_property
+    def weight_bytes(self) -> Mapping[str, int]:
+        """Bytes of the same as they are stored."""
+        return {path: cost.stored_bytes(self.setting, inside) for path, inside in self.leaves.items()}
+
+    @cached_property
+    def kept_bytes(self) -> Mapping[str, int]:
+        """Bytes of all that is kept between tokens."""
+        return {path: tensor.nbytes for path, tensor in self.kept.items()}
+
+    @cached_property
+    def total_params(self) -> int:
+        """Of all leaves."""
+        return sum(self.params.values())
+
+    @cached_property
+    def total_weight_bytes(self) -> int:
+        """Of all leaves."""
+        return sum(self.weight_bytes.values())
+
+    @cached_property
+    def cache_bytes(self) -> int:
+        """Bytes of what is kept with a row for a token."""
+        return sum(size for path, size in self.kept_bytes.items() if is_cache(path))
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """Bytes of what is kept whatever the number of tokens."""
+        return sum(self.kept_bytes.values()) - self.cache_bytes
+
+    @cached_property
+    def run(self) -> Run:
+        """Its pass."""
+        made = self.setting
+        tape = Tape(made.activations, lambda path: _stored(made, self.leaves, path))
+        result = self.lower(tape)
+        ops = [item for item in tape.items if isinstance(item, Op)]
+        peak = tape.peak((result,))[0] if ops else result.nbytes
+        return Run(cost.total(ops), peak, {key: tensor.nbytes for key, tensor in made.constants.items()})
 
 
-def _part(axis: str, size: int, ranks: int, layer: LayerSpec | None) -> int:
-    if axis not in OF_KV_HEADS:
-        return -(-size // ranks)
-    assert layer is not None, axis
-    assert isinstance(layer.attention, Gqa), layer.attention
-    heads = layer.attention.n_kv_heads
-    return size // heads * kv_heads_of_a_rank(heads, ranks)
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one rank: `layers` are all of the model, of which equal ones are the same object."""
+
+    opening: Part
+    layers: tuple[Part, ...]
+    closing: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """An architecture as a key of a cache: by identity, because hashing a deep one costs more than lowering it."""
+
+    arch: ArchSpec
+
+    def __hash__(self) -> int:
+        return id(self.arch)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.arch is self.arch
+
+
+def parts_of(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Parts:
+    """The parts of one rank of a stage in a pass that `check_sharding` has accepted.
+
+    Whether there are stages matters at the ends alone: with tied embeddings the last has a table of its own.
+    """
+    own = replace(workload, batch=workload.batch // sharding.data_parallel)
+    staged = sharding.pipeline_parallel > 1
+    return _made(Same(arch), own, replace(sharding, data_parallel=1, pipeline_parallel=1), staged)
+
+
+@lru_cache(maxsize=256)
+def _made(same: Same, workload: Workload, sharding: Sharding, staged: bool) -> Parts:
+    whole = same.arch
+    arch = arch_of_rank(whole, sharding.tensor_parallel)
+    calls = Calls(arch=whole, workload=workload, sharding=sharding)
+    layers: dict[int, Part] = {}
+    for layer, of_rank in zip(whole.main.layers, arch.main.layers, strict=True):
+        if id(of_rank) not in layers:
+            layers[id(of_rank)] = _layer(_side(arch, workload), of_rank, tuple(calls.of_layer(layer)))
+    last = replace(arch, tied_embeddings=False) if staged else arch
+    return Parts(
+        _opening(_side(arch, workload), tuple(calls.of_embedding())),
+        tuple(layers[id(layer)] for layer in arch.main.layers),
+        _closing(_side(last, workload), tuple(calls.of_head())),
+    )
+
+
+def _side(arch: ArchSpec, workload: Workload) -> Side:
+    """The decoder in the pass of a rank, with constants of its own."""
+    (side,) = sides(setting(arch, workload, FUSED))
+    return side
+
+
+def _opening(side: Side, calls: tuple[Collective, ...]) -> Part:
+    """Embedding, positions and their norm: of the first stage."""
+    arch = side.setting.arch
+    leaves = {**embedding_leaves(arch), **opening_leaves(arch, side.stack)}
+
+    def lower(tape: Tape) -> Tensor:
+        return open_stack(tape, side, embed(tape, side, token_ids(side)))
+
+    return Part(side.setting, leaves, {}, calls, lower)
+
+
+def _layer(side: Side, layer: LayerSpec, calls: tuple[Collective, ...]) -> Part:
+    caches = layer_caches(side, layer)
+    kept = {f"{path}.{name}": tensor for path, held in caches.items() for name, tensor in held.items()}
+
+    def lower(tape: Tape) -> Tensor:
+        x = _hidden(tape, side)
+        result, _ = lower_layer(tape, side, layer, caches, x, None, None)
+        tape.touch((x,))  # a module's input lives until it returns
+        return result
+
+    leaves = layer_leaves(layer, side.setting.arch.d_model, cached=side.decodes)
+    return Part(side.setting, leaves, kept, calls, lower)
+
+
+def _closing(side: Side, calls: tuple[Collective, ...]) -> Part:
+    """The last norm and the head: of the last stage, which has a table of its own where the first stage has not.
+
+    A tied matrix is the table that the first stage has, and stands once where that is the same one.
+    """
+    arch, wanted, final = side.setting.arch, side.setting.workload.logits, side.stack.final_norm
+    leaves = {} if final is None else {"final_norm": norm(final, "d", arch.d_model)}
+    leaves.update(closing_leaves(arch))
+
+    def lower(tape: Tape) -> Tensor:
+        x = _hidden(tape, side)
+        if final is not None:
+            x = normalise(tape, side.setting, "final_norm", final, x)
+        if wanted == "none" or not isinstance(arch.head, LmHead):
+            return x
+        return logits(tape, side.setting, arch.head, x)
+
+    return Part(side.setting, leaves, {}, calls, lower)
+
+
+def _hidden(tape: Tape, side: Side) -> Tensor:
+    """The hidden state as the last part left it."""
+    return tape.allocate("x", {**side.rows, "d": side.setting.arch.d_model})
+
+
+def _stored(made: Setting, leaves: Leaves, path: str) -> list[Tensor]:
+    """The parameters of a leaf as tensors."""
+    return [new(p.name, p.axes, made.stored_format(p), Home.WEIGHT) for p in leaves[path]]
