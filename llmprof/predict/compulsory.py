@@ -17,7 +17,7 @@ from llmprof.predict.model import Program
 from llmprof.predict.objects import TABLE_GATHER
 from llmprof.predict.op import Op
 from llmprof.predict.setting import Setting
-from llmprof.predict.tensor import Home, Storage, Tensor, owner
+from llmprof.predict.tensor import Home, Storage, owner
 
 
 @dataclass(frozen=True, slots=True)
