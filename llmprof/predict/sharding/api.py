@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from llmprof.ledger import Basis, Entry, Ledger, Quantity
+from llmprof.predict.compulsory import Compulsory
 from llmprof.predict.cost import NOTHING, Cost
 from llmprof.predict.lowering import is_cache
 from llmprof.predict.sharding.collectives import Calls
@@ -34,6 +35,14 @@ class OwnPass:
         whole = NOTHING
         for part, times in self.parts:
             whole = whole.plus(part.run.cost, times=times)
+        return whole
+
+    @cached_property
+    def least(self) -> Compulsory:
+        """What it moves at least: its weights and its caches, once."""
+        whole = Compulsory()
+        for part, times in self.parts:
+            whole = whole.plus(part.run.least, times=times)
         return whole
 
     @cached_property

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from llmprof.predict import cost
+from llmprof.predict.compulsory import Compulsory, of_ops
 from llmprof.predict.constants import token_ids
 from llmprof.predict.cost import Cost
 from llmprof.predict.embedding import embed, open_stack
@@ -35,11 +36,15 @@ FUSED = Execution(attention="fused")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a part costs: its kernels, the largest sum of live tensors, and the bytes of each constant that it takes."""
+    """What a part costs: its kernels, the largest sum of live tensors, and the bytes of each constant that it takes.
+
+    `least` is what it moves however its kernels are fused.
+    """
 
     cost: Cost
     peak_bytes: int
     constants: Mapping[tuple[object, ...], int]
+    least: Compulsory
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +103,8 @@ class Part:
         result = self.lower(tape)
         ops = [item for item in tape.items if isinstance(item, Op)]
         peak = tape.peak((result,))[0] if ops else result.nbytes
-        return Run(cost.total(ops), peak, {key: tensor.nbytes for key, tensor in made.constants.items()})
+        constants = {key: tensor.nbytes for key, tensor in made.constants.items()}
+        return Run(cost.total(ops), peak, constants, of_ops(made, self.leaves, ops))
 
 
 @dataclass(frozen=True)
