@@ -11,7 +11,7 @@ from llmprof.errors import InputError
 from llmprof.predict.parameters import parameters
 from llmprof.spec.arch import ArchSpec, LayerSpec, Sinusoidal, Stack
 
-NOT_COMPARED = frozenset({"name", "variant", "sources", "published", "release", "stacks"})
+NOT_COMPARED = frozenset({"name", "aliases", "variant", "sources", "published", "release", "stacks"})
 """Fields that are no part of the architecture, and the stacks, which are compared layer by layer."""
 
 UNSAID = ("max_context", "mtp")

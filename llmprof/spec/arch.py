@@ -13,7 +13,7 @@ are enforced by the loader; those that join fields live in `spec/rules.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge
@@ -253,7 +253,8 @@ class ArchSpec:
     token embeddings of every stack that has some. `embedding_width` is that of the token table where it is not d_model
     and projected to it (OPT-350m). `mtp` is an optional head. `type_vocab_size` is the number of rows of BERT's segment
     table. `pooler` is BERT's biased d x d matrix and tanh on the first token. `release` is how published files hold
-    the weights.
+    the weights. `aliases` are the other names of the spec, repositories of published weights among them; a variant has
+    none, and they are no part of what makes two architectures equal.
     """
 
     name: str
@@ -273,6 +274,7 @@ class ArchSpec:
     mtp: Mtp | None = None
     published: Published | None = None
     release: Release | None = None
+    aliases: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def label(self) -> str:

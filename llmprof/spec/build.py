@@ -100,6 +100,8 @@ def build(node: Map, variant: str | None, report: Report) -> tuple[Document, Arc
         mtp=mtp,
         published=document.published,
         release=document.release,
+        # The names are those of the base's weights; a variant is another model.
+        aliases=document.aliases if variant is None else (),
     )
 
 
