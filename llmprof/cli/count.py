@@ -69,6 +69,8 @@ def count(
     page_tokens: engines.PageTokensOption = None,
     tensor_parallel: parallel_options.TensorParallelOption = None,
     pipeline_parallel: parallel_options.PipelineParallelOption = None,
+    expert_parallel: parallel_options.ExpertParallelOption = None,
+    context_parallel: parallel_options.ContextParallelOption = None,
     device_spec: levels.DeviceSpecOption = None,
     sram_sizes: sram.SramOption = None,
     output_format: options.FormatOption = "table",
@@ -94,11 +96,9 @@ def count(
     division = parallel_options.parse_division(
         zero, data_parallel, tensor_parallel, sequence_parallel, training=step is not None
     )
+    degrees = (tensor_parallel, sequence_parallel, pipeline_parallel, data_parallel, expert_parallel, context_parallel)
     spread = sharding.parse_sharding(
-        data_parallel,
-        tensor_parallel,
-        sequence_parallel,
-        pipeline_parallel,
+        *degrees,
         training=step is not None,
         kv_engine=kv_engine,
         beside={"memory": memory, "device_spec": device_spec, "sram": sram_sizes},

@@ -54,6 +54,22 @@ PipelineParallelOption = Annotated[
         help="In prefill and decode: stages, each with as many of the layers. Default: 1.",
     ),
 ]
+ExpertParallelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--expert-parallel",
+        metavar="N",
+        help="In prefill and decode: how many of those devices share the experts of a layer. Default: 1.",
+    ),
+]
+ContextParallelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context-parallel",
+        metavar="N",
+        help="In prefill and decode: devices that share the tokens of a sequence. Default: 1.",
+    ),
+]
 
 
 def parse_division(

@@ -28,10 +28,12 @@ OF_ONE_DEVICE = {
 
 
 def parse_sharding(
-    data_parallel: str | None,
     tensor_parallel: str | None,
     sequence_parallel: bool,
     pipeline_parallel: str | None,
+    data_parallel: str | None,
+    expert_parallel: str | None,
+    context_parallel: str | None,
     *,
     training: bool,
     kv_engine: str | None,
@@ -41,16 +43,22 @@ def parse_sharding(
 
     `beside` are other options by name, None where they are not given.
     """
+    of_inference = {
+        "--pipeline-parallel": pipeline_parallel is not None,
+        "--expert-parallel": expert_parallel is not None,
+        "--context-parallel": context_parallel is not None,
+    }
     given = {
         "--data-parallel": data_parallel is not None,
         "--sequence-parallel": sequence_parallel,
-        "--pipeline-parallel": pipeline_parallel is not None,
+        **of_inference,
     }
     if training:
-        if pipeline_parallel is not None:
-            raise InputError(
-                "--pipeline-parallel has no effect on a training pass: nothing says what its stages keep; leave it out"
-            )
+        for option, asked in of_inference.items():
+            if asked:
+                raise InputError(
+                    f"{option} has no effect on a training pass: nothing says what its devices keep; leave it out"
+                )
         return None
     if kv_engine is not None:
         for option, asked in given.items():
@@ -71,6 +79,8 @@ def parse_sharding(
         sequence_parallel=sequence_parallel,
         pipeline_parallel=devices(pipeline_parallel, "--pipeline-parallel"),
         data_parallel=devices(data_parallel, "--data-parallel"),
+        expert_parallel=devices(expert_parallel, "--expert-parallel"),
+        context_parallel=devices(context_parallel, "--context-parallel"),
     )
     if sequence_parallel and made.tensor_parallel == 1:
         raise InputError("--sequence-parallel divides tokens among the devices of --tensor-parallel; give 2 or more")

@@ -75,6 +75,10 @@ def _degrees(sharding: Sharding) -> str:
         parts.append(f"pipeline {sharding.pipeline_parallel:,}")
     if sharding.data_parallel > 1:
         parts.append(f"data {sharding.data_parallel:,}, which share the sequences")
+    if sharding.expert_parallel > 1:
+        parts.append(f"experts {sharding.expert_parallel:,}, of those devices")
+    if sharding.context_parallel > 1:
+        parts.append(f"context {sharding.context_parallel:,}, which share the tokens of a sequence")
     return ", ".join(parts)
 
 

@@ -15,6 +15,8 @@ KEYS = {
     "sequence_parallel",
     "pipeline_parallel",
     "data_parallel",
+    "expert_parallel",
+    "context_parallel",
     "parameters_per_rank",
     "weight_bytes_per_rank",
     "kv_cache_bytes_per_rank",

@@ -6,7 +6,14 @@ from typing import Any
 
 from llmprof.predict.sharding.api import ShardedPrediction
 
-DEGREES = ("tensor_parallel", "sequence_parallel", "pipeline_parallel", "data_parallel")
+DEGREES = (
+    "tensor_parallel",
+    "sequence_parallel",
+    "pipeline_parallel",
+    "data_parallel",
+    "expert_parallel",
+    "context_parallel",
+)
 FIGURES = (
     "parameters_per_rank",
     "weight_bytes_per_rank",
