@@ -1,0 +1,232 @@
+"""What one pass asks of each device: FLOPs, the bytes that it has to move, and what its links have to carry.
+
+All of it is that of `llmprof count`: of the op list with fused attention, on the rank of each pipeline stage that has
+the most to do. Of op-level traffic the part that no kernel can avoid bounds a time (`predict/compulsory.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from llmprof.planning.demand import Demand
+from llmprof.predict.api import predict
+from llmprof.predict.compulsory import compulsory
+from llmprof.routing import BALANCED, Routing
+from llmprof.sharding import Collective, CollectiveKind, Sharding
+from llmprof.spec.arch import ArchSpec
+from llmprof.workload import Dtypes, Execution, LatentForm, Logits, Phase, Workload
+
+if TYPE_CHECKING:
+    from llmprof.predict.sharding.api import RankTotals
+
+FUSED = Execution(attention="fused")
+
+WIRE_SHARE: dict[CollectiveKind, float] = {"all-reduce": 0.5}
+"""Kind -> the part of what a ring sends that any way of doing it has to carry in one direction; all of it elsewhere.
+
+A ring's all-reduce carries 2 (n - 1) / n X. Where switches add up, as NVLink SHARP does
+(https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/env.html, NCCL_NVLS_ENABLE, recalled), (n - 1) / n X of
+summands still leave a device. What the other kinds carry leaves or enters each device however it is routed.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Of one device in one pass, or of several passes together.
+
+    `flops` are those of contractions that the mask lets through, `op_level_bytes` all that kernels read and write
+    (`weight_bytes` and `cache_bytes` are the least of it), `link_bytes` what one direction of its links has to carry.
+    """
+
+    flops: float
+    weight_bytes: float
+    cache_bytes: float
+    op_level_bytes: float
+    link_bytes: float
+
+    @property
+    def moved_bytes(self) -> float:
+        """What has to come from memory or go there."""
+        return self.weight_bytes + self.cache_bytes
+
+    def plus(self, other: Work, times: float = 1) -> Work:
+        """This and `times` the other."""
+        return Work(
+            self.flops + times * other.flops,
+            self.weight_bytes + times * other.weight_bytes,
+            self.cache_bytes + times * other.cache_bytes,
+            self.op_level_bytes + times * other.op_level_bytes,
+            self.link_bytes + times * other.link_bytes,
+        )
+
+    def times(self, factor: float) -> Work:
+        """`factor` of it."""
+        return NO_WORK.plus(self, factor)
+
+
+NO_WORK = Work(0, 0, 0, 0, 0)
+
+Stages = tuple[Work, ...]
+"""The work of one rank of each pipeline stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """The decode steps of an answer: what one of them asks for on average, at least, and the contexts of both ends."""
+
+    stages: Stages
+    first_context: int
+    last_context: int
+
+
+class Passes:
+    """The passes of one architecture in one choice of dtypes. Each is predicted once, whatever the device."""
+
+    def __init__(
+        self,
+        arch: ArchSpec,
+        dtypes: Dtypes,
+        demand: Demand,
+        *,
+        routing: Routing = BALANCED,
+        latent: LatentForm = "absorbed",
+    ) -> None:
+        self.arch, self.dtypes, self.demand = arch, dtypes, demand
+        self.routing, self.latent = routing, latent
+        self.predicted = 0
+        """How many passes have been predicted: no more than there are different ones."""
+        self._known: dict[tuple[Workload, Sharding], Stages] = {}
+
+    def prefill(self, sharding: Sharding) -> Stages:
+        """One prompt of one replica, as if in one pass."""
+        return self.of(self.workload("prefill", batch=1, context=self.demand.prompt_tokens), sharding)
+
+    def decode(self, sharding: Sharding, batch: int) -> Steps | None:
+        """One step of `batch` sequences of a replica; None where nothing is decoded after the prompt.
+
+        The prompt's pass makes the first token of an answer, so that N tokens take N - 1 steps.
+        """
+        if self.arch.structure == "encoder" or self.demand.output_tokens < 2:
+            return None
+        first, last = self.contexts
+        mean: list[Work] | None = None
+        for context, share in sampled(first, last, chunks(self.arch)).items():
+            found = self.of(self.workload("decode", batch=batch, context=context), sharding)
+            before = mean or [NO_WORK] * len(found)
+            mean = [each.plus(work, share) for each, work in zip(before, found, strict=True)]
+        assert mean is not None
+        return Steps(stages=tuple(mean), first_context=first, last_context=last)
+
+    @property
+    def contexts(self) -> tuple[int, int]:
+        """What the first and the last step of an answer attend to, the new token included."""
+        before = 1 if self.arch.structure == "encoder-decoder" else self.demand.prompt_tokens
+        return before + 1, before + self.demand.output_tokens - 1
+
+    def workload(self, phase: Phase, *, batch: int, context: int) -> Workload:
+        """A pass of the request: of an encoder-decoder the prompt is the source, and the answer begins at one token."""
+        arch, prompt = self.arch, self.demand.prompt_tokens
+        translates = arch.structure == "encoder-decoder"
+        if translates and phase == "prefill":
+            context = 1
+        return Workload(
+            phase=phase,
+            batch=batch,
+            new_tokens=1 if phase == "decode" else context,
+            context=context,
+            source_tokens=prompt if translates else 0,
+            prefix_tokens=prompt if arch.structure == "prefix-decoder" else 0,
+            logits=_logits(arch, phase),
+            dtypes=self.dtypes,
+            routing=self.routing,
+            latent=self.latent,
+        )
+
+    def of(self, workload: Workload, sharding: Sharding) -> Stages:
+        """The work of every stage. InputError where the architecture cannot be spread so, as `sharded_as` has it."""
+        one = replace(sharding, data_parallel=1)
+        if sharding.expert_parallel > max(sharding.tensor_parallel, 1):
+            one, workload = sharding, replace(workload, batch=workload.batch * sharding.data_parallel)
+        key = (workload, one)
+        found = self._known.get(key)
+        if found is None:
+            self.predicted += 1
+            found = self._known[key] = _whole(self.arch, workload) if one == Sharding() else _ranks(self.arch, *key)
+        return found
+
+
+def chunks(arch: ArchSpec) -> set[int]:
+    """Sizes of the chunks within which layers of the decoder attend."""
+    found = (getattr(layer.attention, "chunk", None) for layer in arch.main.layers)
+    return {size for size in found if size is not None}
+
+
+def sampled(first: int, last: int, sizes: set[int]) -> dict[int, float]:
+    """Contexts whose steps stand for all from `first` to `last`, and the share of each: their mean is that of all.
+
+    That is exact where cost grows evenly with the context, and too little where a window stops the growth on the way:
+    of a concave function the chord lies below. Attention within chunks starts anew in each, and grows evenly within
+    one; so the parts of the answer that lie in the first chunk, in the last and in those between are taken apart. Of
+    chunks of several sizes only that is known that no step asks for less than one at the very beginning.
+    """
+    if len(sizes) > 1:
+        return {1: 1.0}
+    found: dict[int, float] = {}
+    for start, end, steps in _pieces(first, last, *sizes):
+        for context in (start, end):
+            found[context] = found.get(context, 0.0) + steps / (2 * (last - first + 1))
+    return found
+
+
+def _pieces(first: int, last: int, chunk: int | None = None) -> Iterator[tuple[int, int, float]]:
+    """First and last context of pieces within one chunk each, and how many steps each stands for.
+
+    Of the chunks that are filled, the means grow evenly, so that the first and the last of them stand for all.
+    """
+    if chunk is None or (first - 1) // chunk == (last - 1) // chunk:
+        yield first, last, last - first + 1
+        return
+    opening, closing = -(-(first - 1) // chunk) * chunk, (last - 1) // chunk * chunk
+    if first <= opening:
+        yield first, opening, opening - first + 1
+    if opening < closing:
+        filled = (closing - opening) / 2
+        yield opening + 1, opening + chunk, filled
+        yield closing - chunk + 1, closing, filled
+    yield closing + 1, last, last - closing
+
+
+def _logits(arch: ArchSpec, phase: Phase) -> Logits:
+    if arch.head.kind == "none":
+        return "none"
+    return "last" if phase == "prefill" and arch.structure != "encoder" else "all"
+
+
+def _whole(arch: ArchSpec, workload: Workload) -> Stages:
+    """All of it on one device."""
+    made = predict(arch, workload, FUSED)
+    least = compulsory(made.program)
+    return (Work(made.cost.causal_flops, least.weight_bytes, least.cache_bytes, made.cost.hbm_bytes, 0),)
+
+
+def _ranks(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Stages:
+    from llmprof.predict.sharding.api import sharded_as
+
+    return tuple(map(_rank, sharded_as(arch, workload, sharding).ranks))
+
+
+def _rank(rank: RankTotals) -> Work:
+    own = rank.own
+    calls = ((call, times) for part, times in own.parts for call in part.collectives)
+    least = own.least
+    return Work(own.cost.causal_flops, least.weight_bytes, least.cache_bytes, own.cost.hbm_bytes, carried_bytes(calls))
+
+
+def carried_bytes(calls: Iterable[tuple[Collective, int]]) -> float:
+    """What one direction of a device's links has to carry of collectives, each made so many times.
+
+    Sends to the next stage are not among them: it may stand in another node, of whose links nothing is known.
+    """
+    return sum(times * WIRE_SHARE.get(call.kind, 1.0) * call.wire_bytes for call, times in calls if call.kind != "send")
