@@ -105,7 +105,7 @@ PREDICTED = [
           "matmul_flops", "ffn.router", spec=modern("moe")),
     Fault("moe: experts without tokens run", experts.loads_of, " if load})", "})",
           "hbm_bytes", "ffn.experts", spec=modern("moe"), routing=CONCENTRATED),
-    Fault("moe: no shared expert", experts.mixture, "if spec.shared is None", "if True",
+    Fault("moe: no shared expert", experts.beside_shared, "if spec.shared is None", "if True",
           "matmul_flops", "ffn.shared.up", spec=modern("moe-shared")),
     Fault("moe: what is added to is not read", Tape.scatter, "(index, source, touched), ", "(index, source), ",
           "hbm_bytes", "ffn.experts", spec=modern("moe")),

@@ -145,14 +145,14 @@ def chosen(side: Side, spec: Moe) -> Tensor:
     return _of_table(side, spec, "chosen", {"tokens": prod(side.rows.values()), "top_k": spec.top_k})
 
 
-def order(side: Side, spec: Moe) -> Tensor:
+def order(side: Side, spec: Moe, routed: int) -> Tensor:
     """int64 [N k]: the tokens in the order of experts."""
-    return _of_table(side, spec, "order", {"routed": prod(side.rows.values()) * spec.top_k})
+    return _of_table(side, spec, "order", {"routed": routed})
 
 
-def slots(side: Side, spec: Moe) -> Tensor:
+def slots(side: Side, spec: Moe, routed: int) -> Tensor:
     """int64 [N k]: the entry of the flattened table that each row of `order` comes from."""
-    return _of_table(side, spec, "slots", {"routed": prod(side.rows.values()) * spec.top_k})
+    return _of_table(side, spec, "slots", {"routed": routed})
 
 
 def _of_table(side: Side, spec: Moe, name: str, axes: Axes) -> Tensor:

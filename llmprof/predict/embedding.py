@@ -47,11 +47,11 @@ def open_stack(tape: Tape, side: Side, x: Tensor) -> Tensor:
     match stack.embedded_position:
         case Learned() | Sinusoidal(stored_rows=int()):
             with tape.module(f"{stack.prefix}pos_embed", x):
-                rows = {side.row: side.tokens, "d": arch.d_model}
-                x = tape.run("add", x, _gather(tape, constants.position_ids(side), rows))
+                rows = {side.row: x.axes[side.row], "d": arch.d_model}
+                x = tape.run("add", x, _gather(tape, _own_rows(side, constants.position_ids(side), x), rows))
         case Sinusoidal():
             with tape.module(f"{stack.prefix}pos_embed", x):
-                x = tape.run("add", x, constants.sinusoid(side))
+                x = tape.run("add", x, _own_rows(side, constants.sinusoid(side), x))
         case None:
             pass
         case other:
@@ -91,6 +91,12 @@ def _fetch(tape: Tape, indices: Tensor, rows: Axes) -> Tensor:
     (table,) = tape.parameters()
     fetched = Tensor("rows", rows, table.format, table.storage, None, of=table, via="gather")
     return tape.run("embedding", indices, fetched, axes=rows, fmt=table.format)
+
+
+def _own_rows(side: Side, table: Tensor, x: Tensor) -> Tensor:
+    """The rows of a constant that are about those of x: all, or a view where ranks share the rows."""
+    rows = x.axes[side.row]
+    return table if rows == side.tokens else table.sliced(side.row, rows, side.row)
 
 
 def _gather(tape: Tape, indices: Tensor, rows: Axes) -> Tensor:

@@ -6,6 +6,7 @@ Which experts a token goes to is a table of the workload (`llmprof/routing.py`).
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from math import prod
 
 from llmprof.errors import InputError
@@ -16,7 +17,7 @@ from llmprof.predict.linear import linear, matmul
 from llmprof.predict.router import route, router_parameters
 from llmprof.predict.setting import Side
 from llmprof.predict.tape import Tape
-from llmprof.predict.tensor import Tensor
+from llmprof.predict.tensor import Axes, Tensor
 from llmprof.routing import loads
 from llmprof.spec.arch import Expert, Moe
 
@@ -53,9 +54,31 @@ def _expert_parameters(spec: Moe, one: Leaves) -> tuple[Parameter, ...]:
     return tuple(made)
 
 
-def mixture(tape: Tape, side: Side, spec: Moe, x: Tensor) -> Tensor:
-    """What the module `ffn` does with x [b, t, d]."""
-    y = _routed(tape, side, spec, x)
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Which experts rows go to: constants (reference-experts.md, section 1), and how many experts have each load."""
+
+    chosen: Tensor
+    slots: Tensor
+    order: Tensor
+    loads: Counter[int]
+
+
+def table_of(side: Side, spec: Moe) -> Table:
+    """That of all rows and all experts."""
+    routed = prod(side.rows.values()) * spec.top_k
+    made = (constants.chosen(side, spec), constants.slots(side, spec, routed), constants.order(side, spec, routed))
+    return Table(*made, loads_of(side, spec))
+
+
+def mixture(tape: Tape, side: Side, spec: Moe, x: Tensor, table: Table | None = None) -> Tensor:
+    """What the module `ffn` does with x [b, t, d]. `table` is that of all experts unless told otherwise."""
+    table = table or table_of(side, spec)
+    return beside_shared(tape, spec, x, _routed(tape, side, spec, x, table))
+
+
+def beside_shared(tape: Tape, spec: Moe, x: Tensor, y: Tensor) -> Tensor:
+    """y, what the experts made of x, and what runs for every token."""
     if spec.shared is None:
         return y
     with tape.module("shared", x):
@@ -68,42 +91,51 @@ def mixture(tape: Tape, side: Side, spec: Moe, x: Tensor) -> Tensor:
         return tape.run("add", y, s)
 
 
-def _routed(tape: Tape, side: Side, spec: Moe, x: Tensor) -> Tensor:
+def _routed(tape: Tape, side: Side, spec: Moe, x: Tensor, table: Table) -> Tensor:
     """The router, and on x [b, t, d] the experts that it chose, between two matrices where they see a latent width."""
-    w = route(tape, side, spec, x)
+    w = route(tape, side, spec, x, table.chosen, table.slots)
     if spec.latent is None:
-        return _experts(tape, side, spec, x, w)
-    y = _experts(tape, side, spec, linear(tape, "latent_down", x), w)
+        return _experts(tape, spec, x, w, table)
+    y = _experts(tape, spec, linear(tape, "latent_down", x), w, table)
     return linear(tape, "latent_up", y)
 
 
-def _experts(tape: Tape, side: Side, spec: Moe, x: Tensor, w: Tensor) -> Tensor:
+def _experts(tape: Tape, spec: Moe, x: Tensor, w: Tensor, table: Table) -> Tensor:
     """The leaf `experts`: every expert that has tokens on its rows of x [b, t, d], weighted by w [routed].
 
     x is [b, t, elatent] where the experts see a latent width, and so is what comes of it.
     """
     with tape.module("experts", x, w):
-        order = constants.order(side, spec)
-        *_, (seen, width) = x.axes.items()
-        xs = tape.gather("index_select", x, order, {**order.axes, seen: width})
+        xs = rows_of(tape, x, table.order)
         if spec.weigh == "input":
             tape.in_place("mul_", xs, w)
-        y = tape.run("zeros", axes=x.axes)
-        for load, times in loads_of(side, spec).items():
-            # Experts of one load launch the same kernels, and nothing of one is alive in the next.
-            for _ in tape.rounds(times):
-                _expert(tape, spec, load, xs, w, order, y)
-        tape.touch((xs,))
-        return y
+        return each_expert(tape, spec, xs, w if spec.weigh == "output" else None, table, x.axes)
 
 
-def _expert(tape: Tape, spec: Moe, load: int, xs: Tensor, w: Tensor, order: Tensor, y: Tensor) -> None:
+def rows_of(tape: Tape, x: Tensor, order: Tensor) -> Tensor:
+    """The rows of x that `order` names, one after another."""
+    *_, (seen, width) = x.axes.items()
+    return tape.gather("index_select", x, order, {**order.axes, seen: width})
+
+
+def each_expert(tape: Tape, spec: Moe, xs: Tensor, w: Tensor | None, table: Table, axes: Axes) -> Tensor:
+    """Every expert that has some on its rows of xs, weighted by w if it is given, added up with these `axes`."""
+    y = tape.run("zeros", axes=axes)
+    for load, times in table.loads.items():
+        # Experts of one load launch the same kernels, and nothing of one is alive in the next.
+        for _ in tape.rounds(times):
+            _expert(tape, spec, load, xs, w, table.order, y)
+    tape.touch((xs,))
+    return y
+
+
+def _expert(tape: Tape, spec: Moe, load: int, xs: Tensor, w: Tensor | None, order: Tensor, y: Tensor) -> None:
     """One expert on its `load` rows of xs; adds its output to y."""
     row = f"load{load}"
     mine = _parameters_of_one(tape)
     x = xs.sliced("routed", load, row)
     o = _through(tape, spec.expert, mine, x)
-    if spec.weigh == "output":
+    if w is not None:
         tape.in_place("mul_", o, w.sliced("routed", load, row))
     tape.scatter("index_add_", y, order.sliced("routed", load, row), o)
 

@@ -42,6 +42,7 @@ def logits(tape: Tape, setting: Setting, spec: LmHead | MlmHead, x: Tensor) -> T
             parameters = tape.cast_parameters()
             x = matmul(tape, _wanted(tape, setting, x), parameters)
     with tape.module("lm_head", x):
+        x = rows = tape.across("rows", x)
         parameters = tape.cast_parameters()
         if not projected:
             x = _wanted(tape, setting, x)
@@ -53,6 +54,8 @@ def logits(tape: Tape, setting: Setting, spec: LmHead | MlmHead, x: Tensor) -> T
         if softcap is not None:
             for kind in ("div_", "tanh_", "mul_"):
                 y = tape.update(kind, y)
+        y = tape.across("columns", y)
+        tape.touch((rows,))  # what is gathered for a module lives as long as its input
         return y
 
 

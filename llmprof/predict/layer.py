@@ -18,9 +18,10 @@ from llmprof.predict.setting import Side
 from llmprof.predict.shared_kv import KeysAndValues
 from llmprof.predict.tape import Tape
 from llmprof.predict.tensor import Tensor
-from llmprof.spec.arch import ChannelMix, Gqa, LayerSpec, NoAttention, NoFfn, Residual
+from llmprof.spec.arch import ChannelMix, Ffn, Gqa, LayerSpec, NoAttention, NoFfn, Residual
 
 Block = Callable[[Tensor], Tensor]
+Feed = Callable[[Tape, Side, Ffn, Tensor, Kept], Tensor]
 Caches = Mapping[str, Kept]
 """What a layer keeps between tokens, by the module that keeps it: ``attn``, ``mixer``, ``cross_attn`` or ``ffn``."""
 
@@ -48,10 +49,13 @@ def lower_layer(
     memory: Tensor | None,
     relative: Tensor | None,
     borrowed: KeysAndValues | None = None,
+    *,
+    feed: Feed = feed_forward,
 ) -> tuple[Tensor, KeysAndValues | None]:
     """The body of a layer; its own inputs are kept alive by whoever calls it.
 
-    `borrowed` are another layer's keys and values, where this one has none of its own. Returns the layer's output, and
+    `borrowed` are another layer's keys and values, where this one has none of its own. `feed` lowers its feed-forward.
+    Returns the layer's output, and
     the keys and values that its core took where it could lend them.
     """
     lent: KeysAndValues | None = None
@@ -67,7 +71,7 @@ def lower_layer(
         return o
 
     def ffn(y: Tensor) -> Tensor:
-        return feed_forward(tape, side, layer.ffn, y, caches.get("ffn", {}))
+        return feed(tape, side, layer.ffn, y, caches.get("ffn", {}))
 
     def mixer(y: Tensor) -> Tensor:
         return mixers(layer)["mixer"].attend(tape, side, layer.position, y, None, caches.get("mixer", {}))
@@ -96,7 +100,9 @@ def _serial(
         return normalise(tape, side.setting, f"{name}_{which}", layer.norm, y)
 
     y = norm("norm", x) if norm_before(layer, name) else x
-    f = block(y)
+    f = block(tape.across("rows", y, name))
+    tape.touch((y,))  # what is gathered for a block lives as long as its input
+    f = tape.across("sum", f, name)
     if norm_on_output(layer):
         f = norm("post_norm", f)
     f = drop_leaf(tape, side.setting, f"{name}_dropout", f)
@@ -110,13 +116,17 @@ def _serial(
 
 def _parallel(tape: Tape, side: Side, layer: LayerSpec, x: Tensor, attn: Block, ffn: Block) -> Tensor:
     """Both blocks read the same input, through one shared norm or a norm each."""
-    y = normalise(tape, side.setting, "attn_norm", layer.norm, x)
-    a = drop_leaf(tape, side.setting, "attn_dropout", attn(y))
+    y = tape.across("rows", normalise(tape, side.setting, "attn_norm", layer.norm, x), "attn_norm")
+    a = attn(tape.across("rows", y, "attn"))
+    tape.touch((y,))
+    a = drop_leaf(tape, side.setting, "attn_dropout", a)
     if layer.parallel_norms == 2:
         y = normalise(tape, side.setting, "ffn_norm", layer.norm, x)
-    f = drop_leaf(tape, side.setting, "ffn_dropout", ffn(y))
+    f = ffn(tape.across("rows", y, "ffn"))
+    tape.touch((y,))
+    f = drop_leaf(tape, side.setting, "ffn_dropout", f)
     with tape.module("residual", x, a, f):
-        return _add(tape, tape.run("add", a, f), x, layer.residual)
+        return _add(tape, tape.across("sum", tape.run("add", a, f)), x, layer.residual)
 
 
 def _add(tape: Tape, f: Tensor, x: Tensor, residual: Residual) -> Tensor:

@@ -9,7 +9,7 @@ from llmprof.predict.tensor import Tensor
 def linear(tape: Tape, name: str, x: Tensor) -> Tensor:
     """The leaf `name` applied to `x` [.., d_in]: returns [.., d_out]. FLOPs: 2 N d_in d_out."""
     with tape.module(name, x):
-        return matmul(tape, x, tape.cast_parameters())
+        return tape.across("sum", matmul(tape, x, tape.cast_parameters()))
 
 
 def matmul(tape: Tape, x: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:

@@ -22,12 +22,12 @@ def router_parameters(spec: Moe, d: int) -> tuple[Parameter, ...]:
     return matrix("experts", spec.n_experts, "d", d, bias=spec.router_bias, packable=False)
 
 
-def route(tape: Tape, side: Side, spec: Moe, x: Tensor) -> Tensor:
-    """The leaf `router` on x [b, t, d]: the weights [routed] of the N k rows, in the order of experts."""
+def route(tape: Tape, side: Side, spec: Moe, x: Tensor, chosen: Tensor, slots: Tensor) -> Tensor:
+    """The leaf `router` on x [b, t, d]: the weights [routed] of the rows that `slots` name, in the order of experts."""
     with tape.module("router", x):
         p = _scores(tape, spec, matmul(tape, x, tape.cast_parameters()))
         _choose(tape, side, spec, p)
-        return _weights(tape, side, spec, p)
+        return _weights(tape, spec, p, chosen, slots)
 
 
 def _scores(tape: Tape, spec: Moe, logits: Tensor) -> Tensor:
@@ -66,9 +66,8 @@ def _top(tape: Tape, x: Tensor, axes: Axes) -> tuple[Tensor, Tensor]:
     return tape.run("topk", x, axes=axes, fmt=FP32, aux=[places]), places
 
 
-def _weights(tape: Tape, side: Side, spec: Moe, p: Tensor) -> Tensor:
+def _weights(tape: Tape, spec: Moe, p: Tensor, chosen: Tensor, slots: Tensor) -> Tensor:
     """Steps 7 to 11: what the chosen experts' outputs (or inputs) are multiplied by, laid in the order of experts."""
-    chosen = constants.chosen(side, spec)
     w = tape.gather("gather", p, chosen, {**p.without("experts"), "top_k": spec.top_k})
     if spec.scores == "softmax-chosen":
         w = tape.run("softmax", w, fmt=FP32)
@@ -77,5 +76,4 @@ def _weights(tape: Tape, side: Side, spec: Moe, p: Tensor) -> Tensor:
     if spec.scale != 1.0:
         tape.in_place("mul_", w)
     w = tape.cast(w)
-    slots = constants.slots(side, spec)
     return tape.gather("index_select", w, slots, slots.axes)

@@ -13,12 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Literal
 
 from llmprof.predict.calls import Call, Segment
 from llmprof.predict.formats import Format
 from llmprof.predict.live import busiest
 from llmprof.predict.op import VECTOR_COST, Contraction, Op
 from llmprof.predict.tensor import Axes, Home, Tensor, new
+
+Seam = Literal["rows", "sum", "columns"]
+"""What ranks that share a pass may have a part of: the rows of x, its sum, its columns."""
 
 
 class _Module:
@@ -274,6 +278,10 @@ class Tape:
                 self._allocated.append(tensor)
             storage.last = index
         self.items.append(item)
+
+    def across(self, seam: Seam, x: Tensor, at: str | None = None) -> Tensor:
+        """What ranks that share a pass make of `x` together at a path (`predict/sharding/tape.py`): here x itself."""
+        return x
 
     # --- what is live -------------------------------------------------------------------------
 
