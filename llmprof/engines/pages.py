@@ -54,10 +54,14 @@ class Pages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Layers that share a table of pages; `padding` layers keep pages and exist for the groups' equal size alone."""
+    """Layers that share a table of pages; `padding` layers keep pages and exist for the groups' equal size alone.
+
+    `members` says where in the sequence that was grouped each of `layers` stood.
+    """
 
     layers: tuple[Pages, ...]
     padding: int = 0
+    members: tuple[int, ...] = ()
 
     @property
     def block_bytes(self) -> int:
@@ -74,19 +78,19 @@ def groups_of(layers: Sequence[Pages]) -> tuple[Group, ...]:
     if not layers:
         return ()
     if len({(layer.kind, layer.reach, layer.page_tokens) for layer in layers}) == 1:
-        return (Group(layers=tuple(layers)),)
-    alike: dict[Pages, int] = {}
-    for layer in _of_one_size(layers):
-        alike[layer] = alike.get(layer, 0) + 1
-    least, most = min(alike.values()), max(alike.values())
+        return (Group(layers=tuple(layers), members=tuple(range(len(layers)))),)
+    alike: dict[Pages, list[int]] = {}
+    for index, layer in enumerate(_of_one_size(layers)):
+        alike.setdefault(layer, []).append(index)
+    least, most = min(map(len, alike.values())), max(map(len, alike.values()))
     size = most if 2 * most < 3 * least else least
     made = []
-    for layer, count in alike.items():
-        tables = -(-count // size)
+    for layer, places in alike.items():
+        tables = -(-len(places) // size)
         # Layers are dealt out one by one, so that the padding spreads over the last groups.
         for table in range(tables):
-            held = len(range(table, count, tables))
-            made.append(Group(layers=(layer,) * held, padding=size - held))
+            held = tuple(places[table::tables])
+            made.append(Group(layers=(layer,) * len(held), padding=size - len(held), members=held))
     return tuple(made)
 
 

@@ -50,6 +50,14 @@ DEFAULT = VllmSetting()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedGroup:
+    """A group, and the index of the layer of the decoder that each of its `group.layers` is of."""
+
+    group: Group
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
     """A cache of one layer for one sequence: its pages, and how what lies in them differs from the architecture's own.
 
@@ -103,6 +111,21 @@ def tokens_in(arch: ArchSpec, workload: Workload, nbytes: int, setting: VllmSett
         (layer.page_tokens for group in layout.groups for layer in group.layers if layer.kind != "state"), default=0
     )
     return blocks // len(layout.groups) * smallest
+
+
+def page_groups(arch: ArchSpec, workload: Workload, setting: VllmSetting = DEFAULT) -> tuple[PlacedGroup, ...]:
+    """The tables of pages of one device, each with the layers of the decoder that its pages belong to.
+
+    Lengths and batch of `workload` do not matter. InputError as `vllm_cache` has it.
+    """
+    layers = kept.cached_layers(arch, workload)
+    # In the order of `_layout`: all rows, then all states.
+    places = [index for index, layer in enumerate(layers) for _ in layer.rows]
+    places += [index for index, layer in enumerate(layers) for _ in layer.states]
+    return tuple(
+        PlacedGroup(group=group, layers=tuple(places[member] for member in group.members))
+        for group in _layout(layers, workload, setting).groups
+    )
 
 
 def _differences(
