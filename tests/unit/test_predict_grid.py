@@ -114,9 +114,9 @@ def test_a_grid_that_falls_into_single_passes_is_refused(monkeypatch: pytest.Mon
     """Balanced experts get their tokens by division, so that each number of tokens is lowered by itself."""
     arch = named("mixtral-8x7b")
     monkeypatch.setattr("llmprof.predict.grid.PARTS", 20)
-    assert predict_grid(arch, range(1, 11), range(1, 31), phase="decode").parts == 10
-    with pytest.raises(InputError, match="10 x 30 points falls into more than 20 parts"):
-        predict_grid(arch, range(1, 11), range(1, 31), phase="prefill")
+    assert predict_grid(arch, range(1, 11), range(2, 31), phase="decode").parts == 10
+    with pytest.raises(InputError, match="10 x 29 points falls into more than 20 parts"):
+        predict_grid(arch, range(1, 11), range(2, 31), phase="prefill")
 
 
 def test_an_encoder_has_no_decode() -> None:
