@@ -6,12 +6,12 @@ contract, what a rank holds and sends is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llmprof.errors import InputError
-from llmprof.ledger import Ledger
+from llmprof.ledger import Ledger, Quantity
 from llmprof.spec.arch import (
     Alibi,
     ArchSpec,
@@ -29,7 +29,7 @@ from llmprof.spec.arch import (
 from llmprof.training_rules import unlike_dtypes
 from llmprof.workload import QUANTISED, Workload, check_workload
 
-CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "send"]
+CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "send"]
 
 LISTED = 1024
 """The largest degree that a message lists: a batch may have more divisors than anybody reads."""
@@ -61,6 +61,11 @@ class Sharding:
         """Whether a rank has a part of the rows of the hidden state."""
         return self.sequence_parallel and self.tensor_parallel > 1
 
+    @property
+    def sends_tokens(self) -> bool:
+        """Whether tokens go to the ranks of their experts, rather than experts' shares to all ranks of a replica."""
+        return self.expert_parallel > 1 and self.data_parallel > 1 and self.tensor_parallel % self.expert_parallel != 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collective:
@@ -78,14 +83,17 @@ class Collective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageAccount:
-    """What any one rank of a pipeline stage holds (params, weight_bytes, kv_cache_bytes) and sends.
+    """What any one rank of a pipeline stage holds (params, weight_bytes, kv_cache_bytes), runs and sends.
 
-    `collectives` has one entry per path and kind, in no order that means anything.
+    What it runs is matmul_flops, matmul_flops_causal and hbm_bytes at its leaves and peak_live_bytes at the path "".
+    `collectives` has one entry per path and kind, in no order that means anything. `unmeasured` says, by (path,
+    quantity), what no rank can be seen to do, and why; a prediction leaves it empty.
     """
 
     stage: int
     ledger: Ledger
     collectives: tuple[Collective, ...]
+    unmeasured: Mapping[tuple[str, Quantity], str] = field(default_factory=dict)
 
 
 def check_sharding(arch: ArchSpec, workload: Workload, sharding: Sharding) -> None:

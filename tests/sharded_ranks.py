@@ -49,7 +49,7 @@ layers:
   count: 4
   pattern: [local, global]
   norm: {kind: rmsnorm, placement: pre}
-  attention: {kind: gqa, n_heads: 8, n_kv_heads: 2, head_dim: 6, qkv_bias: true, out_bias: true,
+  attention: {kind: gqa, n_heads: 8, n_kv_heads: 2, head_dim: 8, qkv_bias: true, out_bias: true,
               qk_norm: {kind: rmsnorm}, qk_norm_over: each-head}
   ffn: {kind: swiglu, d_ff: 40, bias: true}
   local: {attention: {window: 5}}
@@ -64,7 +64,7 @@ position: {kind: learned, rows: 64}
 layers:
   count: 2
   norm: {kind: layernorm, placement: pre}
-  attention: {kind: gqa, n_heads: 4, n_kv_heads: 4, head_dim: 6, qkv_bias: true, out_bias: true}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 4, head_dim: 8, qkv_bias: true, out_bias: true}
   ffn: {kind: gelu-tanh, d_ff: 96, bias: true}
 """,
     # One KV head, which every rank has; one norm of a parallel block; biases that both halves of it add.
@@ -90,7 +90,7 @@ layers:
   count: 2
   block: parallel-two-norms
   norm: {kind: layernorm, placement: pre}
-  attention: {kind: gqa, n_heads: 4, n_kv_heads: 4, head_dim: 6}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 4, head_dim: 8}
   ffn: {kind: geglu, d_ff: 48}
 """,
     "alibi": """
@@ -102,7 +102,7 @@ embedding: {norm: {kind: layernorm}}
 layers:
   count: 2
   norm: {kind: layernorm, placement: pre}
-  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 6, qkv_bias: true, out_bias: true}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, qkv_bias: true, out_bias: true}
   ffn: {kind: gelu-tanh, d_ff: 48, bias: true}
 """,
     "sandwich": """
@@ -113,7 +113,7 @@ position: {kind: sinusoidal}
 layers:
   count: 2
   norm: {kind: rmsnorm, placement: sandwich, unit_offset: true}
-  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 6, softcap: 5.0}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, softcap: 5.0}
   ffn: {kind: reglu, d_ff: 48, bias: true}
 """,
 }

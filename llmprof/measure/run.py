@@ -46,7 +46,7 @@ def measure(
     """
     session = Session(twin, workload, execution, seed=seed)
     flops, traffic, kernels = FlopCounter(), ByteCounter(), KernelNames(twin)
-    live = LiveBytes(excluded=_weights_and_caches(session), constants=session.constants)
+    live = LiveBytes(excluded=weights_and_caches(session), constants=session.constants)
     with tracing(twin, (live, flops, traffic, kernels)):
         output = session.run()
     if kernels.by_path != session.kernels:
@@ -55,7 +55,7 @@ def measure(
     causal = causal_flops(flops.by_path, session.pairs, twin.material.device)
     unmeasured: dict[tuple[str, Quantity], str] = {
         (path, quantity): reason
-        for path, quantity, reason in _unreadable(session)
+        for path, quantity, reason in unreadable(session)
         if not path or path in traffic.by_path
     }
     unmeasured.update(((path, "matmul_flops_causal"), reason) for path, reason in causal.unmeasured.items())
@@ -79,7 +79,8 @@ def measure(
     )
 
 
-def _weights_and_caches(session: Session) -> Iterator[Tensor]:
+def weights_and_caches(session: Session) -> Iterator[Tensor]:
+    """What is no part of the peak of live bytes."""
     yield from session.twin.parameters()
     constants = {id(constant) for constant in session.constants}
     yield from (buffer for buffer in session.twin.buffers() if id(buffer) not in constants)
@@ -87,7 +88,7 @@ def _weights_and_caches(session: Session) -> Iterator[Tensor]:
     yield from session.cache_scales.values()
 
 
-def _unreadable(session: Session) -> Iterator[tuple[str, Quantity, str]]:
+def unreadable(session: Session) -> Iterator[tuple[str, Quantity, str]]:
     """(path, quantity, reason) of what no real kernel does: reading formats that are stored but not computed in."""
     dtypes = session.workload.dtypes
     for path, leaf in session.twin.leaves:

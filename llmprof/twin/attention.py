@@ -128,6 +128,8 @@ class SelfAttention(_GroupedQueries[SelfPass]):
         self.rope: Rope | QueryRope | None = None
         self.prior: Prior | None = None
         self.takes_relative_bias = False
+        self.own = range(spec.n_heads)
+        """The query heads that it has: a part, where ranks share them."""
         self.gate: OutputGate | None = None
         if spec.output_gate is not None:
             width = spec.n_heads * (spec.head_dim if spec.output_gate == "value" else 1)
@@ -165,8 +167,10 @@ class SelfAttention(_GroupedQueries[SelfPass]):
         prior_mask: Tensor | None = None
         match self.position:
             case arch.Alibi():
-                heads = self.spec.n_heads
-                bias = desk.constant(("alibi", see, heads), lambda: masks.alibi(see, heads, desk.dtype, desk.device))
+                heads, own = self.spec.n_heads, self.own
+                bias = desk.constant(
+                    ("alibi", see, heads), lambda: masks.alibi(see, heads, desk.dtype, desk.device, own=own)
+                )
             case arch.T5Bias() as table:
                 desk.share_table(self.path, table, see)  # `rel_bias` makes the bias during the pass
             case arch.Gaussian():

@@ -9,8 +9,9 @@ counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ from llmprof.twin.packed import Packed, pack_matrix, unpack_matrix
 from llmprof.twin.passes import StackPass
 from llmprof.twin.projections import Site
 from llmprof.twin.router import Router
-from llmprof.twin.routes import Routes, routes
+from llmprof.twin.routes import Routes, Runs, routes
 
 
 class Experts(TensorLeaf):
@@ -98,14 +99,20 @@ class Experts(TensorLeaf):
         rows = x.index_select(0, now.order)  # [N k, L]
         if self.weighs_input:
             rows = multiplied(rows, weights)
-        out = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
+        return self._summed(rows, now.order, now.runs, None if self.weighs_input else weights, into=x.shape)
+
+    def _summed(
+        self, rows: Tensor, order: Tensor, runs: tuple[Runs, ...], weights: Tensor | None, *, into: torch.Size
+    ) -> Tensor:
+        """`[N, L]`, a tensor of shape `into`: row j of what the experts of `runs` make of `rows` goes to `order[j]`."""
+        out = torch.zeros(into, dtype=rows.dtype, device=rows.device)
         parts = self._by_expert()
-        for run in now.runs:
+        for run in runs:
             here = slice(run.first, run.last)
             made = self._expert({name: each[run.expert] for name, each in parts.items()}, rows[here])
-            if not self.weighs_input:
+            if weights is not None:
                 made = multiplied(made, weights[here])
-            out.index_add_(0, now.order[here], made)
+            out.index_add_(0, order[here], made)
             del made
         return out
 
@@ -152,7 +159,7 @@ class Join(TensorLeaf):
         return y + s
 
 
-class Mixture(Prepares[Routes]):
+class Mixture(Prepares[Any]):
     """The module `ffn` of a layer with experts: `[B, T, D] -> [B, T, D]`."""
 
     references = ()
@@ -160,6 +167,7 @@ class Mixture(Prepares[Routes]):
     def __init__(self, spec: arch.Moe, site: Site) -> None:
         super().__init__(site.path)
         self.spec = spec
+        self.routes: Callable[[Desk, int, int], Any] = routes  # of other records, where ranks share experts
         d, latent, gain, material = site.d_model, spec.latent, site.gain, site.material
         self.router = Router(spec, d, material)
         self.latent_down = self.latent_up = None
@@ -174,8 +182,8 @@ class Mixture(Prepares[Routes]):
                 self.shared_gate = _shared_gate(site.d_model, site.material)
             self.join = Join()
 
-    def prepare(self, desk: Desk) -> Routes:
-        return routes(desk, self.spec.n_experts, self.spec.top_k)
+    def prepare(self, desk: Desk) -> Any:
+        return self.routes(desk, self.spec.n_experts, self.spec.top_k)
 
     def forward(self, x: Tensor, run: StackPass) -> Tensor:
         now = self.prepared(run)

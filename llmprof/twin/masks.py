@@ -219,12 +219,15 @@ def alibi_slopes(n_heads: int) -> list[float]:
     return slopes
 
 
-def alibi(see: PositionSight, n_heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """-slope * |distance|, the mask added in, `[H, T, S]`."""
+def alibi(
+    see: PositionSight, n_heads: int, dtype: torch.dtype, device: torch.device, *, own: range | None = None
+) -> Tensor:
+    """-slope * |distance|, the mask added in, `[H, T, S]`; of the heads `own` alone, where it is given."""
     q = see.query_positions(device)[:, None]
     k = see.key_positions(device)[None, :]
-    slopes = torch.tensor(alibi_slopes(n_heads), dtype=torch.float32, device=device)
-    out = aligned_rows(n_heads, see.rows, see.keys, dtype=dtype, device=device)
+    heads = range(n_heads) if own is None else own
+    slopes = torch.tensor(alibi_slopes(n_heads)[heads.start : heads.stop], dtype=torch.float32, device=device)
+    out = aligned_rows(len(heads), see.rows, see.keys, dtype=dtype, device=device)
     out.copy_(slopes[:, None, None] * -(q - k).abs().to(torch.float32))
     return hide(out, see)
 

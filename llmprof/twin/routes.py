@@ -15,7 +15,7 @@ from torch import Tensor
 from llmprof.routing import Routing, choices, loads
 from llmprof.twin.desk import Desk
 
-_MOST_ON_META = 1 << 22
+MOST_ON_META = 1 << 22
 """How many entries of a table are made where only shapes are wanted: a second's work. Beyond it `loads` is asked."""
 
 
@@ -51,7 +51,7 @@ def routes(desk: Desk, n_experts: int, top_k: int) -> Routes:
 
 def _make(desk: Desk, routing: Routing, tokens: int, top_k: int, n_experts: int) -> Routes:
     shapes_alone = desk.device.type == "meta"
-    if shapes_alone and tokens * top_k > _MOST_ON_META:
+    if shapes_alone and tokens * top_k > MOST_ON_META:
         counts = loads(routing, tokens, top_k, n_experts)
     else:
         chosen = table(routing, tokens, top_k, n_experts)
@@ -67,11 +67,11 @@ def _make(desk: Desk, routing: Routing, tokens: int, top_k: int, n_experts: int)
         chosen=desk.register(chosen.to(desk.device)),
         order=desk.register(order.to(desk.device)),
         slots=desk.register(slots.to(desk.device)),
-        runs=tuple(sorted(_runs(counts), key=lambda run: run.first - run.last)),
+        runs=tuple(sorted(runs_of(counts), key=lambda run: run.first - run.last)),
     )
 
 
-def _runs(counts: tuple[int, ...]) -> list[Runs]:
+def runs_of(counts: tuple[int, ...]) -> list[Runs]:
     found: list[Runs] = []
     first = 0
     for expert, count in enumerate(counts):

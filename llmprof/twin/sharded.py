@@ -1,6 +1,6 @@
-"""One rank's part of a twin that is spread over tensor-parallel ranks and pipeline stages.
+"""One rank's part of a twin that is spread over tensor-parallel ranks, experts and pipeline stages.
 
-docs/reference-sharding.md says what is split and where ranks talk; here stands the plan that makes torch do it.
+docs/reference-sharding.md says what is split and where ranks talk; `sharded_plan` makes torch do it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ from dataclasses import replace
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import Placement, Replicate, Shard
-from torch.distributed.tensor.parallel import (
-    ParallelStyle,
-    PrepareModuleInput,
-    PrepareModuleOutput,
-    parallelize_module,
-)
+from torch.distributed.tensor.parallel import parallelize_module
 
 from llmprof.sharding import Sharding, check_sharding
 from llmprof.spec import arch
-from llmprof.twin.attention import SelfAttention
-from llmprof.twin.block import Layer, ParallelLayer
+from llmprof.twin.block import Layer
 from llmprof.twin.build import build
 from llmprof.twin.embeddings import TokenEmbedding
-from llmprof.twin.ffn import Glu, Mlp
+from llmprof.twin.experts import Mixture
 from llmprof.twin.model import Twin
+from llmprof.twin.sharded_experts import keep_own_experts, let_tokens_come
+from llmprof.twin.sharded_parts import OwnRows
+from llmprof.twin.sharded_plan import Plan, layer_plan
 from llmprof.twin.sharded_stage import Neighbours, cut
-from llmprof.twin.sharded_styles import Columns, Head, OwnHeads, Rows, SummedResidual, Vocabulary
+from llmprof.twin.sharded_styles import Head, OwnPositions
 from llmprof.twin.sharded_weights import fill, widened
 from llmprof.workload import Workload
 
@@ -69,87 +66,41 @@ def build_sharded(
             neighbours=neighbours,
             shape=(mine.batch, rows, spec.d_model),
         )
+    _share_experts(twin, sharding, mesh)
     if sharding.tensor_parallel > 1:
-        _spread(twin, spec, mesh["tensor"], by_rows=sharding.splits_rows)
+        hidden: Placement = Shard(1) if sharding.splits_rows else Replicate()
+        _spread(twin, spec, mesh["tensor"], hidden, sends_tokens=sharding.sends_tokens)
     return twin, mine
 
 
-def _spread(twin: Twin, spec: arch.ArchSpec, mesh: DeviceMesh, *, by_rows: bool) -> None:
-    """Spread the modules of `twin` over the ranks of `mesh`; `by_rows`: the rows of the hidden state too."""
-    hidden: Placement = Shard(1) if by_rows else Replicate()
+def _share_experts(twin: Twin, sharding: Sharding, mesh: DeviceMesh) -> None:
+    """Leave every mixture the experts, and their columns, that this rank has."""
+    if sharding.tensor_parallel == 1 and not sharding.sends_tokens:
+        return
+    mixtures = [layer.ffn for layer in twin.stacks[-1].layers if isinstance(layer.ffn, Mixture)]
+    for mixture in mixtures:
+        if sharding.sends_tokens:
+            let_tokens_come(
+                mixture, mesh["data", "tensor"], twin.arch.d_model, twin.material, by_rows=sharding.splits_rows
+            )
+        else:
+            keep_own_experts(mixture, mesh["tensor"], blocks=sharding.expert_parallel)
+
+
+def _spread(twin: Twin, spec: arch.ArchSpec, mesh: DeviceMesh, hidden: Placement, *, sends_tokens: bool) -> None:
+    """Spread the modules of `twin` over the ranks of `mesh`; `hidden` is the placement of the hidden state."""
     (stack,) = twin.stacks
-    plan: dict[str, ParallelStyle] = {}
+    tied = isinstance(twin.embed, TokenEmbedding) and spec.tied_embeddings
     if isinstance(twin.embed, TokenEmbedding):
-        plan["embed"] = Vocabulary(gives=hidden)
-    if stack.pos_embed is not None and by_rows:
-        plan["pos_embed"] = PrepareModuleInput(
-            input_layouts=(None, Replicate()), desired_input_layouts=(None, Shard(0)), use_local_output=True
-        )
+        twin.embed = OwnRows(twin.embed, mesh, hidden)  # type: ignore[assignment]
+    plan: Plan = {}
+    if stack.pos_embed is not None and hidden != Replicate():
+        plan["pos_embed"] = OwnPositions()
     for name, layer in twin.get_submodule("layers").named_children():
         assert isinstance(layer, Layer)
-        plan |= _layer_plan(f"layers.{name}", layer, hidden)
-        if isinstance(layer, ParallelLayer):
-            layer.residual = SummedResidual(layer.spec.residual, mesh, hidden)  # type: ignore[assignment]
-        if isinstance(layer.attn, SelfAttention):
-            _keep_own_heads(layer.attn, mesh.size())
+        plan |= layer_plan(f"layers.{name}", layer, mesh, hidden, sends_tokens=sends_tokens)
     if twin.lm_head is not None:
         plan["lm_head"] = Head(spec.vocab_size, takes=hidden)
     parallelize_module(twin, mesh, plan)
-    if twin.lm_head is not None and spec.tied_embeddings and "embed" in plan:
+    if twin.lm_head is not None and tied:
         twin.lm_head.weight = twin.embed.weight
-
-
-def _layer_plan(path: str, layer: Layer, hidden: Placement) -> dict[str, ParallelStyle]:
-    """The styles of the modules of one layer. `hidden` is the placement of the hidden state between blocks."""
-    plan: dict[str, ParallelStyle] = {}
-    parallel = isinstance(layer, ParallelLayer)
-    by_rows = hidden == Shard(1)
-    gives = None if parallel else hidden  # the residual of a parallel block reduces the sum of both
-    one_norm = isinstance(layer, ParallelLayer) and layer.ffn_norm is None
-    if by_rows and one_norm:
-        plan[f"{path}.attn_norm"] = PrepareModuleOutput(
-            output_layouts=Shard(1), desired_output_layouts=Replicate(), use_local_output=True
-        )
-    if isinstance(layer.attn, SelfAttention):
-        if by_rows and not one_norm:
-            plan[f"{path}.attn"] = _gathered(3)
-        for name in ("q_proj", "k_proj", "v_proj"):
-            plan[f"{path}.attn.{name}"] = Columns()
-        if layer.attn.spec.qk_norm is not None and layer.attn.spec.qk_norm_over == "each-head":
-            plan[f"{path}.attn.q_norm"] = plan[f"{path}.attn.k_norm"] = OwnHeads()
-        if isinstance(layer.attn.position, arch.Alibi):
-            plan[f"{path}.attn.core"] = _own_heads_of_bias()
-        plan[f"{path}.attn.o_proj"] = Rows(gives=gives)
-    if isinstance(layer.ffn, Mlp | Glu):
-        if by_rows and not one_norm:
-            plan[f"{path}.ffn"] = _gathered(2)
-        for name in ("up",) if isinstance(layer.ffn, Mlp) else ("gate", "up"):
-            plan[f"{path}.ffn.{name}"] = Columns()
-        plan[f"{path}.ffn.down"] = Rows(gives=gives)
-    return plan
-
-
-def _gathered(arguments: int) -> PrepareModuleInput:
-    """The first of so many arguments is gathered from the rows that each rank has."""
-    rest = (None,) * (arguments - 1)
-    return PrepareModuleInput(
-        input_layouts=(Shard(1), *rest), desired_input_layouts=(Replicate(), *rest), use_local_output=True
-    )
-
-
-def _own_heads_of_bias() -> PrepareModuleInput:
-    """The bias `[H, T, S]` of a core, its fourth argument, is cut down to the heads of the rank."""
-    others = (None, None, None)
-    return PrepareModuleInput(
-        input_layouts=(*others, Replicate(), None),
-        desired_input_layouts=(*others, Shard(0), None),
-        use_local_output=True,
-    )
-
-
-def _keep_own_heads(attention: SelfAttention, ranks: int) -> None:
-    """Let `attention` see the rows of its matrices, and its cache, as the heads of one rank."""
-    q, k, v = attention.queries, attention.keys, attention.values
-    attention.queries = q._replace(number=q.number // ranks)
-    attention.keys = k._replace(number=k.number // ranks)
-    attention.values = v._replace(number=v.number // ranks)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from llmprof.twin.leaf import TensorLeaf
 from llmprof.twin.model import Twin
+from llmprof.twin.sharded_move import received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +34,7 @@ class Received(TensorLeaf):
         self.dtype = dtype
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = torch.empty(self.shape, dtype=self.dtype, device=ids.device)
-        dist.recv(x, src=self.sender)
-        return x
+        return received(self.sender, self.shape, self.dtype, ids.device)
 
 
 def cut(twin: Twin, *, first: int, last: int, neighbours: Neighbours, shape: tuple[int, int, int]) -> None:

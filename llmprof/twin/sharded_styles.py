@@ -1,9 +1,9 @@
-"""How the leaves of a twin are spread over tensor-parallel ranks: the styles that `parallelize_module` applies.
+"""How the modules of a twin are spread over tensor-parallel ranks: the styles that `parallelize_module` applies.
 
 They are styles of `torch.distributed.tensor.parallel` made for the twin's leaves: `ColwiseParallel` and
-`RowwiseParallel` take `nn.Linear` and `nn.Embedding` alone. Parameters become DTensors with a placement, torch's own
-sharding rules say what a matrix product makes of them, and `redistribute` calls whatever collective leads from there to
-the placement that docs/reference-sharding.md names. Outside of these leaves every tensor is a plain one, a rank's part.
+`RowwiseParallel` take `nn.Linear` and `nn.Embedding` alone. A leaf gets its part of each parameter and runs as it does
+elsewhere; what it reads or makes is then a part of a whole with a placement, from which `redistribute` leads to the
+placement that docs/reference-sharding.md names, by whatever collective does that.
 
 Axis legend: B batch, T tokens, D d_model. A hidden state is whole on every rank (`Replicate`) or split by rows
 (`Shard(1)`: sequence parallelism).
@@ -15,98 +15,117 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import Partial, Placement, Replicate, Shard
 from torch.distributed.tensor.parallel import ParallelStyle
 
 from llmprof.spec import arch
 from llmprof.twin.residuals import Residual
+from llmprof.twin.sharded_move import redistributed
+from llmprof.twin.sharded_parts import keep_columns, keep_rows
+
+LOGITS = Shard(-1)
+"""Of logits that each rank has for its own part of the vocabulary."""
 
 
-class _Leaf(ParallelStyle):
-    """A leaf whose first input and whose result are tensors with a placement.
+class Columns(ParallelStyle):
+    """A matrix `[d_out, d_in]` and its bias, split by d_out: every rank makes its part of the result's columns.
 
-    `takes` is how the caller has the input, `needs` how the leaf wants it, `gives` what the caller gets; None leaves
-    the result as it comes.
+    A norm with weights `[X, h]` of each head is split likewise.
     """
 
-    def __init__(self, *, takes: Placement, needs: Placement, gives: Placement | None) -> None:
-        super().__init__()
-        self.takes = takes
-        self.needs = needs
-        self.gives = gives
-
-    def placement(self, name: str) -> Placement:
-        """Where the values of the parameter `name` are."""
-        raise NotImplementedError
-
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            # Every rank has the same values: each cuts out its own part, and none is sent.
-            part = distribute_tensor(parameter, device_mesh, [self.placement(name)], src_data_rank=None)
-            module.register_parameter(name, nn.Parameter(part, requires_grad=False))
-        module.register_forward_pre_hook(lambda _, inputs: (self._taken(inputs[0], device_mesh), *inputs[1:]))
-        module.register_forward_hook(lambda _, __, out: self._given(out))
+        keep_columns(module, device_mesh.get_local_rank(), device_mesh.size())
         return module
 
-    def _taken(self, x: Tensor, mesh: DeviceMesh) -> DTensor:
-        return DTensor.from_local(x, mesh, [self.takes], run_check=False).redistribute(placements=[self.needs])
 
-    def _given(self, out: Any) -> Tensor:
-        assert isinstance(out, DTensor)
-        return (out if self.gives is None else out.redistribute(placements=[self.gives])).to_local()
+class Rows(ParallelStyle):
+    """A matrix `[d_out, d_in]` split by d_in: every rank makes a summand of the result.
 
-
-class Columns(_Leaf):
-    """A matrix `[d_out, d_in]` and its bias, split by d_out: every rank makes its part of the result's columns."""
-
-    def __init__(self, *, takes: Placement | None = None, gives: Placement | None = None) -> None:
-        super().__init__(takes=takes or Replicate(), needs=Replicate(), gives=gives)
-
-    def placement(self, name: str) -> Placement:
-        return Shard(0)
-
-
-class Rows(_Leaf):
-    """A matrix `[d_out, d_in]` split by d_in, its bias whole: every rank makes a summand of the result.
-
-    Without `gives` the caller gets that summand.
+    `gives` is what becomes of the sum; None: the caller gets the summand.
     """
 
     def __init__(self, *, gives: Placement | None) -> None:
-        super().__init__(takes=Shard(-1), needs=Shard(-1), gives=gives)
+        super().__init__()
+        self.gives = gives
 
-    def placement(self, name: str) -> Placement:
-        return Shard(1) if name == "weight" else Replicate()
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        keep_rows(module, device_mesh.get_local_rank(), device_mesh.size())
+        if self.gives is not None:
+            Gives(Partial(), self.gives)._apply(module, device_mesh)
+        return module
 
 
-class Vocabulary(_Leaf):
-    """A table `[V, D]` split by rows: every rank looks up those that it has."""
+class Gives(ParallelStyle):
+    """The result of a module, a part of a whole that the ranks have as `have`, becomes what they have as `want`."""
 
-    def __init__(self, *, gives: Placement) -> None:
-        super().__init__(takes=Replicate(), needs=Replicate(), gives=gives)
+    def __init__(self, have: Placement, want: Placement) -> None:
+        super().__init__()
+        self.have = have
+        self.want = want
 
-    def placement(self, name: str) -> Placement:
-        return Shard(0)
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        def after(_: nn.Module, __: Any, out: Tensor) -> Tensor:
+            return redistributed(out, device_mesh, self.have, self.want)
+
+        module.register_forward_hook(after)
+        return module
+
+
+class Takes(ParallelStyle):
+    """The first argument of a module is made whole, of the rows that each rank has."""
+
+    def __init__(self, have: Placement) -> None:
+        super().__init__()
+        self.have = have
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        def before(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return redistributed(inputs[0], device_mesh, self.have, Replicate()), *inputs[1:]
+
+        module.register_forward_pre_hook(before)
+        return module
+
+
+class Summed(Gives):
+    """A module whose result is a summand, and which may take `first` what others have of its input."""
+
+    def __init__(self, first: Takes | None, want: Placement) -> None:
+        super().__init__(Partial(), want)
+        self.first = first
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        if self.first is not None:
+            self.first._apply(module, device_mesh)
+        return super()._apply(module, device_mesh)
+
+
+class OwnPositions(ParallelStyle):
+    """The second argument, one row for each of the T tokens, is cut down to the rank's own, by a view."""
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        rank, ranks = device_mesh.get_local_rank(), device_mesh.size()
+
+        def before(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            x, rows = inputs
+            return x, rows.chunk(ranks)[rank]
+
+        module.register_forward_pre_hook(before)
+        return module
 
 
 class Head(Columns):
     """The head, whose logits `[.., n Vn]` are gathered and stripped of those of the padding."""
 
     def __init__(self, vocab_size: int, *, takes: Placement) -> None:
-        super().__init__(takes=takes, gives=Replicate())
+        super().__init__()
         self.vocab_size = vocab_size
-
-    def _given(self, out: Any) -> Tensor:
-        return super()._given(out)[..., : self.vocab_size]
-
-
-class OwnHeads(ParallelStyle):
-    """A norm with weights `[X, h]` of each head: a rank has those of its heads, as plain parameters."""
+        self.takes = takes
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            part = distribute_tensor(parameter, device_mesh, [Shard(0)], src_data_rank=None).to_local()
-            module.register_parameter(name, nn.Parameter(part, requires_grad=False))
+        super()._apply(module, device_mesh)
+        Takes(self.takes)._apply(module, device_mesh)
+        Gives(LOGITS, Replicate())._apply(module, device_mesh)
+        module.register_forward_hook(lambda _, __, logits: logits[..., : self.vocab_size])
         return module
 
 
@@ -119,5 +138,4 @@ class SummedResidual(Residual):
         self.gives = gives
 
     def forward(self, x: Tensor, a: Tensor, f: Tensor) -> Tensor:  # type: ignore[override]
-        summand = DTensor.from_local(a + f, self.mesh, [Partial()], run_check=False)
-        return super().forward(x, summand.redistribute(placements=[self.gives]).to_local())
+        return super().forward(x, redistributed(a + f, self.mesh, Partial(), self.gives))

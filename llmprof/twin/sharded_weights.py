@@ -5,6 +5,7 @@ docs/reference-sharding.md, section 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -31,15 +32,20 @@ def _with_heads(layer: arch.LayerSpec, ranks: int) -> arch.LayerSpec:
 
 
 def fill(wide: Twin, twin: Twin) -> None:
-    """Give `wide`, the twin of a widened architecture, the weights of `twin`.
+    """Give `wide`, the twin of a widened architecture, the weights of `twin`, packed ones as they are stored.
 
     A KV head that n ranks share is there n times; rows of the vocabulary that pad it are zero.
     """
     heads = {module.path: module.keys.number for _, module in twin.named_modules() if isinstance(module, SelfAttention)}
-    of = dict(twin.named_parameters())
+    of = dict(_stored(twin))
     with torch.no_grad():
-        for name, parameter in wide.named_parameters():
-            parameter.copy_(_enlarged(of[name], parameter, heads.get(name.rpartition(".")[0].rpartition(".")[0])))
+        for name, target in _stored(wide):
+            target.copy_(_enlarged(of[name], target, heads.get(name.rpartition(".")[0].rpartition(".")[0])))
+
+
+def _stored(twin: Twin) -> Iterator[tuple[str, Tensor]]:
+    yield from twin.named_parameters()
+    yield from twin.named_buffers()
 
 
 def _enlarged(source: Tensor, target: Tensor, n_kv_heads: int | None) -> Tensor:

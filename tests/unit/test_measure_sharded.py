@@ -13,8 +13,10 @@ from torch.distributed import _functional_collectives as collectives
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from llmprof.errors import DeviceError
+from llmprof.measure.live import LiveBytes
 from llmprof.measure.sharded.account import accounts_on_meta, count, mesh_of
 from llmprof.measure.sharded.collectives import CollectiveCounter
+from llmprof.measure.sharded.trace import RankTrace
 from llmprof.sharding import Collective, Sharding
 from llmprof.spec.arch import Gqa
 from llmprof.twin.build import build
@@ -41,6 +43,12 @@ def everybody() -> dist.ProcessGroup:
     return dist.group.WORLD
 
 
+def tracing(ranks: int) -> tuple[CollectiveCounter, RankTrace]:
+    """A counter of collectives, and what shows it to them."""
+    counter = CollectiveCounter(Sharding(tensor_parallel=ranks))
+    return counter, RankTrace(counter, LiveBytes(excluded=(), constants=()), ())
+
+
 class Talking(nn.Module):
     """Says one of everything, on tensors of fp32; `inner` is a module below it."""
 
@@ -60,8 +68,8 @@ class Talking(nn.Module):
 def test_calls_are_counted_where_they_are_made() -> None:
     with group(3):
         model, x = Talking(), torch.empty(5, 2, device="meta")
-        counter = CollectiveCounter(3)
-        with torch.no_grad(), counter.along(model), counter:
+        counter, trace = tracing(3)
+        with torch.no_grad(), trace.along(model), trace:
             model(x)
     assert set(counter.collectives) == {
         # 10 values in three parts of 4, each sent twice by each of two: 2 * 2 * 4 * 4 bytes
@@ -75,9 +83,9 @@ def test_calls_are_counted_where_they_are_made() -> None:
 
 def test_a_collective_without_a_rule_is_an_error() -> None:
     with group(2):
-        counter = CollectiveCounter(2)
+        _, trace = tracing(2)
         refused = pytest.raises(RuntimeError, match=r"broadcast was dispatched at '', and no rule says what it sends")
-        with refused, torch.no_grad(), counter:
+        with refused, torch.no_grad(), trace:
             collectives.broadcast(torch.empty(4, device="meta"), 0, everybody())
 
 
@@ -135,7 +143,7 @@ def test_a_rank_has_its_own_part_of_the_unsharded_weights() -> None:
     whole = dict(build(arch, dtypes=FP32, device="cpu", seed=1).named_parameters())
     with group(2, rank=1):
         twin, _ = build_sharded(arch, PREFILL, sharding, mesh_of(sharding), device="cpu", seed=1)
-        of = {name: getattr(part, "_local_tensor", part) for name, part in twin.named_parameters()}
+        of = dict(twin.named_parameters())
     up, down = "layers.1.ffn.up.weight", "layers.1.ffn.down.weight"
     assert torch.equal(of[up], whole[up][24:])
     assert torch.equal(of[down], whole[down][:, 24:])

@@ -1,24 +1,30 @@
-"""The account of one rank, counted: its parameters, its cache and what it sends in a pass."""
+"""The account of one rank, counted: its parameters and cache, the kernels that it launches, and what it sends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from llmprof.errors import DeviceError
-from llmprof.ledger import Basis, Entry, Ledger
+from llmprof.ledger import Basis, Entry, Ledger, Quantity
+from llmprof.measure.bytes import ByteCounter
 from llmprof.measure.cache import kept_bytes
+from llmprof.measure.causal import causal_flops
+from llmprof.measure.flops import FlopCounter
+from llmprof.measure.live import LiveBytes
+from llmprof.measure.params import weights_by_path
+from llmprof.measure.run import unreadable, weights_and_caches
 from llmprof.measure.sharded.collectives import CollectiveCounter
+from llmprof.measure.sharded.trace import RankTrace
 from llmprof.sharding import Sharding, StageAccount, check_sharding
 from llmprof.spec.arch import ArchSpec
-from llmprof.twin.model import Twin
+from llmprof.twin.core import NoFusedKernel
 from llmprof.twin.passes import Output
 from llmprof.twin.session import Session
 from llmprof.twin.sharded import MESH_DIMENSIONS, build_sharded
@@ -26,7 +32,10 @@ from llmprof.workload import Execution, Workload
 
 
 def accounts_on_meta(arch: ArchSpec, workload: Workload, sharding: Sharding) -> tuple[StageAccount, ...]:
-    """The account of every stage, each run on `meta` in this one process, in a group of ranks that does not exist.
+    """The account of the first rank of every stage, with fused attention.
+
+    Each is run on `meta` in this one process, in a group of ranks that does not exist. What no fused kernel computes is
+    run unfused; bytes of its cores, and the peak, are then `unmeasured`.
 
     DeviceError where this process is in a real group. InputError: `check_sharding`.
     """
@@ -36,8 +45,13 @@ def accounts_on_meta(arch: ArchSpec, workload: Workload, sharding: Sharding) -> 
         with _group_without_peers(stage * sharding.tensor_parallel, sharding):
             mesh = mesh_of(sharding)
             twin, mine = build_sharded(arch, workload, sharding, mesh)
-            session = Session(twin, mine, Execution(attention="unfused"))
-            account, _ = count(session, mesh, sharding)
+            try:
+                session = Session(twin, mine, Execution(attention="fused"))
+            except NoFusedKernel as reason:
+                session = Session(twin, mine, Execution(attention="unfused"))
+                account, _ = count(session, mesh, sharding, not_fused=str(reason))
+            else:
+                account, _ = count(session, mesh, sharding)
             accounts.append(account)
     return tuple(accounts)
 
@@ -48,36 +62,53 @@ def mesh_of(sharding: Sharding, device_type: str = "cpu") -> DeviceMesh:
     return init_device_mesh(device_type, shape, mesh_dim_names=MESH_DIMENSIONS)
 
 
-def count(session: Session, mesh: DeviceMesh, sharding: Sharding) -> tuple[StageAccount, Output]:
-    """Run `session`, of this process's part of a twin, once: its account, and what came out."""
-    counter = CollectiveCounter(sharding.tensor_parallel)
-    with counter.along(session.twin), counter:
+def count(
+    session: Session, mesh: DeviceMesh, sharding: Sharding, *, not_fused: str | None = None
+) -> tuple[StageAccount, Output]:
+    """Run `session`, of this process's part of a twin, once: its account, and what came out.
+
+    `not_fused`: why bytes of its cores and its peak are not those that are asked for.
+    """
+    twin, collectives = session.twin, CollectiveCounter(sharding)
+    flops, traffic = FlopCounter(), ByteCounter()
+    stage = mesh.get_local_rank("pipeline")
+    live = LiveBytes(excluded=weights_and_caches(session), constants=_constants(session, stage))
+    trace = RankTrace(collectives, live, (flops, traffic))
+    with trace.along(twin), trace:
         out = session.run()
-    entries = [*_weights(session.twin)]
-    entries += [
-        Entry(path=path, quantity=quantity, value=value, basis=Basis.COUNTED)
-        for path, quantity, value in kept_bytes(session)
-    ]
-    account = StageAccount(
-        stage=mesh.get_local_rank("pipeline"), ledger=Ledger(entries), collectives=counter.collectives
-    )
+    causal = causal_flops(flops.by_path, session.pairs, twin.material.device)
+    unmeasured: dict[tuple[str, Quantity], str] = {
+        (path, quantity): reason for path, quantity, reason in unreadable(session)
+    }
+    unmeasured.update(((path, "matmul_flops_causal"), reason) for path, reason in causal.unmeasured.items())
+    if not_fused is not None:
+        unmeasured["", "peak_live_bytes"] = not_fused
+        unmeasured.update(((core, "hbm_bytes"), not_fused) for core in session.kernels)
+    ledger = Ledger()
+
+    def enter(path: str, quantity: Quantity, value: int) -> None:
+        if (path, quantity) not in unmeasured:
+            ledger.add(Entry(path=path, quantity=quantity, value=value, basis=Basis.COUNTED))
+
+    for path, weights in weights_by_path(twin):
+        enter(path, "params", weights.params)
+        enter(path, "weight_bytes", weights.stored_bytes)
+        enter(path, "matmul_flops", flops.by_path.get(path, 0))
+        enter(path, "matmul_flops_causal", causal.by_path.get(path, 0))
+        enter(path, "hbm_bytes", traffic.by_path.get(path, 0))
+    for path, quantity, size in kept_bytes(session):
+        enter(path, quantity, size)
+    enter("", "peak_live_bytes", live.peak)
+    account = StageAccount(stage=stage, ledger=ledger, collectives=collectives.collectives, unmeasured=unmeasured)
     return account, out
 
 
-def _weights(twin: Twin) -> Iterator[Entry]:
-    """Values and bytes of the parts of parameters that this rank has, a shared one at the first leaf that has it."""
-    counted: set[int] = set()
-    for path, leaf in twin.leaves:
-        params = stored = 0
-        for parameter in leaf.parameters(recurse=False):
-            if id(parameter) in counted:
-                continue
-            counted.add(id(parameter))
-            part: Any = parameter.to_local() if isinstance(parameter, DTensor) else parameter
-            params += part.numel()
-            stored += part.numel() * part.element_size()
-        yield Entry(path=path, quantity="params", value=params, basis=Basis.COUNTED)
-        yield Entry(path=path, quantity="weight_bytes", value=stored, basis=Basis.COUNTED)
+def _constants(session: Session, stage: int) -> Iterator[Tensor]:
+    """Those that some kernel of the stage takes: what is embedded belongs to the first."""
+    run = session.prepared.stacks[-1]
+    assert run is not None
+    embedded = () if stage == 0 else (run.tokens, run.positions)
+    yield from (each for each in session.constants if all(each is not other for other in embedded))
 
 
 @contextmanager

@@ -6,21 +6,17 @@ torch's `CommDebugMode` counts calls, without bytes and without sends.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 
-from llmprof.sharding import Collective, CollectiveKind
+from llmprof.sharding import Collective, CollectiveKind, Sharding
 
 _KINDS: dict[str, CollectiveKind | None] = {
     "_c10d_functional::all_reduce": "all-reduce",
     "_c10d_functional::all_gather_into_tensor": "all-gather",
     "_c10d_functional::reduce_scatter_tensor": "reduce-scatter",
+    "_c10d_functional::all_to_all_single": "all-to-all",
     "c10d::send": "send",
     "c10d::recv_": None,
     "_c10d_functional::wait_tensor": None,
@@ -29,13 +25,11 @@ _KINDS: dict[str, CollectiveKind | None] = {
 """None: sends nothing. An op outside of `aten` that is not here stops a measurement."""
 
 
-class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__ has no types
-    """Active around a pass of a twin that is spread over `ranks` tensor-parallel ranks."""
+class CollectiveCounter:
+    """What one rank of a `sharding` sends."""
 
-    def __init__(self, ranks: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # it has no types
-        self.ranks = ranks
-        self._path: list[str] = [""]
+    def __init__(self, sharding: Sharding) -> None:
+        self.sharding = sharding
         self._calls: dict[tuple[str, CollectiveKind], list[tuple[int, int]]] = defaultdict(list)
 
     @property
@@ -52,56 +46,34 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
             for (path, kind), calls in self._calls.items()
         )
 
-    @contextmanager
-    def along(self, model: nn.Module) -> Iterator[None]:
-        """Know the module of `model` that runs: its hooks, inputs and outputs included."""
-        handles = []
-        for path, module in model.named_modules():
-            handles.append(module.register_forward_pre_hook(self._entering(path), prepend=True))
-            handles.append(module.register_forward_hook(lambda *_: self._left()))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _entering(self, path: str) -> Any:
-        return lambda *_: self._path.append(path)
-
-    def _left(self) -> None:
-        self._path.pop()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if any(issubclass(kind, DTensor) for kind in types):
-            return NotImplemented  # DTensor's own rules come first; what they call comes by here again
-        out = func(*args, **(kwargs or {}))
-        name = func._schema.name
-        if func.namespace != "aten":
-            if name not in _KINDS:
-                raise RuntimeError(f"{name} was dispatched at {self._path[-1]!r}, and no rule says what it sends")
-            kind = _KINDS[name]
-            if kind is not None:
-                self._calls[self._path[-1], kind].append(self._sizes(kind, args, out))
-        return out
+    def observe(self, path: str, op: Any, args: tuple[Any, ...], out: Any) -> None:
+        """Note what `op`, which is none of `aten`, has sent at `path`; RuntimeError where no rule says."""
+        name = op._schema.name
+        if name not in _KINDS:
+            raise RuntimeError(f"{name} was dispatched at {path!r}, and no rule says what it sends")
+        kind = _KINDS[name]
+        if kind is not None:
+            self._calls[path, kind].append(self._sizes(kind, args, out))
 
     def _sizes(self, kind: CollectiveKind, args: tuple[Any, ...], out: Any) -> tuple[int, int]:
         """Payload and wire bytes of one call (docs/reference-sharding.md, section 5)."""
-        n = self.ranks
         match kind:
             case "all-reduce":
+                n = self.sharding.tensor_parallel
                 return _bytes(args[0]), 2 * (n - 1) * -(-args[0].numel() // n) * args[0].element_size()
             case "all-gather":
                 # Without the part that the rank has itself.
                 return _bytes(out), _bytes(out) - _bytes(args[0])
             case "reduce-scatter":
                 return _bytes(args[0]), _bytes(args[0]) - _bytes(out)
+            case "all-to-all":
+                x = self.sharding.expert_parallel
+                return _bytes(args[0]), (x - 1) * -(-args[0].numel() // x) * args[0].element_size()
             case "send":
                 payload = sum(_bytes(tensor) for tensor in args[0])
                 return payload, payload
 
 
-def _bytes(tensor: torch.Tensor) -> int:
+def _bytes(tensor: Tensor) -> int:
     assert isinstance(tensor, Tensor)
     return tensor.numel() * tensor.element_size()
