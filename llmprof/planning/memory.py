@@ -1,32 +1,37 @@
-"""The memory of the fullest device of a deployment (docs/planning.md)."""
+"""The memory of the fullest device of a deployment, term by term (docs/planning.md).
+
+Terms of the model are exact: weights and caches are those of `count`, and of `count --tensor-parallel` where a replica
+has several devices. Terms of drivers, libraries and engines are assumptions, labelled as such.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-from llmprof.device import Device
-from llmprof.planning.overheads import Overheads
+from llmprof.planning.deployment import Deployment, PlannedEngine
+from llmprof.planning.footprint import footprint
 from llmprof.planning.terms import MemoryBar
-from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec
-from llmprof.workload import Dtypes
 
-PlannedEngine = Literal["vllm", "architecture"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """How a model is served. `memory_bytes` is what one device has, where its own figure is not meant."""
-
-    device: Device
-    sharding: Sharding = Sharding()
-    dtypes: Dtypes = Dtypes()
-    engine: PlannedEngine = "vllm"
-    overheads: Overheads = Overheads()
-    memory_bytes: int | None = None
+__all__ = ["Deployment", "PlannedEngine", "memory_bar"]
 
 
-def memory_bar(arch: ArchSpec, deployment: Deployment, *, sequences: int, tokens: int, chunk_tokens: int) -> MemoryBar:
-    """The bar of the fullest device; `sequences` are those of one replica."""
-    raise NotImplementedError
+def memory_bar(
+    arch: ArchSpec,
+    deployment: Deployment,
+    *,
+    sequences: int,
+    tokens: int,
+    chunk_tokens: int,
+    source_tokens: int | None = None,
+) -> MemoryBar:
+    """The bar of the fullest device while each of `sequences` of a replica keeps `tokens`; the first of several.
+
+    A pass computes at most `chunk_tokens` tokens. `source_tokens` are those of an encoder-decoder's source; where it is
+    None as many as the target's, or all positions of an encoder of sound.
+
+    Raises InputError for numbers below 1, for what the model cannot take or cannot be spread so, for what vLLM has not
+    (`engine="vllm"`), and for a device without memory of its own where the deployment says none.
+    """
+    made = footprint(arch, deployment, chunk_tokens, source_tokens)
+    made.check(sequences, tokens)
+    bars = [made.bar(stage, sequences, tokens) for stage in range(made.stages)]
+    return min(bars, key=lambda bar: bar.free_bytes)

@@ -24,10 +24,15 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBar:
-    """The terms of one device, in the order in which they are shown, and the memory that they share."""
+    """The terms of one device, in the order in which they are shown, and the memory that they share.
+
+    `capacity_note` says where that figure is from, `stage` which stage of the pipeline the device is of.
+    """
 
     capacity_bytes: int
     terms: tuple[Term, ...]
+    capacity_note: str = ""
+    stage: int = 0
 
     @property
     def used_bytes(self) -> int:

@@ -1,0 +1,202 @@
+"""What each device of a replica holds, as whole numbers of sequences and tokens: the sums behind bars and searches.
+
+What a search asks again and again is remembered: passes by what decides them, whatever the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from llmprof.errors import InputError
+from llmprof.planning.caches import Caches
+from llmprof.planning.deployment import Deployment
+from llmprof.planning.overheads import overhead_terms
+from llmprof.planning.passes import Passes, Peaks, Spread
+from llmprof.planning.sampler import sampling_bytes
+from llmprof.planning.terms import MemoryBar, Term
+from llmprof.predict.formats import float_format
+from llmprof.spec.arch import ArchSpec, NoHead
+from llmprof.workload import QUANTISED
+
+WEIGHTS, CACHE, STATE, PAGES, SPARE = (
+    "weights",
+    "kv cache",
+    "recurrent state",
+    "kv pages",
+    "page never given out",
+)
+ACTIVATIONS, LOGITS = "activations", "logits"
+
+
+class Model:
+    """One architecture, spread so, computing so many tokens in a pass: all that no device decides."""
+
+    def __init__(self, arch: ArchSpec, spread: Spread, chunk: int, source: int | None) -> None:
+        self.arch, self.spread = arch, spread
+        self.passes = Passes(arch, spread, chunk, source)
+        self.caches = Caches(self.passes)
+
+    @cached_property
+    def weights(self) -> Peaks:
+        """Bytes of the parameters on a device of each stage."""
+        workload = self.passes.at_rest(1)
+        if self.spread.alone:
+            return (self.passes.predicted(workload).weight_bytes,)
+        return tuple(rank.weight_bytes for rank in self.passes.ranks(workload))
+
+
+class Footprint:
+    """A deployment of a model: what every term comes to."""
+
+    def __init__(self, model: Model, deployment: Deployment) -> None:
+        self.model, self.deployment = model, deployment
+        self.arch, self.passes, self.caches = model.arch, model.passes, model.caches
+        self.serves = deployment.engine == "vllm"
+        self.stages = model.spread.stages
+        self.capacity_bytes = deployment.capacity_bytes
+        self.overheads = overhead_terms(
+            deployment.overheads,
+            deployment.device,
+            self.capacity_bytes,
+            serves=self.serves,
+            communicates=deployment.communicates,
+        )
+        self._over = sum(term.bytes for term in self.overheads)
+
+    def check(self, sequences: int, tokens: int) -> None:
+        """Raise InputError for numbers below 1, and where the model cannot take so many tokens."""
+        for name, value in (("sequences", sequences), ("tokens", tokens)):
+            if value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+        self.passes.check(tokens)
+
+    # --- sums -----------------------------------------------------------------------------------
+
+    def free(self, sequences: int, tokens: int) -> int:
+        """What is left on the fullest device; negative where it does not fit."""
+        kept, live = self.kept(tokens), self.live(sequences, tokens)
+        base = self.capacity_bytes - self._over
+        return min(
+            base - weights - sequences * each - always - transient
+            for weights, each, always, transient in zip(self.model.weights, kept, self.spare, live, strict=True)
+        )
+
+    def kept(self, tokens: int) -> Peaks:
+        """Bytes that each sequence of `tokens` keeps between passes."""
+        if not self.serves:
+            return tuple(map(sum, zip(self.caches.own(tokens), self.caches.state(), strict=True)))
+        blocks = self.caches.blocks(tokens)
+        return tuple(blocks * each for each in self.caches.block_bytes)
+
+    @property
+    def spare(self) -> Peaks:
+        """The block that vLLM never gives out (vllm 0.19.0, vllm/v1/core/block_pool.py, `null_block`)."""
+        return self.caches.block_bytes if self.serves else (0,) * self.stages
+
+    def live(self, sequences: int, tokens: int) -> Peaks:
+        """What is live at most while a pass is computed: in the layers, or while tokens are sampled behind them."""
+        layers = self.passes.peaks(sequences, tokens)
+        return tuple(map(max, layers, self.sampling(sequences, tokens)))
+
+    def sampling(self, sequences: int, tokens: int) -> Peaks:
+        """What is live while the head's rows are sampled; on the last stage alone."""
+        if not self.serves or self.arch.structure == "encoder":
+            return self.passes.with_logits(sequences, tokens)
+        if isinstance(self.arch.head, NoHead):
+            return (0,) * self.stages
+        rows = self.passes.sampled(sequences)
+        size = float_format(self.deployment.dtypes.activations).bits // 8
+        units = self.deployment.device.units
+        held = sampling_bytes(
+            rows,
+            self.arch.vocab_size,
+            size,
+            self.deployment.vllm_version,
+            None if units is None else units.value,
+        )
+        # The hidden state of the whole pass, the rows of it that the head reads, and vLLM's random stand-in for them.
+        hidden = (self.passes.rows(sequences, tokens) + 2 * rows) * self.arch.d_model * size
+        return (*(0,) * (self.stages - 1), held + hidden)
+
+    def pool(self, sequences: int, tokens: int) -> Peaks:
+        """What is left for caches where passes are as large as `sequences` make them."""
+        base = self.capacity_bytes - self._over
+        live = self.live(sequences, tokens)
+        return tuple(base - weights - transient for weights, transient in zip(self.model.weights, live, strict=True))
+
+    # --- the bar --------------------------------------------------------------------------------
+
+    def bar(self, stage: int, sequences: int, tokens: int) -> MemoryBar:
+        """The terms of a device of `stage`."""
+        return MemoryBar(
+            capacity_bytes=self.capacity_bytes,
+            capacity_note=self.deployment.capacity_note,
+            stage=stage,
+            terms=(*self._model_terms(stage, sequences, tokens), *self.overheads),
+        )
+
+    def _model_terms(self, stage: int, sequences: int, tokens: int) -> Iterator[Term]:
+        dtypes = self.deployment.dtypes
+        layout = "the layout that the spec states" if dtypes.weights in QUANTISED else "as `llmprof count` has them"
+        yield Term(name=WEIGHTS, bytes=self.model.weights[stage], basis="confirmed", note=layout)
+        yield from self._cache_terms(stage, sequences, tokens)
+        layers = self.passes.peaks(sequences, tokens)[stage]
+        rows = self.passes.rows(sequences, tokens)
+        yield Term(
+            name=ACTIVATIONS,
+            bytes=layers,
+            basis="unconfirmed" if self.serves or dtypes.quantised else "confirmed",
+            note=f"the reference execution of a pass of {rows:,} tokens, fused attention"
+            + ("; vLLM's own kernels hold less (docs/planning.md)" if self.serves else ""),
+        )
+        sampling = self.sampling(sequences, tokens)[stage]
+        yield Term(
+            name=LOGITS,
+            bytes=max(0, sampling - layers),
+            basis="unconfirmed" if self.serves or dtypes.quantised else "confirmed",
+            note=f"of {sampling:,} bytes that are live while {self.passes.sampled(sequences):,} rows are sampled, "
+            "what goes beyond the activations, which are gone by then",
+        )
+
+    def _cache_terms(self, stage: int, sequences: int, tokens: int) -> Iterator[Term]:
+        own, state = self.caches.own(tokens)[stage], self.caches.state()[stage]
+        length = f"{sequences:,} sequences of {tokens:,} tokens"
+        yield Term(name=CACHE, bytes=sequences * own, basis="confirmed", note=f"{length}, as the architecture needs")
+        if state:
+            note = f"{sequences:,} sequences, whatever their length"
+            yield Term(name=STATE, bytes=sequences * state, basis="confirmed", note=note)
+        if self.serves:
+            added = sequences * (self.kept(tokens)[stage] - own - state)
+            yield Term(
+                name=PAGES,
+                bytes=added,
+                basis="unconfirmed",
+                note="what vLLM's pages hold more than the architecture needs (docs/engines.md)",
+            )
+            yield Term(
+                name=SPARE,
+                bytes=self.spare[stage],
+                basis="unconfirmed",
+                note="a block that stands for none (vllm 0.19.0, vllm/v1/core/block_pool.py)",
+            )
+
+
+MOST_KEPT = 4096
+_models: dict[tuple[object, ...], tuple[ArchSpec, Model]] = {}
+
+
+def footprint(arch: ArchSpec, deployment: Deployment, chunk_tokens: int, source_tokens: int | None) -> Footprint:
+    """The sums of `deployment`; InputError where `chunk_tokens` or `source_tokens` is below 1."""
+    for name, value in (("chunk_tokens", chunk_tokens), ("source_tokens", source_tokens)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1")
+    spread = deployment.spread
+    # By identity, because hashing an architecture costs more than its passes do; what is kept keeps it alive.
+    key = (id(arch), spread, chunk_tokens, source_tokens)
+    found = _models.get(key)
+    if found is None:
+        if len(_models) >= MOST_KEPT:
+            _models.clear()
+        found = _models[key] = arch, Model(arch, spread, chunk_tokens, source_tokens)
+    return Footprint(found[1], deployment)
