@@ -155,6 +155,11 @@ def slots(side: Side, spec: Moe, routed: int) -> Tensor:
     return _of_table(side, spec, "slots", {"routed": routed})
 
 
+def arrived(side: Side, spec: Moe, routed: int) -> Tensor:
+    """int64 [G]: the rows that other ranks sent in the order of experts (reference-sharding.md, section 9)."""
+    return _of_table(side, spec, "arrived", {"routed": routed})
+
+
 def _of_table(side: Side, spec: Moe, name: str, axes: Axes) -> Tensor:
     return side.setting.constant((spec.n_experts, spec.top_k, *axes.values(), name), axes, INT64)
 

@@ -77,7 +77,7 @@ def relative_bias(tape: Tape, side: Side) -> Tensor | None:
     sight = side.sight(attention)
     with tape.module(f"{side.stack.prefix}rel_bias"):
         per_pair = {side.row: sight.queries, "s": sight.keys, "n": attention.n_heads}
-        gathered = _fetch(tape, constants.buckets(side, sight), per_pair)
+        gathered = fetch(tape, constants.buckets(side, sight), per_pair)
         by_head = {"n": attention.n_heads, side.row: sight.queries, "s": sight.keys}
         bias = constants.columns(tape.allocate("rel_bias", constants.padded(by_head)), sight.keys)
         tape.copy(gathered, bias)
@@ -86,7 +86,7 @@ def relative_bias(tape: Tape, side: Side) -> Tensor | None:
         return bias
 
 
-def _fetch(tape: Tape, indices: Tensor, rows: Axes) -> Tensor:
+def fetch(tape: Tape, indices: Tensor, rows: Axes) -> Tensor:
     """`embedding`: reads the indices and the rows of the current leaf's table that it returns, in the table's dtype."""
     (table,) = tape.parameters()
     fetched = Tensor("rows", rows, table.format, table.storage, None, of=table, via="gather")
@@ -101,4 +101,4 @@ def _own_rows(side: Side, table: Tensor, x: Tensor) -> Tensor:
 
 def _gather(tape: Tape, indices: Tensor, rows: Axes) -> Tensor:
     """The same, converted to the activation dtype by a kernel of its own where that differs."""
-    return tape.cast(_fetch(tape, indices, rows))
+    return tape.cast(fetch(tape, indices, rows))

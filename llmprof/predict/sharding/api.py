@@ -170,10 +170,15 @@ class ShardedPrediction:
 
     def _account(self, stage: int) -> StageAccount:
         ledger, calls = Ledger(), list[Collective]()
+        ledger.add(_entry("", "peak_live_bytes", self.ranks[stage].peak_live_bytes))
         for prefix, part in self._parts(stage):
             for path, values in part.params.items():
+                spent = part.run.by_path.get(path, NOTHING)
                 ledger.add(_entry(prefix + path, "params", values))
                 ledger.add(_entry(prefix + path, "weight_bytes", part.weight_bytes[path]))
+                ledger.add(_entry(prefix + path, "matmul_flops", spent.matmul_flops))
+                ledger.add(_entry(prefix + path, "matmul_flops_causal", spent.causal_flops))
+                ledger.add(_entry(prefix + path, "hbm_bytes", spent.hbm_bytes))
             for path, held in part.kept_bytes.items():
                 ledger.add(_entry(prefix + path, "kv_cache_bytes" if is_cache(path) else "recurrent_state_bytes", held))
             calls += [replace(call, path=prefix + call.path) for call in part.collectives]

@@ -2,7 +2,7 @@
 
 Bytes on the wire are those that one rank sends in a ring
 (https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md, recalled): 2 (n - 1) parts of a tensor that is
-reduced everywhere, n - 1 parts of one that is gathered or whose sum is scattered.
+reduced everywhere, n - 1 parts of one that is gathered or whose sum is scattered, or of rows that go to all others.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from llmprof.predict.formats import float_format
+from llmprof.predict.sharding.loads import own_loads, rows_of_experts
 from llmprof.sharding import Collective, CollectiveKind, Sharding
-from llmprof.spec.arch import ArchSpec, LayerSpec, NoAttention, NoFfn, NoHead
+from llmprof.spec.arch import ArchSpec, LayerSpec, Moe, NoAttention, NoFfn, NoHead
 from llmprof.workload import Workload
 
 
@@ -38,6 +39,8 @@ class Calls:
     def of_layer(self, layer: LayerSpec) -> Iterator[Collective]:
         """Those of one layer, by their path below it: once where rows are joined, once where partial sums are added."""
         if self.sharding.tensor_parallel == 1:
+            if isinstance(layer.ffn, Moe) and self.sharding.sends_tokens:
+                yield self._exchange(layer.ffn)
             return
         if layer.block == "parallel":
             # One norm serves both halves, so that what it makes is gathered once; two make two tensors.
@@ -47,9 +50,17 @@ class Calls:
         if not isinstance(layer.attention, NoAttention):
             yield from self._gather("attn")
             yield self._reduce("attn.o_proj")
-        if not isinstance(layer.ffn, NoFfn):
-            yield from self._gather("ffn")
-            yield self._reduce("ffn.down")
+        match layer.ffn:
+            case NoFfn():
+                pass
+            case Moe() as moe if self.sharding.sends_tokens:
+                yield self._exchange(moe)
+            case Moe():
+                yield from self._gather("ffn")
+                yield self._reduce("ffn")
+            case _:
+                yield from self._gather("ffn")
+                yield self._reduce("ffn.down")
 
     def of_head(self) -> Iterator[Collective]:
         """Those of the logits, of which every rank makes the columns of its rows of the matrix."""
@@ -66,6 +77,15 @@ class Calls:
         parts = self.sharding.tensor_parallel if self.sharding.splits_rows else 1
         yield self._call(last, "send", self.hidden // parts)
 
+    def _exchange(self, spec: Moe) -> Collective:
+        """Rows to the ranks of their experts, and what these made of them back."""
+        s, w = self.sharding, self.workload
+        tokens = s.data_parallel * w.batch * w.new_tokens
+        own = w.batch * w.new_tokens // (s.tensor_parallel if s.splits_rows else 1)
+        got = rows_of_experts(own_loads(w.routing, tokens, spec, s.expert_parallel))
+        d = self.arch.d_model
+        return self._call("ffn.experts", "all-to-all", own * spec.top_k * d, got * d, ranks=s.expert_parallel)
+
     def _reduce(self, path: str) -> Collective:
         kind: CollectiveKind = "reduce-scatter" if self.sharding.splits_rows else "all-reduce"
         return self._call(path, kind, self.hidden)
@@ -76,10 +96,10 @@ class Calls:
             for path in paths:
                 yield self._call(path, "all-gather", self.hidden)
 
-    def _call(self, path: str, kind: CollectiveKind, *values: int) -> Collective:
-        """One call for each of `values`, the number of them in a tensor of activations."""
+    def _call(self, path: str, kind: CollectiveKind, *values: int, ranks: int | None = None) -> Collective:
+        """One call for each of `values`, the number of them in a tensor of activations, among `ranks` (tensor's: n)."""
         size = float_format(self.workload.dtypes.activations).bits // 8
-        ranks = self.sharding.tensor_parallel
+        ranks = ranks or self.sharding.tensor_parallel
         return Collective(
             path=path,
             kind=kind,
@@ -97,6 +117,8 @@ def _sent(kind: CollectiveKind, values: int, ranks: int) -> int:
         case "all-gather" | "reduce-scatter":
             assert values % ranks == 0, (kind, values, ranks)
             return (ranks - 1) * values // ranks
+        case "all-to-all":
+            return (ranks - 1) * -(-values // ranks)
         case "send":
             return values
     assert_never(kind)

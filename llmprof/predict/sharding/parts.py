@@ -13,8 +13,8 @@ from functools import cached_property, lru_cache
 from llmprof.predict import cost
 from llmprof.predict.compulsory import Compulsory, of_ops
 from llmprof.predict.constants import token_ids
-from llmprof.predict.cost import Cost
-from llmprof.predict.embedding import embed, open_stack
+from llmprof.predict.cost import NOTHING, Cost
+from llmprof.predict.embedding import embed, fetch, open_stack
 from llmprof.predict.head import logits
 from llmprof.predict.layer import layer_caches, lower_layer
 from llmprof.predict.leaf import Leaves, norm
@@ -24,7 +24,9 @@ from llmprof.predict.norms import normalise
 from llmprof.predict.op import Op
 from llmprof.predict.setting import Setting, Side, setting, sides
 from llmprof.predict.sharding.collectives import Calls
-from llmprof.predict.sharding.slices import arch_of_rank
+from llmprof.predict.sharding.experts import feed_of
+from llmprof.predict.sharding.slices import arch_of_rank, leaves_of_rank
+from llmprof.predict.sharding.tape import RankTape
 from llmprof.predict.tape import Tape
 from llmprof.predict.tensor import Home, Tensor, new
 from llmprof.sharding import Collective, Sharding
@@ -34,17 +36,32 @@ from llmprof.workload import Execution, Workload
 FUSED = Execution(attention="fused")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """What a part costs: its kernels, the largest sum of live tensors, and the bytes of each constant that it takes.
+    """What a part runs: its largest sum of live tensors, each constant that it takes; sums are made on first use."""
 
-    `least` is what it moves however its kernels are fused.
-    """
-
-    cost: Cost
+    ops: tuple[Op, ...]
     peak_bytes: int
     constants: Mapping[tuple[object, ...], int]
-    least: Compulsory
+    part: Part
+
+    @cached_property
+    def by_path(self) -> Mapping[str, Cost]:
+        """What each leaf that launches anything costs."""
+        return cost.by_path(self.ops)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """The same, all in all."""
+        whole = NOTHING
+        for spent in self.by_path.values():
+            whole = whole.plus(spent)
+        return whole
+
+    @cached_property
+    def least(self) -> Compulsory:
+        """What it moves however its kernels are fused."""
+        return of_ops(self.part.setting, self.part.leaves, self.ops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +72,11 @@ class Part:
     """
 
     setting: Setting
+    sharding: Sharding
     leaves: Leaves
     kept: Mapping[str, Tensor]
     collectives: tuple[Collective, ...]
-    lower: Callable[[Tape], Tensor]
+    lower: Callable[[RankTape], Tensor]
 
     @cached_property
     def params(self) -> Mapping[str, int]:
@@ -99,12 +117,15 @@ class Part:
     def run(self) -> Run:
         """Its pass."""
         made = self.setting
-        tape = Tape(made.activations, lambda path: _stored(made, self.leaves, path))
+        tape = RankTape(made.activations, self._stored, self.sharding, self.collectives)
         result = self.lower(tape)
-        ops = [item for item in tape.items if isinstance(item, Op)]
-        peak = tape.peak((result,))[0] if ops else result.nbytes
+        peak = tape.peak((result,))[0] if tape.items else result.nbytes
         constants = {key: tensor.nbytes for key, tensor in made.constants.items()}
-        return Run(cost.total(ops), peak, constants, of_ops(made, self.leaves, ops))
+        return Run(tape.kernels(), peak, constants, self)
+
+    def _stored(self, path: str) -> list[Tensor]:
+        """The parameters of a leaf as tensors."""
+        return [new(p.name, p.axes, self.setting.stored_format(p), Home.WEIGHT) for p in self.leaves[path]]
 
 
 @dataclass(frozen=True)
@@ -136,23 +157,24 @@ def parts_of(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Parts:
     """
     own = replace(workload, batch=workload.batch // sharding.data_parallel)
     staged = sharding.pipeline_parallel > 1
-    return _made(Same(arch), own, replace(sharding, data_parallel=1, pipeline_parallel=1), staged)
+    replicas = sharding.data_parallel if sharding.sends_tokens else 1
+    return _made(Same(arch), own, replace(sharding, data_parallel=replicas, pipeline_parallel=1), staged)
 
 
 @lru_cache(maxsize=256)
 def _made(same: Same, workload: Workload, sharding: Sharding, staged: bool) -> Parts:
     whole = same.arch
-    arch = arch_of_rank(whole, sharding.tensor_parallel)
+    arch = arch_of_rank(whole, sharding)
     calls = Calls(arch=whole, workload=workload, sharding=sharding)
     layers: dict[int, Part] = {}
     for layer, of_rank in zip(whole.main.layers, arch.main.layers, strict=True):
         if id(of_rank) not in layers:
-            layers[id(of_rank)] = _layer(_side(arch, workload), of_rank, tuple(calls.of_layer(layer)))
+            layers[id(of_rank)] = _layer(_side(arch, workload), sharding, of_rank, tuple(calls.of_layer(layer)))
     last = replace(arch, tied_embeddings=False) if staged else arch
     return Parts(
-        _opening(_side(arch, workload), tuple(calls.of_embedding())),
+        _opening(_side(arch, workload), sharding, tuple(calls.of_embedding())),
         tuple(layers[id(layer)] for layer in arch.main.layers),
-        _closing(_side(last, workload), tuple(calls.of_head())),
+        _closing(_side(last, workload), sharding, tuple(calls.of_head())),
     )
 
 
@@ -162,32 +184,44 @@ def _side(arch: ArchSpec, workload: Workload) -> Side:
     return side
 
 
-def _opening(side: Side, calls: tuple[Collective, ...]) -> Part:
+def _opening(side: Side, sharding: Sharding, calls: tuple[Collective, ...]) -> Part:
     """Embedding, positions and their norm: of the first stage."""
     arch = side.setting.arch
     leaves = {**embedding_leaves(arch), **opening_leaves(arch, side.stack)}
 
-    def lower(tape: Tape) -> Tensor:
-        return open_stack(tape, side, embed(tape, side, token_ids(side)))
+    def lower(tape: RankTape) -> Tensor:
+        ids = token_ids(side)
+        x = embed(tape, side, ids) if sharding.tensor_parallel == 1 else _own_embed(tape, side, ids)
+        return open_stack(tape, side, x)
 
-    return Part(side.setting, leaves, {}, calls, lower)
+    return Part(side.setting, sharding, leaves, {}, calls, lower)
 
 
-def _layer(side: Side, layer: LayerSpec, calls: tuple[Collective, ...]) -> Part:
+def _own_embed(tape: RankTape, side: Side, ids: Tensor) -> Tensor:
+    """The leaf `embed` with some rows of the table: zeros in place of the others, then the sum of all ranks."""
+    with tape.module("embed", ids):
+        (table,) = tape.parameters()
+        local, foreign = tape.foreign(ids)
+        x = fetch(tape, local, {**side.rows, **table.without("v")})
+        tape.masked_fill(x, foreign)
+        return tape.across("sum", x)
+
+
+def _layer(side: Side, sharding: Sharding, layer: LayerSpec, calls: tuple[Collective, ...]) -> Part:
     caches = layer_caches(side, layer)
     kept = {f"{path}.{name}": tensor for path, held in caches.items() for name, tensor in held.items()}
 
-    def lower(tape: Tape) -> Tensor:
-        x = _hidden(tape, side)
-        result, _ = lower_layer(tape, side, layer, caches, x, None, None)
+    def lower(tape: RankTape) -> Tensor:
+        x = _hidden(tape, side, sharding)
+        result, _ = lower_layer(tape, side, layer, caches, x, None, None, feed=feed_of(sharding))
         tape.touch((x,))  # a module's input lives until it returns
         return result
 
     leaves = layer_leaves(layer, side.setting.arch.d_model, cached=side.decodes)
-    return Part(side.setting, leaves, kept, calls, lower)
+    return Part(side.setting, sharding, leaves_of_rank(leaves, sharding), kept, calls, lower)
 
 
-def _closing(side: Side, calls: tuple[Collective, ...]) -> Part:
+def _closing(side: Side, sharding: Sharding, calls: tuple[Collective, ...]) -> Part:
     """The last norm and the head: of the last stage, which has a table of its own where the first stage has not.
 
     A tied matrix is the table that the first stage has, and stands once where that is the same one.
@@ -196,22 +230,18 @@ def _closing(side: Side, calls: tuple[Collective, ...]) -> Part:
     leaves = {} if final is None else {"final_norm": norm(final, "d", arch.d_model)}
     leaves.update(closing_leaves(arch))
 
-    def lower(tape: Tape) -> Tensor:
-        x = _hidden(tape, side)
+    def lower(tape: RankTape) -> Tensor:
+        x = _hidden(tape, side, sharding)
         if final is not None:
             x = normalise(tape, side.setting, "final_norm", final, x)
         if wanted == "none" or not isinstance(arch.head, LmHead):
             return x
         return logits(tape, side.setting, arch.head, x)
 
-    return Part(side.setting, leaves, {}, calls, lower)
+    return Part(side.setting, sharding, leaves, {}, calls, lower)
 
 
-def _hidden(tape: Tape, side: Side) -> Tensor:
-    """The hidden state as the last part left it."""
-    return tape.allocate("x", {**side.rows, "d": side.setting.arch.d_model})
-
-
-def _stored(made: Setting, leaves: Leaves, path: str) -> list[Tensor]:
-    """The parameters of a leaf as tensors."""
-    return [new(p.name, p.axes, made.stored_format(p), Home.WEIGHT) for p in leaves[path]]
+def _hidden(tape: Tape, side: Side, sharding: Sharding) -> Tensor:
+    """The hidden state as the last part left it: the rank's rows of it."""
+    own = side.tokens // sharding.tensor_parallel if sharding.splits_rows else side.tokens
+    return tape.allocate("x", {**side.rows, side.row: own, "d": side.setting.arch.d_model})
