@@ -103,7 +103,7 @@ def bar(**parts: int) -> MemoryBar:
     )
 
 
-BAR = bar(weights=40 * GB, kv_cache=10 * GB, activations=2 * GB, kept_free_by_the_engine=8 * GB)
+BAR = bar(weights=40 * GB, kv_cache=10 * GB, activations=2 * GB, runtime_context=GB, kept_free_by_the_engine=7 * GB)
 
 
 def served(

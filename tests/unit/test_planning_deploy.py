@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from llmprof import catalog
+from llmprof import catalog, device
 from llmprof.errors import InputError
-from llmprof.planning.deploy import CommandLine, shares
+from llmprof.planning.deploy import CommandLine, command_lines, shares
 from llmprof.planning.deploy.line import Words
 from llmprof.planning.deploy.weights import files_of
+from llmprof.planning.memory import Deployment, memory_bar
 from llmprof.planning.terms import MemoryBar
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.release import Awq, Fp8Blocks, Gptq, Mxfp4, Packing, Release
@@ -29,7 +30,8 @@ def _known_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_on_one_device() -> None:
     lines = served()
     common = {"model": "meta-llama/Llama-3.1-8B"}
-    # 80 GB, 8 kept free: 72/80. Static: 72 less 2 of activations. Of the 38 that weights and activations leave, 30.
+    # 80 GB. vLLM: less 7 kept free and 1 of context, 72/80. SGLang: of the 79 before weights, less 2 of activations and
+    # the 7: 70/79 = 0.88607. TensorRT-LLM: of the 37 that weights, activations and context leave, less 7: 30/37 = 0.81081.
     assert parsed(lines["vllm"]) == common | {
         "dtype": "bfloat16",
         "kv_cache_dtype": "auto",
@@ -47,7 +49,7 @@ def test_a_model_on_one_device() -> None:
         "context_length": 2096,
         "max_running_requests": 64,
         "chunked_prefill_size": 4096,
-        "mem_fraction_static": 0.875,
+        "mem_fraction_static": 0.886,
     }
     assert parsed(lines["tensorrt-llm"]) == common | {
         "config": {"dtype": "bfloat16", "kv_cache_config": {"dtype": "auto"}},
@@ -55,7 +57,7 @@ def test_a_model_on_one_device() -> None:
         "max_batch_size": 64,
         "max_num_tokens": 4096,
         "enable_chunked_prefill": True,
-        "kv_cache_free_gpu_memory_fraction": 0.7894,  # 30/38 = 0.78947, rounded down
+        "kv_cache_free_gpu_memory_fraction": 0.8108,
     }
 
 
@@ -275,12 +277,14 @@ def test_a_demand_of_nothing_is_an_error(demand: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("found_bar", "fractions"),
     [
-        (BAR, ("0.9", "0.875", "0.7894")),
+        (BAR, ("0.9", "0.886", "0.8108")),
+        # Graphs are in what vLLM requests, buffers of collectives gone before SGLang looks: (80 - 8) / 80,
+        # (80 - 4 - 8) / (80 - 2), (36 - 8) / 36.
         (
-            bar(weights=40 * GB, kv_cache=10 * GB, kv_pages=GB, kept_free_by_the_engine=6_400_000_000),
-            ("0.92", "0.92", "0.84"),
+            bar(weights=40 * GB, graphs=2 * GB, communication=2 * GB, kept_free_by_the_engine=8 * GB),
+            ("0.9", "0.8717", "0.7777"),
         ),
-        (bar(weights=GB, kv_cache=GB), ("1", "1", "1")),
+        (bar(weights=GB, kv_cache=GB, kv_pages=GB, recurrent_state=GB, page_never_given_out=GB), ("1", "1", "1")),
         (bar(weights=73 * GB, kept_free_by_the_engine=8 * GB), None),
     ],
 )
@@ -289,7 +293,23 @@ def test_shares_follow_the_bar(found_bar: MemoryBar, fractions: tuple[str, str, 
     if fractions is None:
         assert found == "weights and buffers leave nothing of the device for a cache"
     else:
-        assert found == shares.Shares(taken=fractions[0], static=fractions[1], of_free=fractions[2])
+        assert found == shares.Shares(requested=fractions[0], static=fractions[1], of_free=fractions[2])
+
+
+def test_shares_of_a_real_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar keeps a tenth free, graphs in it; vLLM now takes graphs out of what it requests, and so gets them."""
+    monkeypatch.setattr(shares, "memory_bar", memory_bar)
+    real = memory_bar(LLAMA, Deployment(device=device.find("h200")), sequences=64, tokens=2096, chunk_tokens=4096)
+    expected = 0.9 + real.bytes_of("graphs") / real.capacity_bytes
+    found = parsed(served(on="h200")["vllm"])["gpu_memory_utilization"]
+    assert expected - 1e-4 < found <= expected
+
+
+def test_a_plan_of_no_engine_leaves_the_shares_to_the_engines() -> None:
+    deployment = Deployment(device=device.find("h200"), engine="architecture")
+    for line in command_lines(LLAMA, deployment, DEMAND):
+        assert not {"gpu_memory_utilization", "mem_fraction_static"} & set(parsed(line))
+        assert any("keeps nothing free for one" in note for note in line.notes)
 
 
 def test_shares_that_are_not_known_are_said_to_be_left(monkeypatch: pytest.MonkeyPatch) -> None:

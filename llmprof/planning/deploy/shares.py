@@ -1,6 +1,10 @@
 """The shares of a device's memory that engines are told to take, out of the bar that the plan shows.
 
-Fractions are rounded down to a ten-thousandth, so that no engine is told to take more than the plan gives it.
+Each engine counts something else, so that the caches get what the bar leaves to them. Read on 2026-11-30 in the
+packages vllm 0.33.0 (vllm/v1/worker/gpu_worker.py, `determine_available_memory`: graphs are inside since 0.21, the
+driver's context is not) and sglang 0.5.23 (sglang/srt/mem_cache/kv_cache_configurator.py, `_profile_available_bytes`),
+and in the help of TensorRT-LLM's option. Fractions are rounded down to a ten-thousandth: no engine is told to take more
+than the plan gives it.
 """
 
 from __future__ import annotations
@@ -10,12 +14,12 @@ from fractions import Fraction
 
 from llmprof.errors import InputError
 from llmprof.planning.deploy.asked import Asked
+from llmprof.planning.footprint import CACHE, PAGES, SPARE, STATE, WEIGHTS
 from llmprof.planning.memory import memory_bar
+from llmprof.planning.overheads import COMMUNICATION, CONTEXT, KEPT_FREE
 from llmprof.planning.terms import MemoryBar
 
-KEPT_FREE = "kept free by the engine"
-WEIGHTS = "weights"
-CACHES = ("kv cache", "kv pages", "recurrent state", "recurrent pages")
+CACHES = (CACHE, STATE, PAGES, SPARE)
 
 _STEPS = 10_000
 
@@ -24,17 +28,20 @@ _STEPS = 10_000
 class Shares:
     """Fractions of one device, as the three engines define them.
 
-    `taken`: all but what is kept free (vLLM). `static`: weights and caches together (SGLang). `of_free`: caches, of
-    what weights and buffers leave (TensorRT-LLM). In each the caches get whatever nothing else needs.
+    `requested`: of the whole device all but what is kept free and the driver's context (vLLM). `static`: of what is
+    free before weights are loaded all but what is needed beside weights and caches (SGLang). `of_free`: of what weights
+    and buffers leave all but what is kept free (TensorRT-LLM).
     """
 
-    taken: str
+    requested: str
     static: str
     of_free: str
 
 
 def shares_of(a: Asked) -> Shares | str:
     """The shares, or why they are not known. The bar is that of the fullest device of one replica."""
+    if a.deployment.engine == "architecture" and a.deployment.overheads.kept_free_bytes is None:
+        return "the plan is of no engine, and keeps nothing free for one"
     try:
         bar = memory_bar(a.arch, a.deployment, sequences=a.sequences, tokens=a.tokens, chunk_tokens=a.chunk)
     except InputError as error:
@@ -43,22 +50,20 @@ def shares_of(a: Asked) -> Shares | str:
 
 
 def _shares(bar: MemoryBar) -> Shares | str:
-    weights = bar.bytes_of(WEIGHTS)
-    caches = sum(map(bar.bytes_of, CACHES))
-    kept_free = bar.bytes_of(KEPT_FREE)
-    buffers = bar.used_bytes - weights - caches - kept_free
-    taken = bar.capacity_bytes - kept_free
+    weights, kept_free = bar.bytes_of(WEIGHTS), bar.bytes_of(KEPT_FREE)
+    buffers = bar.used_bytes - weights - kept_free - sum(map(bar.bytes_of, CACHES))
     left = bar.capacity_bytes - buffers - weights
-    if taken <= 0 or left - kept_free <= 0:
+    if left <= kept_free:
         return "weights and buffers leave nothing of the device for a cache"
+    before_loading = bar.capacity_bytes - bar.bytes_of(CONTEXT) - bar.bytes_of(COMMUNICATION)
     return Shares(
-        taken=_decimal(Fraction(taken, bar.capacity_bytes)),
-        static=_decimal(Fraction(taken - buffers, bar.capacity_bytes)),
-        of_free=_decimal(Fraction(left - kept_free, left)),
+        requested=_decimal(bar.capacity_bytes - kept_free - bar.bytes_of(CONTEXT), bar.capacity_bytes),
+        static=_decimal(bar.capacity_bytes - buffers - kept_free, before_loading),
+        of_free=_decimal(left - kept_free, left),
     )
 
 
-def _decimal(share: Fraction) -> str:
+def _decimal(part: int, whole: int) -> str:
     """``0.92``: rounded down, without trailing zeros."""
-    steps = share * _STEPS // 1
+    steps = Fraction(part, whole) * _STEPS // 1
     return f"{steps // _STEPS}.{steps % _STEPS:04d}".rstrip("0").rstrip(".")

@@ -66,7 +66,7 @@ def words(a: Asked, shares: Shares | str) -> Words:
     w.flag("--max-num-batched-tokens", a.chunk)
     w.flag("--enable-chunked-prefill")
     if isinstance(shares, Shares):
-        w.flag("--gpu-memory-utilization", shares.taken)
+        w.flag("--gpu-memory-utilization", shares.requested)
     else:
         w.note(f"--gpu-memory-utilization is left at vLLM's own {OWN_SHARE}: {shares}")
     return w
