@@ -6,7 +6,6 @@ What a search asks again and again is remembered: passes by what decides them, w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 
 from llmprof.errors import InputError
 from llmprof.planning.caches import Caches
@@ -36,14 +35,17 @@ class Model:
         self.arch, self.spread = arch, spread
         self.passes = Passes(arch, spread, chunk, source)
         self.caches = Caches(self.passes)
+        self._weights: Peaks | None = None
 
-    @cached_property
-    def weights(self) -> Peaks:
-        """Bytes of the parameters on a device of each stage."""
-        workload = self.passes.at_rest(1)
-        if self.spread.alone:
-            return (self.passes.predicted(workload).weight_bytes,)
-        return tuple(rank.weight_bytes for rank in self.passes.ranks(workload))
+    def weights(self, tokens: int) -> Peaks:
+        """Bytes of the parameters on a device of each stage, whatever `tokens`, a length that the model can take."""
+        if self._weights is None:
+            workload = self.passes.at_rest(tokens)
+            if self.spread.alone:
+                self._weights = (self.passes.predicted(workload).weight_bytes,)
+            else:
+                self._weights = tuple(rank.weight_bytes for rank in self.passes.ranks(workload))
+        return self._weights
 
 
 class Footprint:
@@ -79,7 +81,7 @@ class Footprint:
         base = self.capacity_bytes - self._over
         return min(
             base - weights - sequences * each - always - transient
-            for weights, each, always, transient in zip(self.model.weights, kept, self.spare, live, strict=True)
+            for weights, each, always, transient in zip(self.model.weights(tokens), kept, self.spare, live, strict=True)
         )
 
     def kept(self, tokens: int) -> Peaks:
@@ -97,6 +99,9 @@ class Footprint:
     def live(self, sequences: int, tokens: int) -> Peaks:
         """What is live at most while a pass is computed: in the layers, or while tokens are sampled behind them."""
         layers = self.passes.peaks(sequences, tokens)
+        asked = self.passes.sampled(sequences), tokens
+        if not self.serves and self.passes.within(*asked) and self.passes.headless(layers):
+            return layers
         return tuple(map(max, layers, self.sampling(sequences, tokens)))
 
     def sampling(self, sequences: int, tokens: int) -> Peaks:
@@ -123,7 +128,9 @@ class Footprint:
         """What is left for caches where passes are as large as `sequences` make them."""
         base = self.capacity_bytes - self._over
         live = self.live(sequences, tokens)
-        return tuple(base - weights - transient for weights, transient in zip(self.model.weights, live, strict=True))
+        return tuple(
+            base - weights - transient for weights, transient in zip(self.model.weights(tokens), live, strict=True)
+        )
 
     # --- the bar --------------------------------------------------------------------------------
 
@@ -139,7 +146,7 @@ class Footprint:
     def _model_terms(self, stage: int, sequences: int, tokens: int) -> Iterator[Term]:
         dtypes = self.deployment.dtypes
         layout = "the layout that the spec states" if dtypes.weights in QUANTISED else "as `llmprof count` has them"
-        yield Term(name=WEIGHTS, bytes=self.model.weights[stage], basis="confirmed", note=layout)
+        yield Term(name=WEIGHTS, bytes=self.model.weights(tokens)[stage], basis="confirmed", note=layout)
         yield from self._cache_terms(stage, sequences, tokens)
         layers = self.passes.peaks(sequences, tokens)[stage]
         rows = self.passes.rows(sequences, tokens)

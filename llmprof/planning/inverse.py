@@ -6,12 +6,14 @@ less where anything grows, so that halving finds the place.
 
 from __future__ import annotations
 
-from llmprof.errors import InputError
 from llmprof.lengths import LARGEST
 from llmprof.planning.deployment import Deployment
 from llmprof.planning.footprint import Footprint, footprint
 from llmprof.planning.steps import largest
 from llmprof.spec.arch import ArchSpec
+
+ANY = LARGEST
+"""The answer where nothing grows with what is asked for: any number fits, and this is the largest that is taken."""
 
 MANY_GIB, FEW_SEQUENCES, MANY_SEQUENCES = 70, 256, 1024
 """vLLM's own max_num_seqs: 1024 from 70 GiB on, but not on an A100, else 256 (vllm 0.19.0, vllm/engine/arg_utils.py,
@@ -23,15 +25,12 @@ def largest_batch(
 ) -> int:
     """The most sequences per replica that fit, each with `tokens`; 0 where not even one does.
 
-    Raises InputError as `memory_bar` does, and where sequences keep nothing and so any number of them fits.
+    `ANY` where sequences keep nothing between passes, as those of an encoder do. Raises InputError as `memory_bar`
+    does.
     """
     made = footprint(arch, deployment, chunk_tokens, source_tokens)
     made.check(1, tokens)
     most = _most_kept(made, tokens)
-    if most is None:
-        if made.free(LARGEST, tokens) >= 0:
-            raise InputError(f"{arch.label} keeps nothing between passes: any number of sequences fits")
-        most = LARGEST
     made.passes.bound(max(1, most), tokens)
     return largest(lambda sequences: made.free(sequences, tokens) >= 0, most)
 
@@ -41,18 +40,12 @@ def largest_context(
 ) -> int:
     """The most tokens of each of `sequences` that fit; 0 where not even one does.
 
-    At most the model's `max_context`, where it states one. Raises InputError as `memory_bar` does, and where it states
-    none and keeps nothing that grows, so that any context fits.
+    At most the model's `max_context`, where it states one, and its rows of positions; `ANY` where it has neither and
+    keeps nothing that grows. Raises InputError as `memory_bar` does.
     """
     made = footprint(arch, deployment, chunk_tokens, source_tokens)
-    made.check(sequences, 1)
-    most = arch.max_context
-    if most is None:
-        most = 1
-        while made.free(sequences, most) >= 0:
-            if most >= LARGEST:
-                raise InputError(f"{arch.label} states no max_context and keeps nothing that grows: any context fits")
-            most *= 2
+    most = min((ANY, *made.passes.limits(), *(() if arch.max_context is None else (arch.max_context,))))
+    made.check(sequences, most)
     made.passes.bound(sequences, most)
     return largest(lambda tokens: made.free(sequences, tokens) >= 0, most)
 
@@ -71,9 +64,9 @@ def maximum_concurrency(
     vLLM divides the pages of its pool by those that a request needs at most while its prompt is computed
     (vllm/v1/core/kv_cache_utils.py, `get_max_concurrency_for_kv_cache_config`); the pool is what is left where passes
     are as large as `sequences` make them (its max_num_seqs; its own default where None). Without an engine it is the
-    pool divided by what a sequence keeps. 0 where the pool has no page.
+    pool divided by what a sequence keeps. 0 where the pool has no page, `ANY` where requests keep nothing.
 
-    Raises InputError as `memory_bar` does, and where requests keep nothing.
+    Raises InputError as `memory_bar` does.
     """
     made = footprint(arch, deployment, chunk_tokens, source_tokens)
     at_once = default_sequences(deployment) if sequences is None else sequences
@@ -81,14 +74,9 @@ def maximum_concurrency(
     pool = made.pool(at_once, tokens)
     if made.serves:
         blocks = [left // each for left, each in zip(pool, made.caches.block_bytes, strict=True) if each]
-        needed = made.caches.blocks_at_most(tokens) if blocks else 0
-        if not needed:
-            raise InputError(f"{arch.label} keeps nothing between passes: any number of requests fits")
-        return max(0, min(blocks)) / needed
-    kept = made.kept(tokens)
-    if not any(kept):
-        raise InputError(f"{arch.label} keeps nothing between passes: any number of requests fits")
-    return max(0.0, min(left / each for left, each in zip(pool, kept, strict=True) if each))
+        return max(0, min(blocks)) / made.caches.blocks_at_most(tokens) if blocks else float(ANY)
+    shares = [left / each for left, each in zip(pool, made.kept(tokens), strict=True) if each]
+    return max(0.0, min(shares)) if shares else float(ANY)
 
 
 def default_sequences(deployment: Deployment) -> int:
@@ -97,8 +85,8 @@ def default_sequences(deployment: Deployment) -> int:
     return MANY_SEQUENCES if many else FEW_SEQUENCES
 
 
-def _most_kept(made: Footprint, tokens: int) -> int | None:
-    """Sequences of which the caches alone would fill the fullest device; None where they keep nothing."""
+def _most_kept(made: Footprint, tokens: int) -> int:
+    """Sequences of which the caches alone would fill the fullest device; `ANY` where they keep nothing."""
     pool = made.pool(1, tokens)
     found = [left // each for left, each in zip(pool, made.kept(tokens), strict=True) if each]
-    return min(found) if found else None
+    return min((ANY, *found))

@@ -12,13 +12,14 @@ steps of decoding; three passes stand for it, none of which needs less when anyt
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from llmprof.lengths import default_source
 from llmprof.planning.steps import Steps
 from llmprof.predict.api import Prediction, predict
 from llmprof.predict.sharding.api import RankTotals, sharded_as
 from llmprof.sharding import Sharding, check_sharding
-from llmprof.spec.arch import ArchSpec, Learned, NoHead, Sinusoidal
+from llmprof.spec.arch import ArchSpec, Compressed, Learned, NoHead, Sinusoidal, Sparse
 from llmprof.workload import Dtypes, Execution, Logits, Phase, Workload, check_workload
 
 PIECE = 256
@@ -57,7 +58,9 @@ class Passes:
         self.arch, self.spread, self.chunk, self.source = arch, spread, chunk, source
         self._one = Steps(self._peaks_of_one)
         self._many = Steps(self._peaks_of_many)
+        self._headed = Steps(lambda rows: self._pieces("prefill", rows, "all"))
         self._steps: dict[tuple[int, int], Peaks] = {}
+        self._sampling: dict[tuple[int, int], Peaks] = {}
         self._bound: tuple[int, int] | None = None
 
     # --- the peaks ------------------------------------------------------------------------------
@@ -70,7 +73,8 @@ class Passes:
         if self.arch.structure == "encoder":
             return found
         batch = min(sequences, self.chunk)
-        if self._bound is not None and batch <= self._bound[0] and tokens <= self._bound[1]:
+        if self.within(batch, tokens):
+            assert self._bound is not None
             most = self._step(*self._bound)
             if all(step <= other for step, other in zip(most, found, strict=True)):
                 return found
@@ -80,15 +84,23 @@ class Passes:
         """Say that nothing beyond `sequences` and `tokens` will be asked for: the largest step may rule out all."""
         self._bound = min(sequences, self.chunk), tokens
 
+    def within(self, batch: int, tokens: int) -> bool:
+        """Whether what was said to be the most (`bound`) is at least so much."""
+        return self._bound is not None and batch <= self._bound[0] and tokens <= self._bound[1]
+
     def rows(self, sequences: int, tokens: int) -> int:
         """Tokens of the largest pass: the chunk, or what there is; a whole prompt where prompts cannot be cut."""
         there = sequences * self.longest(tokens)
         return min(there, self.chunk if self.chunked else max(self.chunk, self.longest(tokens)))
 
-    @property
+    @cached_property
     def chunked(self) -> bool:
-        """Whether a prompt may be read in pieces, which what sees in both directions may not."""
-        return self.arch.structure == "causal-decoder"
+        """Whether a prompt may be read in pieces.
+
+        Not where tokens see in both directions, nor where attention groups keys by their place in a whole prompt.
+        """
+        grouped = any(isinstance(layer.attention, Sparse | Compressed) for layer in self.arch.main.layers)
+        return self.arch.structure == "causal-decoder" and not grouped
 
     def sampled(self, sequences: int) -> int:
         """Rows of logits of the largest pass."""
@@ -109,9 +121,19 @@ class Passes:
         if isinstance(self.arch.head, NoHead):
             return (0,) * self.spread.stages
         if self.arch.structure == "encoder":
-            rows = self.rows(sequences, tokens)
-            return self._pieces("prefill", rows, "all")
-        return self._peaks("decode", self.sampled(sequences), 1, tokens, logits="last")
+            return self._headed(self.rows(sequences, tokens))
+        key = self.sampled(sequences), tokens
+        found = self._sampling.get(key)
+        if found is None:
+            found = self._sampling[key] = self._peaks("decode", key[0], 1, tokens, logits="last")
+        return found
+
+    def headless(self, layers: Peaks) -> bool:
+        """Whether the head never needs more than `layers` do, up to what was said to be the most (`bound`)."""
+        if self._bound is None or self.arch.structure == "encoder":
+            return False
+        most = self.with_logits(*self._bound)
+        return all(head <= other for head, other in zip(most, layers, strict=True))
 
     # --- the passes -----------------------------------------------------------------------------
 
@@ -123,7 +145,7 @@ class Passes:
         return self._pieces("prefill", rows, "none")
 
     def _pieces(self, phase: Phase, rows: int, logits: Logits) -> Peaks:
-        piece = self._even(min(PIECE, rows, *self._limits()))
+        piece = self._even(min(PIECE, rows, *self.limits()))
         return self._peaks(phase, -(-rows // piece), piece, piece, logits=logits, source=piece)
 
     def _step(self, batch: int, tokens: int) -> Peaks:
@@ -194,7 +216,7 @@ class Passes:
         ranks = self.spread.sharding.tensor_parallel if self.spread.sharding.splits_rows else 1
         return -(-tokens // ranks) * ranks
 
-    def _limits(self) -> tuple[int, ...]:
+    def limits(self) -> tuple[int, ...]:
         """How many tokens the stacks have positions for, where they end."""
         found = []
         for stack in self.arch.stacks:

@@ -33,13 +33,25 @@ class Steps:
         return made
 
 
+GALLOP_FROM = 4096
+
+
 def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest number from 1 to `most` that fits, where all below it do too; 0 where 1 does not."""
+    """The largest number from 1 to `most` that fits, where all below it do too; 0 where 1 does not.
+
+    Far from the end it is sought by doubling first: what is asked of huge numbers can cost more.
+    """
     if most < 1 or not fits(1):
         return 0
     if fits(most):
         return most
     below, above = 1, most
+    reach = GALLOP_FROM
+    while reach < above:
+        if fits(reach):
+            below, reach = reach, 2 * reach
+        else:
+            above = reach
     while above - below > 1:
         middle = (below + above) // 2
         if fits(middle):
