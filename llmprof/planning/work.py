@@ -108,7 +108,7 @@ class Passes:
 
         The prompt's pass makes the first token of an answer, so that N tokens take N - 1 steps.
         """
-        if self.arch.structure == "encoder" or self.demand.output_tokens < 2:
+        if not self.decodes:
             return None
         first, last = self.contexts
         mean: list[Work] | None = None
@@ -118,6 +118,11 @@ class Passes:
             mean = [each.plus(work, share) for each, work in zip(before, found, strict=True)]
         assert mean is not None
         return Steps(stages=tuple(mean), first_context=first, last_context=last)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether there is a step behind the prompt."""
+        return self.arch.structure != "encoder" and self.demand.output_tokens > 1
 
     @property
     def contexts(self) -> tuple[int, int]:

@@ -1,0 +1,96 @@
+"""One way to serve a model: the devices, how it is spread over them, what they hold, and what bounds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from llmprof.planning.inverse import largest_batch, largest_context, maximum_concurrency
+from llmprof.planning.memory import Deployment
+from llmprof.planning.terms import MemoryBar
+from llmprof.planning.times import Bound
+from llmprof.spec.arch import ArchSpec
+
+MILLION = 1e6
+SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Configuration:
+    """A deployment that has room for what is asked, at `batch` sequences of `tokens` tokens in each replica.
+
+    Times are lower bounds and rates upper bounds. `decode` is the mean step of an answer, None where nothing is decoded
+    behind a prompt; `request` what a replica spends on one request. `unlinked` is why collectives take no time in them.
+    """
+
+    arch: ArchSpec
+    deployment: Deployment
+    batch: int
+    tokens: int
+    chunk_tokens: int
+    output_tokens: int
+    prompt_tokens: int
+    bar: MemoryBar
+    prefill: Bound
+    decode: Bound | None
+    request: Bound
+    decode_contexts: tuple[int, int] | None
+    unlinked: str | None
+    price: float | None
+
+    @property
+    def gpus(self) -> int:
+        """Devices of all replicas."""
+        return self.deployment.sharding.ranks
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the model, each with requests of its own."""
+        return self.deployment.sharding.data_parallel
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight, of all replicas."""
+        return self.batch * self.replicas
+
+    @property
+    def requests_per_s(self) -> float:
+        """At most, of all replicas."""
+        return self.replicas / self.request.seconds
+
+    @property
+    def tokens_per_s(self) -> float:
+        """At most, of all replicas: tokens that are answered or, where nothing is, of prompts."""
+        return self.requests_per_s * (self.output_tokens or self.prompt_tokens)
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """Of all devices; None where nobody said what one costs."""
+        return None if self.price is None else self.price * self.gpus
+
+    @property
+    def cost_per_million(self) -> float | None:
+        """Of the tokens of `tokens_per_s`, at least."""
+        price = self.price_per_hour
+        return None if price is None else price / SECONDS_PER_HOUR / self.tokens_per_s * MILLION
+
+    # --- what else it has room for, made on first use -------------------------------------------
+
+    @cached_property
+    def largest_batch(self) -> int:
+        """The most requests of these tokens that have room, of all replicas."""
+        return self.replicas * self.largest_batch_of(self.tokens)
+
+    def largest_batch_of(self, tokens: int) -> int:
+        """The most requests of `tokens` tokens that one replica has room for."""
+        return largest_batch(self.arch, self.deployment, tokens=tokens, chunk_tokens=self.chunk_tokens)
+
+    @cached_property
+    def largest_context(self) -> int:
+        """The most tokens of each request for which this batch has room."""
+        return largest_context(self.arch, self.deployment, sequences=self.batch, chunk_tokens=self.chunk_tokens)
+
+    def maximum_concurrency_of(self, tokens: int) -> float:
+        """How many requests of `tokens` tokens the caches of all replicas have room for."""
+        of_one = maximum_concurrency(self.arch, self.deployment, tokens=tokens, chunk_tokens=self.chunk_tokens)
+        return self.replicas * of_one

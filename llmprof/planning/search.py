@@ -1,0 +1,239 @@
+"""Every device, number of devices, way to spread a model over them and dtype: which have room, and how quick they are.
+
+Passes are predicted once for each way to spread and each batch, whatever the device, which only scales them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llmprof.device import Device
+from llmprof.planning import times
+from llmprof.planning.ask import Ask
+from llmprof.planning.configuration import Configuration
+from llmprof.planning.degrees import Degrees, Refused, degrees
+from llmprof.planning.inverse import largest_batch
+from llmprof.planning.memory import Deployment, memory_bar
+from llmprof.planning.rank import ranked
+from llmprof.planning.terms import MemoryBar
+from llmprof.planning.work import Passes
+from llmprof.sharding import Sharding
+from llmprof.spec.arch import ArchSpec
+from llmprof.workload import Dtypes, Workload, check_workload
+
+Lack = Literal["weights", "one request", "all requests"]
+"""What a device has no room for: the weights alone, one request beside them, or as many as are asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A deployment without room; `short_bytes` are missing on its fullest device for `batch` requests."""
+
+    deployment: Deployment
+    lack: Lack
+    batch: int
+    short_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What was found for one architecture, best first, and why the rest was not.
+
+    `unplanned` are the devices whose figures do not suffice, `refused` the degrees that are none, by dtypes.
+    """
+
+    arch: ArchSpec
+    ask: Ask
+    configurations: tuple[Configuration, ...]
+    rejected: tuple[Rejected, ...]
+    refused: tuple[Refused, ...]
+    unplanned: tuple[tuple[Device, str], ...]
+    tokens: int
+    considered: int
+    predicted: int
+
+
+def plan(arch: ArchSpec, devices: Sequence[Device], ask: Ask) -> Plan:
+    """Search for what serves `arch` as `ask` has it on some of `devices`.
+
+    Raises InputError where the architecture cannot take such a request at all.
+    """
+    return Search(arch, devices, ask).plan()
+
+
+class Search:
+    """The search for one architecture. What it has predicted it keeps, for further questions of the same kind."""
+
+    def __init__(self, arch: ArchSpec, devices: Sequence[Device], ask: Ask) -> None:
+        self.arch, self.ask = arch, ask
+        self.tokens = ask.demand.tokens_kept(arch, ask.scenario)
+        self.devices: list[Device] = []
+        self.unplanned: list[tuple[Device, str]] = []
+        for device in devices:
+            why = times.missing(device, ask.dtypes[0].activations)
+            if why is None:
+                self.devices.append(device)
+            else:
+                self.unplanned.append((device, why))
+        self._passes: dict[Dtypes, Passes] = {}
+        for dtypes in ask.dtypes:
+            check_workload(arch, self.pass_of(dtypes))
+        check_workload(arch, self.longest_pass())
+
+    def plan(self) -> Plan:
+        """Everything, ranked."""
+        found: list[Configuration] = []
+        rejected: list[Rejected] = []
+        refused: dict[str, Refused] = {}
+        for dtypes in self.ask.dtypes:
+            ways = self.ways(dtypes)
+            refused.update((f"{each.what} {each.why}", each) for each in ways.refused)
+            for deployment in self.deployments(ways.shardings, dtypes):
+                made = self.configured(deployment)
+                if isinstance(made, Configuration):
+                    found.append(made)
+                else:
+                    rejected.append(made)
+        return Plan(
+            arch=self.arch,
+            ask=self.ask,
+            configurations=tuple(ranked(found, self.ask.rank)),
+            rejected=tuple(rejected),
+            refused=tuple(refused.values()),
+            unplanned=tuple(self.unplanned),
+            tokens=self.tokens,
+            considered=len(found) + len(rejected),
+            predicted=sum(each.predicted for each in self._passes.values()),
+        )
+
+    def deployments(self, shardings: Iterable[Sharding], dtypes: Dtypes) -> Iterator[Deployment]:
+        """Each way to spread, on each device."""
+        for sharding in shardings:
+            for device in self.devices:
+                yield self.deployment(device, sharding, dtypes)
+
+    def deployment(self, device: Device, sharding: Sharding, dtypes: Dtypes) -> Deployment:
+        """One of them."""
+        ask = self.ask
+        return Deployment(device=device, sharding=sharding, dtypes=dtypes, engine=ask.engine, overheads=ask.overheads)
+
+    def ways(self, dtypes: Dtypes, max_gpus: int | None = None) -> Degrees:
+        """The ways to spread the model in these dtypes."""
+        ask = self.ask
+        return degrees(
+            self.arch,
+            self.pass_of(dtypes),
+            max_gpus=max_gpus or ask.max_gpus,
+            node_gpus=ask.node_gpus,
+            replicas=ask.max_gpus if ask.fill else ask.demand.concurrency,
+        )
+
+    def pass_of(self, dtypes: Dtypes) -> Workload:
+        """The pass of one prompt, which all ways to spread the model have to take."""
+        return self.passes(dtypes).workload("prefill", batch=1, context=self.ask.demand.prompt_tokens)
+
+    def longest_pass(self) -> Workload:
+        """The pass that goes furthest: the last step of an answer, or the prompt where nothing is answered."""
+        passes = self.passes(self.ask.dtypes[0])
+        if passes.decodes:
+            return passes.workload("decode", batch=1, context=passes.contexts[1])
+        return self.pass_of(self.ask.dtypes[0])
+
+    def passes(self, dtypes: Dtypes) -> Passes:
+        """What has been predicted in these dtypes."""
+        if dtypes not in self._passes:
+            ask = self.ask
+            self._passes[dtypes] = Passes(self.arch, dtypes, ask.demand, routing=ask.routing, latent=ask.latent)
+        return self._passes[dtypes]
+
+    # --- one of them ----------------------------------------------------------------------------
+
+    def batch_of(self, sharding: Sharding) -> int:
+        """Requests of one replica: the share of the fullest."""
+        return -(-self.ask.demand.concurrency // sharding.data_parallel)
+
+    def bar(self, deployment: Deployment, batch: int) -> MemoryBar:
+        """The memory of the fullest device with so many requests in each replica."""
+        chunk = self.ask.demand.chunk_tokens
+        return memory_bar(self.arch, deployment, sequences=batch, tokens=self.tokens, chunk_tokens=chunk)
+
+    def room(self, deployment: Deployment) -> int:
+        """The most requests of one replica."""
+        chunk = self.ask.demand.chunk_tokens
+        return largest_batch(self.arch, deployment, tokens=self.tokens, chunk_tokens=chunk)
+
+    def configured(self, deployment: Deployment) -> Configuration | Rejected:
+        """The deployment with its batch, its memory and its bounds, or what it has no room for."""
+        batch = max(1, self.room(deployment)) if self.ask.fill else self.batch_of(deployment.sharding)
+        bar = self.bar(deployment, batch)
+        if not bar.fits:
+            return self._rejected(deployment, batch, bar)
+        passes, demand = self.passes(deployment.dtypes), self.ask.demand
+        sharding = deployment.sharding
+        at = times.speeds(deployment.device, deployment.dtypes.activations)
+        prefill, steps = passes.prefill(sharding), passes.decode(sharding, batch)
+        decode = None
+        if steps is not None:
+            stages = sharding.pipeline_parallel
+            part = steps if stages == 1 else passes.decode(sharding, max(1, batch // stages))
+            assert part is not None
+            decode = times.step(part.stages, steps.stages, at)
+        request = times.per_request(
+            prefill,
+            None if steps is None else steps.stages,
+            steps=demand.output_tokens - 1,
+            batch=batch,
+            at=at,
+        )
+        return Configuration(
+            arch=self.arch,
+            deployment=deployment,
+            batch=batch,
+            tokens=self.tokens,
+            chunk_tokens=demand.chunk_tokens,
+            output_tokens=0 if self.arch.structure == "encoder" else demand.output_tokens,
+            prompt_tokens=demand.prompt_tokens,
+            bar=bar,
+            prefill=times.prompt(prefill, at, one_pass=demand.prompt_tokens <= demand.chunk_tokens),
+            decode=decode,
+            request=request,
+            decode_contexts=None if steps is None else (steps.first_context, steps.last_context),
+            unlinked=_unlinked(deployment),
+            price=self.ask.prices.get(deployment.device.name),
+        )
+
+    def _rejected(self, deployment: Deployment, batch: int, bar: MemoryBar) -> Rejected:
+        alone = bar if batch == 1 else self.bar(deployment, 1)
+        if alone.fits:
+            return Rejected(deployment=deployment, lack="all requests", batch=batch, short_bytes=-bar.free_bytes)
+        lack: Lack = "weights" if alone.bytes_of("weights") > alone.capacity_bytes else "one request"
+        return Rejected(deployment=deployment, lack=lack, batch=1, short_bytes=-alone.free_bytes)
+
+    # --- questions of room alone ------------------------------------------------------------------
+
+    def has_room(self, deployment: Deployment) -> bool:
+        """Whether a deployment has room for what is asked."""
+        return self.bar(deployment, 1 if self.ask.fill else self.batch_of(deployment.sharding)).fits
+
+    def fewest(self, dtypes: Dtypes, devices: Sequence[Device], max_gpus: int | None = None) -> Deployment | None:
+        """The first deployment of the fewest of some device that has room for what is asked; None where none has."""
+        for sharding in self.ways(dtypes, max_gpus).shardings:
+            for device in devices:
+                made = self.deployment(device, sharding, dtypes)
+                if self.has_room(made):
+                    return made
+        return None
+
+    def asking(self, ask: Ask) -> Search:
+        """The same search with another question."""
+        return Search(self.arch, self.devices, ask)
+
+
+def _unlinked(deployment: Deployment) -> str | None:
+    """Why collectives take no time in the bounds of a deployment; None where they do, or there are none."""
+    sharding = deployment.sharding
+    if deployment.device.interconnect is not None or max(sharding.tensor_parallel, sharding.expert_parallel) == 1:
+        return None
+    return "nothing is known of the links between its devices, and what collectives take is left out"
