@@ -8,10 +8,18 @@ import sys
 
 from llmprof.report.tables import printable
 
+_silent = False
+
+
+def be_silent(silent: bool = True) -> None:
+    """Say nothing from now on: this process is one of several that would all say the same."""
+    global _silent
+    _silent = silent
+
 
 def say(text: str) -> None:
     """One message on stderr; control characters, which a file name or an exception's text may hold, are escaped."""
-    if sys.stderr is None:  # closed by the caller; print() would fall back to stdout
+    if _silent or sys.stderr is None:  # closed by the caller; print() would fall back to stdout
         return
     lines = "\n".join(printable(line) for line in text.split("\n"))
     with contextlib.suppress(OSError, ValueError):  # nobody listens, but the exit code still tells

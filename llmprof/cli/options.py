@@ -166,14 +166,14 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, *, option: str = "--seconds") -> float:
     """A time budget in seconds; InputError where it is no time."""
     try:
         value = float(text) if re.fullmatch(r"[0-9.]{1,12}", text, re.ASCII) else math.nan
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise InputError(f"--seconds: found {_bounded(text, '--seconds')!r}; expected seconds such as 10 or 0.5")
+        raise InputError(f"{option}: found {_bounded(text, option)!r}; expected seconds such as 10 or 0.5")
     return value
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from llmprof.cli import counters as gpu_counters
-from llmprof.cli import memory_option, options, reference_option, routes, training, training_options
+from llmprof.cli import (
+    memory_option,
+    options,
+    parallel_options,
+    profile_sharded,
+    reference_option,
+    routes,
+    training,
+    training_options,
+)
 from llmprof.cli.messages import say
 from llmprof.cli.profile_plan import group_workloads, run_all
 from llmprof.cli.profile_report import exit_code, report
@@ -67,12 +76,21 @@ def profile(
     counters: gpu_counters.CountersOption = "auto",
     caches: gpu_counters.CachesOption = "cold",
     device_spec: memory_option.DeviceSpecOption = None,
+    tensor_parallel: profile_sharded.TensorParallelOption = None,
+    sequence_parallel: parallel_options.SequenceParallelOption = False,
+    pipeline_parallel: parallel_options.PipelineParallelOption = None,
+    data_parallel: parallel_options.DataParallelOption = None,
+    expert_parallel: parallel_options.ExpertParallelOption = None,
+    context_parallel: parallel_options.ContextParallelOption = None,
+    compare: profile_sharded.CompareOption = None,
+    rank_timeout: profile_sharded.RankTimeoutOption = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
     """Build SPEC with random weights, run it fused and unfused, and confirm the counts module by module.
 
     With --phase train or --objective: run a training step, its loss, gradients and optimiser included.
+    With --tensor-parallel or another degree: spread the model over ranks, and confirm what each holds and sends.
     Exit 0 if everything is confirmed, 1 if a figure differs, 3 if something could not be measured.
     """
     from llmprof.profiling import Request, Result, require_torch
@@ -86,6 +104,25 @@ def profile(
     check_writable(output)
     dtypes = options.parse_dtypes(dtype, weight_dtype, kv_dtype, group_size)
     step = training_options.parse_training(phase, objective, recompute, dropout)
+    sharding = profile_sharded.parse(
+        {
+            "tensor_parallel": tensor_parallel,
+            "sequence_parallel": sequence_parallel,
+            "pipeline_parallel": pipeline_parallel,
+            "data_parallel": data_parallel,
+            "expert_parallel": expert_parallel,
+            "context_parallel": context_parallel,
+        },
+        training=step is not None,
+        compare=compare,
+        rank_timeout=rank_timeout,
+        device=device,
+        one_device={
+            "--counters": (None if counters == "none" else counters, "auto"),
+            "--caches": (caches, "cold"),
+            "--device-spec": (device_spec, None),
+        },
+    )
     if step is not None:
         given = {
             "phase": training_options.phase_beside(phase),
@@ -143,6 +180,21 @@ def profile(
     routes.refuse_idle(asked.routing, asked.latent, archs)
     runs_of = [(arch, *asked.workloads(arch)) for arch in archs]
     options.refuse_idle_kv_dtype([(arch, workload) for arch, workloads, _ in runs_of for workload in workloads])
+    if sharding is not None:
+        profile_sharded.run(
+            runs_of,
+            sharding,
+            attentions=attentions,
+            reference=reference,
+            device=device,
+            layers=depth,
+            seed=start,
+            seconds=budget or None,
+            compare=compare,
+            rank_timeout=rank_timeout,
+            output_format=output_format,
+            output=output,
+        )
     planned: list[tuple[Request | None, Result]] = []
     for arch, workloads, skipped in runs_of:
         if output_format == "csv":  # its rows have no place for this; the other formats say it themselves

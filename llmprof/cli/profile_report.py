@@ -12,6 +12,7 @@ from llmprof.cli.messages import bold
 if TYPE_CHECKING:
     from llmprof.ledger import Row
     from llmprof.profiling import Result
+    from llmprof.profiling.sharded import ShardedResult
 
 SCHEMA_VERSION = 1
 EXIT_INTERRUPTED = 130
@@ -31,7 +32,7 @@ CSV_COLUMNS = (
 )
 
 
-def exit_code(results: Sequence[Result]) -> int:
+def exit_code(results: Sequence[Result | ShardedResult]) -> int:
     """130 interrupted, else 1 if any result failed, else 3 if any is unconfirmed or none applies at all, else 0."""
     if any(result.interrupted for result in results):
         return EXIT_INTERRUPTED

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
-from llmprof.measure.eviction import evictor
+from llmprof.measure.eviction import Evictor, evictor
 from llmprof.measure.spread import Summary, median, summarise
 
 Progress = Callable[[str, int, int], None]
@@ -95,12 +95,14 @@ def measure_time(
     max_seconds: float = 60.0,
     progress: Progress | None = None,
     clock: Clock | None = None,
+    flush: Evictor | None = None,
 ) -> Timing:
     """Time `run` on `device`, warm and cold; `restore` undoes what a run changes, untimed, before each.
 
     Each series takes `min_samples` samples while its share of `max_seconds` lasts, and goes on past
     that only to reach 3; past twice `max_seconds` it stops with what it has. The notes of the result
     say where there are fewer than `min_samples`. Ctrl-C ends the measurement and keeps what it has.
+    `flush` empties the last-level cache, or says why none does; by default as `evictor` has it.
 
     Raises ValueError for a `min_samples` below 3 and for the ``meta`` device, whose kernels do no work.
     """
@@ -117,7 +119,7 @@ def measure_time(
     try:
         sampler.warm_up()
         sampler.series("warm", warm, until=sampler.share(0.6))
-        flush = evictor(device)
+        flush = flush or evictor(device)
         if flush.reason:
             sampler.notes.append(f"cold: not measured, {flush.reason}")
         else:

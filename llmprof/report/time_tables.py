@@ -9,7 +9,7 @@ from llmprof.report.tables import Table
 from llmprof.units import format_count, format_ratio
 
 
-def _time(nanoseconds: int | None) -> str:
+def format_time(nanoseconds: int | None) -> str:
     if nanoseconds is None:
         return "-"
     for scale, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
@@ -36,8 +36,8 @@ def times(timings: Sequence[dict[str, Any]], depth: str) -> Table:
                     t["phase"],
                     t["attention"],
                     temperature,
-                    _time(sample["median_ns"]),
-                    _time(sample["iqr_ns"]),
+                    format_time(sample["median_ns"]),
+                    format_time(sample["iqr_ns"]),
                     f"{sample['n']}",
                     "yes" if sample["stable"] else "no",
                     f"{sample['tokens_per_s']:,.1f}",
