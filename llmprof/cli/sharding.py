@@ -97,7 +97,7 @@ def add_sharding(
     if sharding is None:
         return []
     from llmprof.predict.sharding.api import sharded_as
-    from llmprof.predict.sharding.record import UNCONFIRMED, sharding_record
+    from llmprof.predict.sharding.record import sharding_record, unconfirmed
 
     made = []
     for record, (arch, workload) in zip(records, runs, strict=True):
@@ -106,7 +106,7 @@ def add_sharding(
         except InputError as error:
             raise InputError(f"{arch.label} in {workload.phase}: {error}") from None
         record.update(sharding_record(made[-1]))
-        record["unconfirmed"].update(UNCONFIRMED)
+        record["unconfirmed"].update(unconfirmed(made[-1], made[-1].fullest))
     return made
 
 

@@ -1,61 +1,105 @@
-"""What each rank of a sharded pass holds and what all of them say, as tables for people."""
+"""What each rank of a sharded pass holds and runs, and what all of them say, as tables for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from llmprof.paths import folded, layer_path, spans
 from llmprof.predict.sharding.api import RankTotals, ShardedPrediction
 from llmprof.report.tables import Table
 from llmprof.sharding import Collective, Sharding
+from llmprof.spec.arch import Mla, Moe
 from llmprof.units import format_bytes, format_count
 
-NOTES = (
+STAR = " *"
+"""What marks a figure that nothing independent confirms."""
+
+Column = tuple[str, str, Callable[[int], str]]
+"""A heading, the member of `RankTotals` below it, and how it is written."""
+
+HELD: tuple[Column, ...] = (
+    ("parameters", "params", format_count),
+    ("weights", "weight_bytes", format_bytes),
+    ("KV cache", "kv_cache_bytes", format_bytes),
+    ("calls", "collective_calls", "{:,}".format),
+    ("payload", "collective_bytes", format_bytes),
+    ("sent", "collective_wire_bytes", format_bytes),
+)
+RUN: tuple[Column, ...] = (
+    ("FLOPs, dense", "matmul_flops", format_count),
+    ("FLOPs, causal", "matmul_flops_causal", format_count),
+    ("HBM, fused", "hbm_bytes", format_bytes),
+    ("activation peak", "peak_live_bytes", format_bytes),
+)
+
+WHOLE = (
     "Whole are norms, positions and the biases of o_proj and down; the vocabulary is padded to as many rows on each "
-    "device, and key/value heads fewer than the devices are replicated. Devices of one stage hold equally much.",
-    "payload: the tensors of all calls; sent: what one device would send for them in rings "
-    "(docs/reference-sharding.md), a convention that no instrument counts.",
-    "Formulas; in tests all but what is sent are equal to those of a sharded twin, in real processes too.",
+    "device, and key/value heads fewer than the devices are replicated. Devices of one stage hold equally much."
+)
+EXPERTS = "Of devices that share experts the one is meant to whose experts no fewer tokens go than to any other's."
+LATENTS = "Latents, what makes them, and the router of experts are whole on every device."
+SENT = (
+    "payload: the tensors of all calls; sent: what one device would send for them in rings, or to each of the others "
+    "(docs/reference-sharding.md), a convention that no instrument counts."
+)
+CONFIRMED = "Formulas; in tests all but what is sent are equal to those of a sharded twin, in real processes too."
+OWN = (
+    "Its own kernels, with fused attention; collectives are none of them, and their results count in the peak, "
+    "beside which weights and cache are kept."
 )
 
 
 def sharding_tables(passes: Sequence[ShardedPrediction]) -> list[Table]:
-    """What ranks hold, one row per pass and kind of stage; and for each pass that makes some, its collectives."""
+    """What ranks hold and what they run, one row per pass and kind of stage; and for each pass its collectives."""
     if not passes:
         return []
-    return [_held(passes), *(_said(made) for made in passes if any(rank.collective_calls for rank in made.ranks))]
+    said = (_said(made) for made in passes if any(rank.collective_calls for rank in made.ranks))
+    return [_held(passes), _run(passes), *said]
 
 
 def _held(passes: Sequence[ShardedPrediction]) -> Table:
     sharding = passes[0].sharding
-    staged = sharding.pipeline_parallel > 1
+    title = f"On each of {sharding.ranks:,} device{'s' if sharding.ranks > 1 else ''}: {_degrees(sharding)}"
+    kinds = [layer for made in passes for layer in made.arch.main.layers]
+    notes = [WHOLE]
+    if any(isinstance(layer.attention, Mla) or isinstance(layer.ffn, Moe) for layer in kinds):
+        notes.append(LATENTS)
+    if sharding.expert_parallel > 1:
+        notes.append(EXPERTS)
+    return _table(title, HELD, passes, (*notes, SENT, CONFIRMED))
+
+
+def _run(passes: Sequence[ShardedPrediction]) -> Table:
+    because = {why: None for made in passes for rank in made.ranks for why in made.unconfirmed(rank).values()}
+    return _table("What each of them runs", RUN, passes, (OWN, *(f"* unconfirmed: {why}." for why in because)))
+
+
+def _table(title: str, columns: tuple[Column, ...], passes: Sequence[ShardedPrediction], notes: Sequence[str]) -> Table:
+    """One row for each pass and kind of stage."""
+    staged = passes[0].sharding.pipeline_parallel > 1
     return Table(
-        title=f"On each of {sharding.ranks:,} device{'s' if sharding.ranks > 1 else ''}: {_degrees(sharding)}",
-        columns=(
-            "spec",
-            "phase",
-            *(("stages", "layers") if staged else ()),
-            *("parameters", "weights", "KV cache", "calls", "payload", "sent"),
-        ),
+        title=title,
+        columns=("spec", "phase", *(("stages", "layers") if staged else ()), *(heading for heading, _, _ in columns)),
         rows=tuple(
             (
                 made.arch.label,
                 _phase(made),
                 *((spans(stages), str(len(made.layers_of(stages[0])))) if staged else ()),
-                format_count(rank.params),
-                format_bytes(rank.weight_bytes),
-                format_bytes(rank.kv_cache_bytes),
-                f"{rank.collective_calls:,}",
-                format_bytes(rank.collective_bytes),
-                format_bytes(rank.collective_wire_bytes),
+                *_cells(made, rank, columns),
             )
             for made in passes
             for rank, stages in _kinds(made)
         ),
         left=2,
-        notes=NOTES,
+        notes=tuple(notes),
     )
+
+
+def _cells(made: ShardedPrediction, rank: RankTotals, columns: tuple[Column, ...]) -> Iterator[str]:
+    starred = made.unconfirmed(rank)
+    for _, name, written in columns:
+        yield written(getattr(rank, name)) + (STAR if name in starred else "")
 
 
 def _phase(made: ShardedPrediction) -> str:
@@ -83,7 +127,7 @@ def _degrees(sharding: Sharding) -> str:
 
 
 def _kinds(made: ShardedPrediction) -> Iterator[tuple[RankTotals, list[int]]]:
-    """Distinct ranks and the stages that have them."""
+    """Distinct ranks and the stages that have them: those with the same parts as often."""
     kinds: dict[RankTotals, list[int]] = {}
     for rank in made.ranks:
         kinds.setdefault(replace(rank, stage=0), []).append(rank.stage)

@@ -20,6 +20,10 @@ KEYS = {
     "parameters_per_rank",
     "weight_bytes_per_rank",
     "kv_cache_bytes_per_rank",
+    "matmul_flops_dense_per_rank",
+    "matmul_flops_causal_per_rank",
+    "hbm_bytes_fused_per_rank",
+    "activation_peak_bytes_fused_per_rank",
     "collective_calls",
     "collective_bytes_per_rank",
     "collective_wire_bytes_per_rank",
@@ -39,6 +43,35 @@ def test_the_record_of_a_rank(cli: Cli) -> None:
     assert record["collective_wire_bytes_per_rank"] == 161 * rows * d * 2 * 14 // 8 + rows * 32_000 * 2 * 7 // 8
     assert [record[key] for key in ("tensor_parallel", "pipeline_parallel", "data_parallel")] == [8, 1, 1]
     assert record["sequence_parallel"] is False
+
+
+def test_what_a_rank_runs_is_in_its_record_and_on_its_page(cli: Cli) -> None:
+    words = (*SEVENTY, "--logits", "last", "--tensor-parallel", "8")
+    (record,) = cli(*words, "--format", "json").json["results"]
+    d, rows = 8192, 4 * 4096
+    layer = 2 * rows * (2 * 1024 * d + 2 * 128 * d + 3 * 3584 * d)
+    core = 2 * 2 * 4 * 8 * 4096 * 128  # scores and values, of 4 sequences and 8 heads, for each key
+    assert record["matmul_flops_dense_per_rank"] == 80 * (layer + core * 4096) + 2 * 4 * d * 4000
+    assert record["matmul_flops_causal_per_rank"] == 80 * (layer + core * 4097 // 2) + 2 * 4 * d * 4000
+    # In a layer's second norm: its input, what the attention left (d each, 2 bytes), the same in fp32, what it is scaled
+    # to, and one value of each row in fp32; beside them the token ids and the tables of the rotation.
+    constants = 8 * rows + 2 * 2 * 4096 * 128
+    assert record["activation_peak_bytes_fused_per_rank"] == rows * (2 * 2 * d + 2 * 4 * d + 4) + constants
+    assert not {key for key in record["unconfirmed"] if "per_rank" in key} - {"collective_wire_bytes_per_rank"}
+    assert "What each of them runs" in cli(*words).out
+
+
+def test_what_no_kernel_reads_is_marked(cli: Cli) -> None:
+    words = ("count", "mixtral-8x7b", "--phase", "decode", "--context", "4Ki", "--batch", "8", "--weight-dtype", "fp8")
+    words = (*words, "--tensor-parallel", "4", "--expert-parallel", "2")
+    (record,) = cli(*words, "--format", "json").json["results"]
+    said = record["unconfirmed"]
+    for key in ("hbm_bytes_fused_per_rank", "activation_peak_bytes_fused_per_rank"):
+        assert "no kernel of the reference computes in fp8" in said[key]
+    assert "weight_bytes_per_rank" not in said
+    out = " ".join(cli(*words).out.split())
+    assert "GiB * " in out.partition("What each of them runs")[2]
+    assert "tensor 4, experts 2, of those devices" in out
 
 
 def test_nothing_else_of_a_record_changes(cli: Cli) -> None:
@@ -65,7 +98,7 @@ def test_the_tables_of_a_spread_pass(cli: Cli) -> None:
     assert "On each of 64 devices: tensor 8 with sequence parallelism, pipeline 4, data 2, which share" in done.out
     lines = [" ".join(line.split()) for line in done.out.splitlines()]
     held = [line.split() for line in lines if line.startswith("llama-2-70b prefill")]
-    assert [line[5] for line in held] == ["0", "1-2", "3"]
+    assert [line[5] for line in held] == ["0", "1-2", "3"] * 2, "what they hold, and what they run"
     assert "layers.{0-79}.ffn.down reduce-scatter 80 128.00 MiB 112.00 MiB 10.00 GiB 8.75 GiB" in lines
     assert "layers.{19,39,59} send 3 16.00 MiB 16.00 MiB 48.00 MiB 48.00 MiB" in lines
     assert "On each of" not in cli(*SEVENTY).out
@@ -106,13 +139,17 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
         (("gpt2", "--sequence-parallel"), "--sequence-parallel divides tokens among the devices of --tensor-parallel"),
         (("gpt2", "--tensor-parallel", "0"), "--tensor-parallel: found 0; expected at least 1"),
         (("gpt2", "--pipeline-parallel", "x"), "--pipeline-parallel: found 'x'"),
-        (("mixtral-8x7b", "--tensor-parallel", "2"), "layers.0 has a feed-forward of kind moe"),
+        (("mixtral-8x7b", "--data-parallel", "2", "--batch", "2", "--expert-parallel", "4"), "expert_parallel is 4"),
+        (("gpt2", "--expert-parallel", "2"), "has no experts"),
+        (("gpt2", "--context-parallel", "0"), "--context-parallel: found 0; expected at least 1"),
         (("gpt2", "--tensor-parallel", "2", "--memory", "80GiB"), "--memory has no effect on a pass that is spread"),
         (("gpt2", "--data-parallel", "2", "--device-spec", "h200"), "--device-spec has no effect on a pass that is"),
         (("gpt2", "--tensor-parallel", "2", "--sram", "auto"), "--sram has no effect on a pass that is spread"),
         (("gpt2", "--kv-engine", "vllm", "--data-parallel", "2"), "--data-parallel has no effect beside --kv-engine"),
         (("gpt2", "--kv-engine", "hf", "--pipeline-parallel", "2"), "--pipeline-parallel has no effect beside"),
         (("gpt2", "--phase", "train", "--pipeline-parallel", "2"), "--pipeline-parallel has no effect on a training"),
+        (("gpt2", "--phase", "train", "--expert-parallel", "2"), "--expert-parallel has no effect on a training"),
+        (("gpt2", "--phase", "train", "--context-parallel", "2"), "--context-parallel has no effect on a training"),
     ],
 )
 def test_what_cannot_be_spread(cli: Cli, words: tuple[str, ...], said: str) -> None:

@@ -6,7 +6,7 @@ stage hold equally much and do the same, and replicas are copies, so that one ac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from llmprof.predict.cost import NOTHING, Cost
 from llmprof.predict.lowering import is_cache
 from llmprof.predict.sharding.collectives import Calls
 from llmprof.predict.sharding.parts import Part, Parts, parts_of
+from llmprof.predict.unconfirmed import traffic_reasons
 from llmprof.sharding import Collective, Sharding, StageAccount, check_sharding
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Workload
@@ -44,6 +45,11 @@ class OwnPass:
         for part, times in self.parts:
             whole = whole.plus(part.run.least, times=times)
         return whole
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """The kinds that it launches."""
+        return frozenset(op.kind for part, _ in self.parts for op in part.run.ops)
 
     @cached_property
     def peak_live_bytes(self) -> int:
@@ -113,6 +119,12 @@ class ShardedPrediction:
     def fullest(self) -> RankTotals:
         """The rank that keeps the most; the first of several."""
         return max(self.ranks, key=lambda rank: rank.held_bytes)
+
+    def unconfirmed(self, rank: RankTotals) -> Mapping[str, str]:
+        """Member of `RankTotals` -> why nothing independent confirms it of one of them."""
+        cached = rank.kv_cache_bytes > 0
+        because = "; ".join(traffic_reasons(self.workload.dtypes, rank.own.kernels, cached=cached))
+        return {"hbm_bytes": because, "peak_live_bytes": because} if because else {}
 
     @cached_property
     def stages(self) -> tuple[StageAccount, ...]:

@@ -1,10 +1,11 @@
-"""What one rank of a sharded pass holds and sends, as a part of the machine contract of `count`."""
+"""What one rank of a sharded pass holds, runs and sends, as a part of the machine contract of `count`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from llmprof.predict.sharding.api import ShardedPrediction
+from llmprof.predict.sharding.api import RankTotals, ShardedPrediction
 
 DEGREES = (
     "tensor_parallel",
@@ -14,18 +15,21 @@ DEGREES = (
     "expert_parallel",
     "context_parallel",
 )
-FIGURES = (
-    "parameters_per_rank",
-    "weight_bytes_per_rank",
-    "kv_cache_bytes_per_rank",
-    "collective_calls",
-    "collective_bytes_per_rank",
-    "collective_wire_bytes_per_rank",
-)
-UNCONFIRMED = {
-    "collective_wire_bytes_per_rank": "a ring is a convention: no instrument counts what a device really sends"
+FIGURES: Mapping[str, str] = {
+    "parameters_per_rank": "params",
+    "weight_bytes_per_rank": "weight_bytes",
+    "kv_cache_bytes_per_rank": "kv_cache_bytes",
+    "matmul_flops_dense_per_rank": "matmul_flops",
+    "matmul_flops_causal_per_rank": "matmul_flops_causal",
+    "hbm_bytes_fused_per_rank": "hbm_bytes",
+    "activation_peak_bytes_fused_per_rank": "peak_live_bytes",
+    "collective_calls": "collective_calls",
+    "collective_bytes_per_rank": "collective_bytes",
+    "collective_wire_bytes_per_rank": "collective_wire_bytes",
 }
-"""Key -> why nothing confirms it; the others are those of a sharded twin."""
+"""Key -> the member of `RankTotals` that it holds."""
+
+RING = "a ring is a convention: no instrument counts what a device really sends"
 
 KEYS = (*DEGREES, *FIGURES)
 """The keys that a record has where a pass is sharded. Figures are of the rank that keeps the most."""
@@ -34,15 +38,14 @@ KEYS = (*DEGREES, *FIGURES)
 def sharding_record(made: ShardedPrediction) -> dict[str, Any]:
     """The `KEYS` of one pass."""
     rank = made.fullest
-    figures = (
-        rank.params,
-        rank.weight_bytes,
-        rank.kv_cache_bytes,
-        rank.collective_calls,
-        rank.collective_bytes,
-        rank.collective_wire_bytes,
-    )
     return {
         **{key: getattr(made.sharding, key) for key in DEGREES},
-        **dict(zip(FIGURES, figures, strict=True)),
+        **{key: getattr(rank, name) for key, name in FIGURES.items()},
     }
+
+
+def unconfirmed(made: ShardedPrediction, rank: RankTotals) -> Mapping[str, str]:
+    """Key -> why nothing confirms it of this rank; the others are those of a sharded twin."""
+    reasons = made.unconfirmed(rank)
+    found = {key: reasons[name] for key, name in FIGURES.items() if name in reasons}
+    return {**found, "collective_wire_bytes_per_rank": RING}
