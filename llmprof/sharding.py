@@ -6,33 +6,37 @@ contract, what a rank holds and sends is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from llmprof.errors import InputError
 from llmprof.ledger import Ledger, Quantity
-from llmprof.spec.arch import (
-    Alibi,
-    ArchSpec,
-    Glu,
-    Gqa,
-    LayerSpec,
-    LmHead,
-    Mlp,
-    NoAttention,
-    NoFfn,
-    NoHead,
-    NoPosition,
-    Rope,
+from llmprof.sharding_rules import (
+    check_divides,
+    expert_misfit,
+    facts,
+    list_of,
+    tensor_misfit,
+    tensor_parallel_degrees,
+    without_rule,
+    workload_without_rule,
 )
-from llmprof.training_rules import unlike_dtypes
-from llmprof.workload import QUANTISED, Workload, check_workload
+from llmprof.spec.arch import ArchSpec
+from llmprof.workload import Workload, check_workload
+
+__all__ = [
+    "Collective",
+    "CollectiveKind",
+    "Sharding",
+    "StageAccount",
+    "check_sharding",
+    "expert_parallel_degrees",
+    "tensor_parallel_degrees",
+    "without_rule",
+]
 
 CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "send"]
-
-LISTED = 1024
-"""The largest degree that a message lists: a batch may have more divisors than anybody reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,113 +116,68 @@ def check_sharding(arch: ArchSpec, workload: Workload, sharding: Sharding) -> No
     ):
         if value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
-    for name, value in (("expert_parallel", s.expert_parallel), ("context_parallel", s.context_parallel)):
-        if value > 1:
-            raise InputError(f"{name} is {value}, for which docs/reference-sharding.md has no rule yet; leave it at 1")
-    reason = without_rule(arch) or _workload_without_rule(workload)
+    if s.context_parallel > 1:
+        raise InputError(
+            f"context_parallel is {s.context_parallel}, for which docs/reference-sharding.md has no rule yet; leave it "
+            "at 1"
+        )
+    reason = without_rule(arch) or workload_without_rule(workload)
     if reason is not None:
         raise InputError(f"{arch.label} cannot be sharded: {reason}, for which docs/reference-sharding.md has no rule")
-    _check_tensor_parallel(arch, s.tensor_parallel)
+    _check_tensor_parallel(arch, workload, s)
     if s.splits_rows and workload.new_tokens % s.tensor_parallel:
         raise InputError(
             f"sequence parallelism over {s.tensor_parallel} ranks needs a multiple of {s.tensor_parallel} new tokens, "
             f"but there are {workload.new_tokens}; leave it out, as decode has to"
         )
-    _check_divides("pipeline_parallel", s.pipeline_parallel, arch.n_layers, f"the {arch.n_layers} layers")
-    _check_divides("data_parallel", s.data_parallel, workload.batch, f"the batch of {workload.batch}")
+    check_divides("pipeline_parallel", s.pipeline_parallel, arch.n_layers, f"the {arch.n_layers} layers")
+    check_divides("data_parallel", s.data_parallel, workload.batch, f"the batch of {workload.batch}")
+    if s.expert_parallel > 1:
+        _check_expert_parallel(arch, workload, s)
 
 
-def without_rule(arch: ArchSpec) -> str | None:
-    """Why `arch` is none of those that the page has rules for; None where it is."""
-    if arch.structure != "causal-decoder":
-        return f"its structure is {arch.structure}"
-    if not isinstance(arch.head, LmHead | NoHead):
-        return f"its head is of kind {arch.head.kind}"
-    if arch.embedding_width is not None:
-        return "its token table has a width of its own (embedding_width)"
-    if arch.pooler or arch.type_vocab_size:
-        return "it has a pooler or segments"
-    for index, layer in enumerate(arch.main.layers):
-        reason = _of_layer(layer)
-        if reason is not None:
-            return f"layers.{index} has {reason}"
-    return None
+def expert_parallel_degrees(arch: ArchSpec, *, tensor_parallel: int, data_parallel: int) -> tuple[int, ...]:
+    """How many of so many ranks may share the experts of each layer of `arch`; 1 alone where it has none."""
+    ranks = tensor_parallel * data_parallel
+    tried = [x for x in range(1, tensor_parallel + 1) if tensor_parallel % x == 0]
+    if data_parallel > 1:
+        tried.append(ranks)
+    return tuple(
+        x for x in tried if x == 1 or expert_misfit(arch, x, tensor=tensor_parallel, data=data_parallel) is None
+    )
 
 
-def tensor_parallel_degrees(arch: ArchSpec) -> tuple[int, ...]:
-    """The degrees that fit every layer of `arch`, an architecture that the page has rules for."""
-    most = min((_gqa.n_heads for _gqa in _attentions(arch)), default=0)
-    most = most or min(_widths(arch), default=1)
-    return tuple(n for n in range(1, most + 1) if _misfit(arch, n) is None)
-
-
-def _of_layer(layer: LayerSpec) -> str | None:
-    """What of `layer` has no rule."""
-    if layer.mixer is not None:
-        return f"a mixer ({layer.mixer.kind}) beside its attention"
-    if layer.cross_attention is not None:
-        return "a cross-attention"
-    if layer.block == "parallel" and not layer.first_norm:
-        return "a parallel block without a first norm"
-    match layer.attention:
-        case Gqa() as gqa:
-            if gqa.sinks or gqa.output_gate is not None or gqa.shared_kv:
-                return "attention with sinks, an output gate or the keys and values of another layer"
-            if not isinstance(layer.position, Rope | Alibi | NoPosition):
-                return f"positions of kind {layer.position.kind}"
-        case NoAttention():
-            pass
-        case other:
-            return f"attention of kind {other.kind}"
-    if not isinstance(layer.ffn, Mlp | Glu | NoFfn):
-        return f"a feed-forward of kind {layer.ffn.kind}"
-    return None
-
-
-def _workload_without_rule(workload: Workload) -> str | None:
-    """What of `workload` has no rule."""
-    dtypes = workload.dtypes
-    if workload.phase == "train":
-        return "the phase is train"
-    if workload.mtp:
-        return "layers that predict further tokens (mtp) run"
-    if dtypes.weights in QUANTISED:
-        return f"weights are stored as {dtypes.weights}"
-    return unlike_dtypes(dtypes.weights, dtypes.activations)
-
-
-def _attentions(arch: ArchSpec) -> Iterator[Gqa]:
-    return (layer.attention for layer in arch.main.layers if isinstance(layer.attention, Gqa))
-
-
-def _widths(arch: ArchSpec) -> Iterator[int]:
-    return (layer.ffn.d_ff for layer in arch.main.layers if isinstance(layer.ffn, Mlp | Glu))
-
-
-def _misfit(arch: ArchSpec, n: int) -> str | None:
-    """Why n ranks cannot share the layers of `arch`; None where they can."""
-    for gqa in _attentions(arch):
-        if gqa.n_heads % n:
-            return f"it does not divide n_heads ({gqa.n_heads})"
-        if gqa.n_kv_heads % n and n % gqa.n_kv_heads:
-            return f"it neither divides n_kv_heads ({gqa.n_kv_heads}) nor is a multiple of them"
-        if n > 1 and gqa.qk_norm is not None and gqa.qk_norm_over == "all-heads":
-            return "it divides the heads that one norm of queries or keys runs over (all-heads), in layers"
-    for d_ff in _widths(arch):
-        if d_ff % n:
-            return f"it does not divide d_ff ({d_ff})"
-    return None
-
-
-def _check_tensor_parallel(arch: ArchSpec, n: int) -> None:
-    reason = _misfit(arch, n)
+def _check_tensor_parallel(arch: ArchSpec, workload: Workload, sharding: Sharding) -> None:
+    n = sharding.tensor_parallel
+    # Experts are cut by columns only as far as they are not dealt out.
+    columns = 1 if sharding.sends_tokens or n % sharding.expert_parallel else n // sharding.expert_parallel
+    reason = tensor_misfit(arch, n, columns=columns, dtypes=workload.dtypes)
     if reason is not None:
-        works = ", ".join(map(str, tensor_parallel_degrees(arch)))
+        works = list_of(tensor_parallel_degrees(arch, dtypes=workload.dtypes))
         raise InputError(f"tensor_parallel is {n}, but {reason} of {arch.label}; use one of: {works}")
 
 
-def _check_divides(name: str, degree: int, whole: int, what: str) -> None:
-    if whole % degree:
-        works = ", ".join(str(n) for n in range(1, min(whole, LISTED) + 1) if whole % n == 0)
-        more = ", or a larger divisor" if whole > LISTED else ""
-        raise InputError(f"{name} is {degree}, which does not divide {what}; use one of: {works}{more}")
+def _check_expert_parallel(arch: ArchSpec, workload: Workload, sharding: Sharding) -> None:
+    s = sharding
+    reason = expert_misfit(arch, s.expert_parallel, tensor=s.tensor_parallel, data=s.data_parallel)
+    if reason is not None:
+        works = list_of(expert_parallel_degrees(arch, tensor_parallel=s.tensor_parallel, data_parallel=s.data_parallel))
+        raise InputError(f"expert_parallel is {s.expert_parallel}, but {reason}; use one of: {works}")
+    if workload.routing.kind == "random":
+        raise InputError(
+            f"expert_parallel is {s.expert_parallel} and the routing is random, by which each rank's experts get "
+            "another number of tokens; use balanced or concentrated"
+        )
+    if not s.sends_tokens:
+        return
+    if s.tensor_parallel > 1 and not s.sequence_parallel:
+        raise InputError(
+            f"expert_parallel is {s.expert_parallel}, all ranks of {s.data_parallel} replicas, but the "
+            f"{s.tensor_parallel} of a replica would send the same tokens; add sequence parallelism, or let "
+            f"{s.tensor_parallel} ranks share the experts"
+        )
+    if facts(arch).parallel_experts:
+        raise InputError(
+            f"expert_parallel is {s.expert_parallel}, more than the {s.tensor_parallel} ranks of a replica, and "
+            f"{arch.label} has experts in parallel layers, for which docs/reference-sharding.md has no rule"
+        )

@@ -6,7 +6,7 @@ unsharded twin's, and returns the account that it counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,7 @@ from llmprof.spec.load import load_text
 from llmprof.twin.build import build
 from llmprof.twin.session import Session
 from llmprof.twin.sharded import build_sharded
-from llmprof.workload import Dtypes, Execution, Workload
+from llmprof.workload import QUANTISED, Dtypes, Execution, StorageDtype, Workload
 
 FP32 = Dtypes(weights="fp32", activations="fp32", kv_cache="fp32")
 PREFILL = Workload(phase="prefill", batch=2, new_tokens=8, context=8, dtypes=FP32)
@@ -116,6 +116,51 @@ layers:
   attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, softcap: 5.0}
   ffn: {kind: reglu, d_ff: 48, bias: true}
 """,
+    # A dense layer before two with experts, a shared one behind a gate, one KV head.
+    "experts": """
+name: experts
+vocab_size: 40
+tied_embeddings: true
+position: {kind: rope, theta: 10000}
+layers:
+  norm: {kind: rmsnorm, placement: pre}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 1, head_dim: 8}
+  dense: {count: 1, ffn: {kind: swiglu, d_ff: 48}}
+  sparse:
+    count: 3
+    ffn: {kind: moe, n_experts: 8, top_k: 2, expert: {kind: swiglu, d_ff: 16}, normalise: true, router_bias: true,
+          shared: {kind: swiglu, d_ff: 32}, shared_gate: true}
+""",
+    # Latent attention with an indexer that chooses few, and one without a bottleneck of queries; weighed inputs.
+    "latent": """
+name: latent
+vocab_size: 40
+tied_embeddings: false
+position: {kind: rope, theta: 10000}
+layers:
+  norm: {kind: rmsnorm, placement: pre}
+  ffn: {kind: moe, n_experts: 4, top_k: 2, expert: {kind: relu, d_ff: 24}, weigh: input, scores: sigmoid, scale: 2.0,
+        shared: {kind: gelu, d_ff: 32, bias: true}, correction_bias: true, n_groups: 2, groups_per_token: 1}
+  indexed:
+    count: 1
+    attention: {kind: mla, n_heads: 4, q_rank: 16, kv_rank: 16, nope_dim: 8, rope_dim: 4, value_dim: 8, bias: true,
+                norm: {kind: rmsnorm}, indexer: {n_heads: 2, head_dim: 8, top_k: 3}}
+  direct:
+    count: 1
+    attention: {kind: mla, n_heads: 4, kv_rank: 16, nope_dim: 8, rope_dim: 4, value_dim: 12, norm: {kind: rmsnorm}}
+""",
+    "parallel-experts": """
+name: parallel-experts
+vocab_size: 40
+tied_embeddings: true
+position: {kind: rope, theta: 10000}
+layers:
+  count: 2
+  block: parallel
+  norm: {kind: layernorm, placement: pre}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 4, head_dim: 8}
+  ffn: {kind: moe, n_experts: 4, top_k: 1, expert: {kind: geglu, d_ff: 8}, scores: softmax-chosen}
+""",
 }
 
 
@@ -132,26 +177,58 @@ class Case:
     workload: Workload
     sharding: Sharding
 
+    @property
+    def even(self) -> bool:
+        """Whether as many tokens go to the experts of every rank: those of PREFILL and AFTER_PAST fill all experts."""
+        return self.sharding.expert_parallel == 1 or self.workload.phase == "prefill"
 
-def _tensor(n: int, *, rows: bool = False, stages: int = 1, replicas: int = 1) -> Sharding:
-    return Sharding(tensor_parallel=n, sequence_parallel=rows, pipeline_parallel=stages, data_parallel=replicas)
+
+def _tensor(n: int, *, rows: bool = False, stages: int = 1, replicas: int = 1, experts: int = 1) -> Sharding:
+    return Sharding(
+        tensor_parallel=n,
+        sequence_parallel=rows,
+        pipeline_parallel=stages,
+        data_parallel=replicas,
+        expert_parallel=experts,
+    )
+
+
+DENSE = ("grouped", "learned", "parallel", "two-norms", "alibi", "sandwich")
+MIXED = tuple(name for name in SPECS if name not in DENSE)
+
+
+def packed(workload: Workload, weights: StorageDtype) -> Workload:
+    """`workload` with weights that are stored so."""
+    return replace(workload, dtypes=replace(FP32, weights=weights, group_size=4))
 
 
 CASES: dict[int, tuple[Case, ...]] = {
     2: (
-        *(Case(name, workload, _tensor(2)) for name in SPECS for workload in (PREFILL, DECODE)),
-        *(Case(name, workload, _tensor(2, rows=True)) for name in SPECS for workload in (PREFILL, AFTER_PAST)),
+        *(Case(name, workload, _tensor(2)) for name in DENSE for workload in (PREFILL, DECODE)),
+        *(Case(name, workload, _tensor(2, rows=True)) for name in DENSE for workload in (PREFILL, AFTER_PAST)),
         *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "grouped")),
         Case("grouped", PREFILL, _tensor(1, replicas=2)),
+        *(Case(name, workload, _tensor(2)) for name in MIXED for workload in (AFTER_PAST, DECODE)),
+        *(Case(name, PREFILL, _tensor(2, rows=True, experts=2)) for name in MIXED),
+        *(Case(name, PREFILL, _tensor(1, replicas=2, experts=2)) for name in ("experts", "latent")),
+        Case("experts", DECODE, _tensor(1, replicas=2, experts=2)),
+        *(Case("grouped", packed(AFTER_PAST, form), _tensor(2)) for form in QUANTISED),
+        *(Case("latent", packed(PREFILL, form), _tensor(2, experts=2)) for form in QUANTISED),
     ),
     4: (
-        *(Case(name, DECODE, _tensor(4)) for name in SPECS),
-        *(Case(name, AFTER_PAST, _tensor(4, rows=True)) for name in SPECS),
-        *(Case(name, PREFILL, _tensor(2, rows=True, stages=2)) for name in SPECS),
+        *(Case(name, DECODE, _tensor(4)) for name in DENSE),
+        *(Case(name, AFTER_PAST, _tensor(4, rows=True)) for name in DENSE),
+        *(Case(name, PREFILL, _tensor(2, rows=True, stages=2)) for name in DENSE),
         Case("learned", DECODE, _tensor(2, stages=2)),
         Case("grouped", PREFILL, _tensor(2, replicas=2)),
         Case("grouped", DECODE, _tensor(1, stages=4)),
         Case("grouped", DECODE, _tensor(1, stages=2, replicas=2)),
+        *(Case(name, DECODE, _tensor(4, experts=2)) for name in MIXED),
+        *(Case(name, AFTER_PAST, _tensor(2, rows=True, replicas=2, experts=4)) for name in ("experts", "latent")),
+        Case("experts", PREFILL, _tensor(2, stages=2, experts=2)),
+        Case("latent", DECODE, _tensor(1, stages=2, replicas=2, experts=2)),
+        Case("grouped", packed(PREFILL, "int8"), _tensor(4)),
+        Case("experts", packed(PREFILL, "int4"), _tensor(4, experts=2)),
     ),
 }
 """By the number of processes."""
@@ -178,17 +255,17 @@ def fail() -> None:
 def _counted(case: Case, mesh: DeviceMesh) -> StageAccount:
     """The account of this process, once its output and its cache are what the unsharded twin has."""
     arch, execution = spec(case.name), Execution(attention="unfused", kernels="cpu")
-    whole = Session(build(arch, dtypes=FP32, device="cpu", seed=3), case.workload, execution)
+    whole = Session(build(arch, dtypes=case.workload.dtypes, device="cpu", seed=3), case.workload, execution)
     twin, mine = build_sharded(arch, case.workload, case.sharding, mesh, device="cpu", seed=3)
     part = Session(twin, mine, execution)
     tokens = _replica(whole.inputs["tokens"], mesh)
     part.inputs["tokens"].copy_(tokens)
     for path, cache in part.caches.items():
-        cache.copy_(_own_heads(whole.caches[path], mesh))
+        cache.copy_(_own(path, whole.caches[path], mesh))
     account, out = count(part, mesh, case.sharding)
     expected = whole.run()
     for path, cache in part.caches.items():
-        _same(cache, _own_heads(whole.caches[path], mesh), f"{case}: {path}")
+        _same(cache, _own(path, whole.caches[path], mesh), f"{case}: {path}")
     if out.logits is not None:
         assert expected.logits is not None
         _same(out.logits, _replica(expected.logits, mesh), f"{case}: logits")
@@ -202,10 +279,15 @@ def _replica(x: torch.Tensor, mesh: DeviceMesh) -> torch.Tensor:
     return x.chunk(mesh["data"].size())[mesh.get_local_rank("data")]
 
 
-def _own_heads(cache: torch.Tensor, mesh: DeviceMesh) -> torch.Tensor:
-    """Of a cache `[B, K, S, h]` the sequences of this replica and the heads of this rank, replicated ones repeated."""
+def _own(path: str, cache: torch.Tensor, mesh: DeviceMesh) -> torch.Tensor:
+    """Of a cache the sequences of this replica; of keys or values `[B, K, S, h]` the heads of this rank.
+
+    Heads that are replicated are repeated.
+    """
     n, rank = mesh["tensor"].size(), mesh.get_local_rank("tensor")
     mine = _replica(cache, mesh)
+    if path.rpartition(".")[2] not in ("k", "v"):
+        return mine
     repeated = mine.repeat_interleave(max(n // mine.shape[1], 1), dim=1)
     return repeated.chunk(n, dim=1)[rank]
 

@@ -29,6 +29,8 @@ FLOORS = {
     "llmprof.training_rules": 3,
     "llmprof.objectives": 3,
     "llmprof.sharding": 3,
+    "llmprof.work": 3,
+    "llmprof.sharding_rules": 3,
     "llmprof.ledger": 3,
     "llmprof.lengths": 3,
     "llmprof.device": 3,
