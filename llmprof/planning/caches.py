@@ -129,12 +129,12 @@ class Caches:
         return tuple(found)
 
     def blocks(self, tokens: int) -> int:
-        """Entries of all tables that a sequence of `tokens` holds after a pass."""
+        """Entries of all tables that a sequence holds at most after any pass on its way to `tokens`."""
         source = self.passes.source_tokens(tokens)
-        return sum(placed.group.layers[0].count(tokens, source) for placed in self._groups)
+        return sum(_on_the_way(placed.group.layers[0], tokens, source) for placed in self._groups)
 
     def blocks_at_most(self, tokens: int) -> int:
-        """The same while its prompt is computed in chunks: what vLLM divides its pool by when it starts.
+        """Those that it holds while its prompt is computed in chunks: what vLLM divides its pool by when it starts.
 
         Read in vllm 0.19.0, vllm/v1/kv_cache_interface.py, `max_memory_usage_bytes`, on 2026-11-30.
         """
@@ -150,6 +150,24 @@ class Caches:
     def _any(self) -> Workload:
         """A pass of some length: its dtypes alone matter."""
         return self.passes.at_rest(1)
+
+
+def _on_the_way(pages: Pages, tokens: int, source: int) -> int:
+    """The most pages of a layer that a sequence holds after any pass up to `tokens`.
+
+    Windows and chunks give pages back, so that a few tokens less may hold a page more: a window does when its newest
+    token begins a page, and a chunk when it is full.
+    """
+    match pages.kind:
+        case "full" | "cross" | "state":
+            return pages.count(tokens, source)
+        case "window":
+            return pages.count((tokens - 1) // pages.page_tokens * pages.page_tokens + 1, source)
+        case "chunk":
+            # Where chunks end within pages repeats after as many chunks as a page has tokens.
+            full = range(1, min(tokens // pages.reach, pages.page_tokens) + 1)
+            ends = (pages.count(number * pages.reach, source) for number in full)
+            return max(pages.count(tokens, source), *ends, 0)
 
 
 def _most(pages: Pages, tokens: int, source: int, chunk: int) -> int:
