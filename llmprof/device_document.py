@@ -6,14 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 
-from llmprof.device_figures import Device, Figure, Interconnect, LinkKind, Target, Vendor
+from llmprof.device_figures import (
+    Device,
+    Figure,
+    Interconnect,
+    KernelConstants,
+    LatencyConstants,
+    LinkKind,
+    Target,
+    Vendor,
+)
 from llmprof.errors import InputError
 from llmprof.spec import source
-from llmprof.spec.arch import PositiveInt
+from llmprof.spec.arch import PositiveFloat, PositiveInt
 from llmprof.spec.document import Name, Sources, Text
-from llmprof.spec.nodes import Map, Node
+from llmprof.spec.nodes import Map, Node, Seq
 from llmprof.spec.problems import Report
 from llmprof.spec.validate import check
 from llmprof.spec.yamlload import parse
@@ -82,6 +91,37 @@ class _Peaks:
     int8: _Quantity | None = None
 
 
+Factors = tuple[PositiveFloat, PositiveFloat]
+"""What a time is multiplied by at the low and at the high end of its interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kernel:
+    """The constants of one kernel, by the letters of docs/latency.md."""
+
+    op: Literal["gemm", "decode", "prefill", "mla-decode", "mla-prefill", "moe", "allreduce"]
+    dtype: Literal["bf16", "fp8", "fp8_block"]
+    engine: Literal["vllm", "trtllm", "sglang"] | None = None
+    form: str = "plain"
+    constants: dict[str, Annotated[float, Ge(0)]]
+    short: Factors
+    long: Factors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Latency:
+    """What was fitted on this device, and the figures that its fractions refer to."""
+
+    source: Sources
+    bf16: Annotated[str, MinLen(1)]
+    fp8: Annotated[str, MinLen(1)] | None = None
+    memory_bandwidth: Annotated[str, MinLen(1)]
+    units: PositiveInt
+    last_level_cache: Annotated[str, MinLen(1)]
+    clock: Annotated[str, MinLen(1)]
+    kernels: tuple[_Kernel, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
     """One accelerator."""
@@ -99,6 +139,7 @@ class _Document:
     architecture: _Architecture | None = None
     clock: _Quantity | None = None
     interconnect: _Interconnect | None = None
+    latency: _Latency | None = None
 
 
 def _device(written: _Document, tree: Map, report: Report) -> Device:
@@ -135,6 +176,44 @@ def _device(written: _Document, tree: Map, report: Report) -> Device:
         architecture_sources=() if written.architecture is None else written.architecture.source,
         clock=figure("clock", written.clock, "Hz"),
         interconnect=_interconnect(written.interconnect, figure("interconnect", written.interconnect, "B/s")),
+        latency=None if written.latency is None else _latency(written.latency, tree, report),
+    )
+
+
+def _latency(written: _Latency, tree: Map, report: Report) -> LatencyConstants:
+    """The constants with the figures they refer to in base units."""
+
+    def base(key: str, unit: str) -> int:
+        text = getattr(written, key)
+        value = _base_units(text, unit)
+        if value is None:
+            report.value(_at(tree, f"latency.{key}"), f"a figure with its unit, such as {_EXAMPLES[unit]}")
+        return value or 1
+
+    for number, each in enumerate(written.kernels):
+        for key, (low, high) in (("short", each.short), ("long", each.long)):
+            if not low <= 1 <= high:
+                report.value(_at(tree, f"latency.kernels.{number}.{key}"), "a factor up to 1 and one from 1")
+    return LatencyConstants(
+        sources=written.source,
+        bf16=base("bf16", "FLOP/s"),
+        fp8=None if written.fp8 is None else base("fp8", "FLOP/s"),
+        memory_bandwidth=base("memory_bandwidth", "B/s"),
+        units=written.units,
+        last_level_cache=base("last_level_cache", "B"),
+        clock=base("clock", "Hz"),
+        kernels=tuple(
+            KernelConstants(
+                op=each.op,
+                dtype=each.dtype,
+                engine=each.engine,
+                form=each.form,
+                constants=each.constants,
+                short=each.short,
+                long=each.long,
+            )
+            for each in written.kernels
+        ),
     )
 
 
@@ -161,8 +240,12 @@ def _base_units(text: str, unit: str) -> int | None:
 
 
 def _value_at(tree: Map, path: str) -> Node:
+    return _at(tree, f"{path}.value")
+
+
+def _at(tree: Map, path: str) -> Node:
     node: Node = tree
-    for key in (*path.split("."), "value"):
-        assert isinstance(node, Map)
-        node = node.items[key]
+    for key in path.split("."):
+        assert isinstance(node, Map | Seq)
+        node = node.items[key] if isinstance(node, Map) else node.items[int(key)]
     return node

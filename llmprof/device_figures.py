@@ -44,6 +44,41 @@ class Interconnect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelConstants:
+    """What was fitted to measured times of one kernel on one device; docs/latency.md says what `constants` are.
+
+    `dtype` is that of the weights, for attention of the cache. `engine` is whose kernel it is, None where all engines
+    call the same. `form` names the variant of the formula. `short` and `long` are the factors around a time below and
+    above 20 us between which 90% of the measurements lie.
+    """
+
+    op: str
+    dtype: str
+    engine: str | None
+    form: str
+    constants: dict[str, float]
+    short: tuple[float, float]
+    long: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyConstants:
+    """Constants of kernels, and the figures of the device that they are fractions of, in base units.
+
+    They are no figures of a datasheet: a fit is a statement about measurements, and is labelled as calibrated.
+    """
+
+    sources: tuple[Source, ...]
+    bf16: int
+    fp8: int | None
+    memory_bandwidth: int
+    units: int
+    last_level_cache: int
+    clock: int
+    kernels: tuple[KernelConstants, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """One accelerator. What is None nobody has looked up yet; no figure is ever guessed from another.
 
@@ -51,7 +86,7 @@ class Device:
     FLOPs per second of the matrix units by dtype, never those "with sparsity". `units` are streaming multiprocessors,
     compute units or cores, `sram_per_unit` the shared memory (LDS) that one of them has, `last_level_cache` what lies
     right before the memory. `clock` is the highest of the units. `architecture` is the target that its kernels are
-    compiled for: ``sm90``, ``gfx942``.
+    compiled for: ``sm90``, ``gfx942``. `latency` has the constants of its kernels where somebody has fitted them.
     """
 
     name: str
@@ -68,6 +103,7 @@ class Device:
     architecture_sources: tuple[Source, ...] = ()
     clock: Figure | None = None
     interconnect: Interconnect | None = None
+    latency: LatencyConstants | None = None
 
     @property
     def memory_bytes(self) -> int:
