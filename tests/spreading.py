@@ -1,4 +1,4 @@
-"""Small random dense decoders and passes of them, all of which docs/reference-sharding.md has rules for."""
+"""Small random decoders and passes of them, all of which docs/reference-sharding.md has rules for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from hypothesis import strategies as st
 
 from llmprof.claims.specs import attention
-from llmprof.spec.arch import ArchSpec, Glu, LayerNorm, LayerSpec, Mlp, Placement, RmsNorm
+from llmprof.spec.arch import ArchSpec, Glu, LayerNorm, LayerSpec, Mla, Mlp, Moe, Placement, RmsNorm, Rope
 from llmprof.workload import Workload
 from tests.unit.divided import SMALL, decode, prefill
 
@@ -49,10 +49,50 @@ def layers(draw: st.DrawFn, norm: LayerNorm | RmsNorm) -> LayerSpec:
 
 
 @st.composite
-def passes(draw: st.DrawFn) -> tuple[ArchSpec, Workload]:
-    """A dense decoder of layers of one or two kinds, and a pass of it."""
+def sparse_layers(draw: st.DrawFn, norm: LayerNorm | RmsNorm) -> LayerSpec:
+    """A layer with experts, with latent attention, or with both."""
+    made = draw(layers(norm))
+    if draw(st.booleans()):
+        made = replace(made, attention=draw(latents()), position=Rope(theta=10_000.0))
+        if draw(st.booleans()):
+            return made
+    expert = Glu(kind="swiglu", d_ff=8 * draw(st.integers(1, 3)))
+    shared = Mlp(kind="relu2", d_ff=24 * draw(st.integers(1, 2)))
+    moe = Moe(
+        n_experts=4 * draw(st.integers(1, 3)),
+        top_k=draw(st.integers(1, 4)),
+        expert=expert,
+        shared=draw(st.none() | st.just(shared)),
+        weigh=draw(st.sampled_from(["output", "input"])),
+        scores=draw(st.sampled_from(["softmax", "sigmoid", "softmax-chosen"])),
+        router_bias=draw(st.booleans()),
+        correction_bias=draw(st.booleans()),
+    )
+    return replace(made, ffn=replace(moe, shared_gate=moe.shared is not None and draw(st.booleans())))
+
+
+@st.composite
+def latents(draw: st.DrawFn) -> Mla:
+    """Latent attention whose heads a fused kernel takes, and one whose heads it does not."""
+    return Mla(
+        n_heads=4 * draw(st.integers(1, 3)),
+        q_rank=draw(st.sampled_from([None, 16])),
+        kv_rank=draw(st.sampled_from([16, 20])),
+        nope_dim=8,
+        rope_dim=8,
+        value_dim=draw(st.sampled_from([8, 16])),
+        norm=RmsNorm(eps=1e-6),
+        bias=draw(st.booleans()),
+    )
+
+
+@st.composite
+def passes(draw: st.DrawFn, *, sparse: bool = False) -> tuple[ArchSpec, Workload]:
+    """A decoder of layers of one or two kinds, and a pass of it. `sparse`: one of them has experts or latents."""
     norm = draw(st.sampled_from(NORMS))
-    kinds = draw(st.lists(layers(norm), min_size=1, max_size=2))
+    kinds = draw(st.lists(layers(norm), min_size=0 if sparse else 1, max_size=1 if sparse else 2))
+    if sparse:
+        kinds.append(draw(sparse_layers(norm)))
     stack = replace(SMALL.main, layers=tuple(kinds * draw(st.sampled_from([1, 2, 3]))), final_norm=norm)
     vocabulary, tied = draw(st.integers(5, 100)), draw(st.booleans())
     arch = replace(SMALL, stacks=(stack,), d_model=8 * draw(st.integers(1, 8)), vocab_size=vocabulary)

@@ -1,27 +1,58 @@
-"""Across generated dense decoders and degrees, every rank of the sharded twin is what was predicted, tolerance 0."""
+"""Across generated decoders and degrees, every rank of the sharded twin is what was predicted, tolerance 0.
+
+LLMPROF_EVERY=1 tries twenty times as many.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmprof.measure.sharded.account import accounts_on_meta
-from llmprof.sharding import Sharding, tensor_parallel_degrees
+from llmprof.routing import BALANCED, Routing
+from llmprof.sharding import Sharding, expert_parallel_degrees, tensor_parallel_degrees
 from llmprof.spec.arch import ArchSpec
-from llmprof.workload import Workload
+from llmprof.workload import Dtypes, Workload
+from tests.importing import EVERYTHING
 from tests.spreading import passes
 from tests.test_sharding import agree, predicted
 
+DTYPES = (Dtypes(), Dtypes(weights="fp8"), Dtypes(weights="int8"), Dtypes(weights="int4", group_size=2))
 
-@settings(max_examples=25)
-@given(passes(), st.data())
-def test_every_rank_of_any_dense_decoder(made: tuple[ArchSpec, Workload], data: st.DataObject) -> None:
-    arch, workload = made
-    tensor = data.draw(st.sampled_from(tensor_parallel_degrees(arch)))
-    sharding = Sharding(
+
+def spread(data: st.DataObject, arch: ArchSpec, workload: Workload) -> Sharding:
+    """One way to spread a pass of two sequences."""
+    replicas = data.draw(st.sampled_from([1, 2]))
+    tensor = data.draw(st.sampled_from(tensor_parallel_degrees(arch, dtypes=workload.dtypes)))
+    rows = data.draw(st.booleans()) and workload.new_tokens % tensor == 0
+    degrees = expert_parallel_degrees(arch, tensor_parallel=tensor, data_parallel=replicas)
+    # What is sent is some of a rank's rows, which all ranks of a replica have where they do not share them.
+    parallel = any(layer.block == "parallel" for layer in arch.main.layers)
+    experts = [x for x in degrees if tensor % x == 0 or ((tensor == 1 or rows) and not parallel)]
+    return Sharding(
         tensor_parallel=tensor,
-        sequence_parallel=data.draw(st.booleans()) and workload.new_tokens % tensor == 0,
+        sequence_parallel=rows,
         pipeline_parallel=data.draw(st.sampled_from([p for p in (1, 2, 3) if arch.n_layers % p == 0])),
-        data_parallel=data.draw(st.sampled_from([1, 2])),
+        data_parallel=replicas,
+        expert_parallel=data.draw(st.sampled_from(experts)),
     )
+
+
+@settings(max_examples=10 * (20 if EVERYTHING else 1))
+@given(passes(), st.sampled_from(DTYPES), st.data())
+def test_every_rank_of_any_dense_decoder(made: tuple[ArchSpec, Workload], dtypes: Dtypes, data: st.DataObject) -> None:
+    arch, workload = made[0], replace(made[1], dtypes=dtypes)
+    sharding = spread(data, arch, workload)
+    agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))
+
+
+@settings(max_examples=14 * (20 if EVERYTHING else 1))
+@given(passes(sparse=True), st.sampled_from([BALANCED, Routing("concentrated")]), st.sampled_from(DTYPES), st.data())
+def test_every_rank_of_any_decoder_with_experts_or_latents(
+    made: tuple[ArchSpec, Workload], routing: Routing, dtypes: Dtypes, data: st.DataObject
+) -> None:
+    arch, workload = made[0], replace(made[1], dtypes=dtypes, routing=routing)
+    sharding = spread(data, arch, workload)
     agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))
