@@ -10,6 +10,7 @@ from llmprof.planning.demand import Demand, Scenario
 from llmprof.planning.memory import PlannedEngine
 from llmprof.planning.overheads import Overheads
 from llmprof.routing import BALANCED, Routing
+from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Dtypes, LatentForm
 
 Rank = Literal["price", "gpus", "cost", "decode", "prefill", "throughput"]
@@ -43,3 +44,18 @@ class Ask:
     overheads: Overheads = field(default_factory=Overheads)
     routing: Routing = BALANCED
     latent: LatentForm = "absorbed"
+
+    def tokens(self, arch: ArchSpec, scenario: Scenario | None = None) -> int:
+        """Tokens that the decoder keeps of one request, in `scenario` or the one that is asked for.
+
+        The prompt of an encoder-decoder is its source, which it keeps apart; its answer begins at one token. An encoder
+        keeps nothing: what counts is how long its prompt is. InputError as `tokens_kept` has it.
+        """
+        kept = scenario or self.scenario
+        if arch.structure == "encoder-decoder" and kept != "full-context":
+            return 1 if kept == "prompt" else max(1, self.demand.output_tokens)
+        return self.demand.tokens_kept(arch, kept)
+
+    def source_tokens(self, arch: ArchSpec) -> int | None:
+        """Tokens of the source of an encoder-decoder; None where there is none."""
+        return self.demand.prompt_tokens if arch.structure == "encoder-decoder" else None

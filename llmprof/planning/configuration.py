@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from llmprof.errors import InputError
+from llmprof.planning.demand import Demand
 from llmprof.planning.inverse import largest_batch, largest_context, maximum_concurrency
 from llmprof.planning.memory import Deployment
 from llmprof.planning.terms import MemoryBar
@@ -30,6 +32,7 @@ class Configuration:
     chunk_tokens: int
     output_tokens: int
     prompt_tokens: int
+    source_tokens: int | None
     bar: MemoryBar
     prefill: Bound
     decode: Bound | None
@@ -74,23 +77,68 @@ class Configuration:
         price = self.price_per_hour
         return None if price is None else price / SECONDS_PER_HOUR / self.tokens_per_s * MILLION
 
+    def as_planned(self, demand: Demand) -> Demand:
+        """`demand` with as many requests as run and, where more is kept of each than it has, longer prompts."""
+        longer = self.tokens - demand.output_tokens if self.source_tokens is None else 0
+        prompt = max(demand.prompt_tokens, longer)
+        return replace(demand, concurrency=self.concurrency, prompt_tokens=prompt)
+
     # --- what else it has room for, made on first use -------------------------------------------
 
-    @cached_property
-    def largest_batch(self) -> int:
-        """The most requests of these tokens that have room, of all replicas."""
-        return self.replicas * self.largest_batch_of(self.tokens)
-
-    def largest_batch_of(self, tokens: int) -> int:
-        """The most requests of `tokens` tokens that one replica has room for."""
-        return largest_batch(self.arch, self.deployment, tokens=tokens, chunk_tokens=self.chunk_tokens)
+    @property
+    def keeps(self) -> bool:
+        """Whether a request keeps anything between passes; any number of those that keep nothing has room."""
+        return self.arch.structure != "encoder"
 
     @cached_property
-    def largest_context(self) -> int:
-        """The most tokens of each request for which this batch has room."""
-        return largest_context(self.arch, self.deployment, sequences=self.batch, chunk_tokens=self.chunk_tokens)
+    def largest_batch(self) -> int | None:
+        """The most requests of these tokens that have room, of all replicas; None where any number has."""
+        return self.largest_batch_of(self.tokens)
 
-    def maximum_concurrency_of(self, tokens: int) -> float:
-        """How many requests of `tokens` tokens the caches of all replicas have room for."""
-        of_one = maximum_concurrency(self.arch, self.deployment, tokens=tokens, chunk_tokens=self.chunk_tokens)
-        return self.replicas * of_one
+    def largest_batch_of(self, tokens: int) -> int | None:
+        """The same for requests of other `tokens`."""
+        if not self.keeps:
+            return None
+        return self.replicas * largest_batch(
+            self.arch,
+            self.deployment,
+            tokens=tokens,
+            chunk_tokens=self.chunk_tokens,
+            source_tokens=self.source_tokens,
+        )
+
+    @cached_property
+    def largest_context(self) -> int | None:
+        """The most tokens of each request for which this batch has room; None where any number has."""
+        return longest(
+            self.arch, self.deployment, self.batch, chunk_tokens=self.chunk_tokens, source_tokens=self.source_tokens
+        )
+
+    def maximum_concurrency_of(self, tokens: int) -> float | None:
+        """How many requests of `tokens` tokens the caches of all replicas have room for; None where any number has."""
+        if not self.keeps:
+            return None
+        return self.replicas * maximum_concurrency(
+            self.arch,
+            self.deployment,
+            tokens=tokens,
+            chunk_tokens=self.chunk_tokens,
+            source_tokens=self.source_tokens,
+        )
+
+
+def longest(
+    arch: ArchSpec, deployment: Deployment, batch: int, *, chunk_tokens: int, source_tokens: int | None
+) -> int | None:
+    """The most tokens of each of `batch` requests of a replica that have room; None where any number has.
+
+    That is so where a model states no longest context and keeps nothing that grows with it.
+    """
+    try:
+        return largest_context(
+            arch, deployment, sequences=batch, chunk_tokens=chunk_tokens, source_tokens=source_tokens
+        )
+    except InputError:
+        if arch.max_context is not None:
+            raise
+        return None

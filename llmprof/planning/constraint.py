@@ -41,5 +41,6 @@ def of_time(c: Configuration) -> Binding:
 
 
 def of_batch(c: Configuration) -> Limit:
-    """Why no more requests run at once: no more are asked for, or there is no room for another in each replica."""
-    return "memory" if c.largest_batch <= c.concurrency else "concurrency"
+    """Why no more requests run at once: no more are asked for, or there is no room for one more in each."""
+    most = c.largest_batch
+    return "concurrency" if most is None or most >= c.concurrency + c.replicas else "memory"

@@ -92,7 +92,7 @@ def _wide_experts(arch: ArchSpec, pass_of: Workload, most: int, refused: dict[st
     """Replicas that attend each for itself, with the experts spread over all of them."""
     if not _has_experts(arch):
         return
-    for count in _counts(most):
+    for count in _powers(most):
         made = Sharding(data_parallel=count, expert_parallel=count)
         if count > 1 and _accepts(arch, replace(pass_of, batch=count), made, refused):
             yield made

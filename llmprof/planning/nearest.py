@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from llmprof.device import entries
 from llmprof.errors import InputError
-from llmprof.planning.inverse import largest_context
+from llmprof.planning.configuration import longest
 from llmprof.planning.memory import Deployment
 from llmprof.planning.search import Search
 from llmprof.predict.formats import cache_format, matrix_format
@@ -19,7 +20,7 @@ MOST_GPUS = 1024
 NARROWER: tuple[StorageDtype, ...] = ("fp8", "int8", "int4")
 """Formats that are tried for weights and caches, widest first; of equally wide ones the one without scales of rows."""
 
-Change = Literal["devices", "weight_dtype", "kv_dtype", "prompt_tokens", "concurrency"]
+Change = Literal["device", "devices", "weight_dtype", "kv_dtype", "prompt_tokens", "concurrency"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,9 @@ class Nearest:
 
 
 def nearest(search: Search) -> tuple[Nearest, ...]:
-    """What would have room by one change each: more devices, narrower formats, shorter prompts, fewer requests."""
+    """What would have room by one change each: other or more devices, narrower formats, fewer or shorter requests."""
     questions: tuple[Callable[[Search], Nearest | None], ...] = (
+        another_device,
         more_devices,
         narrower_weights,
         narrower_cache,
@@ -41,6 +43,17 @@ def nearest(search: Search) -> tuple[Nearest, ...]:
         shorter_prompts,
     )
     return tuple(found for ask in questions if (found := ask(search)) is not None)
+
+
+def another_device(search: Search) -> Nearest | None:
+    """The fewest of a device of the catalogue that is none of those that were named."""
+    named = {device.name for device in search.devices} | {device.name for device, _ in search.unplanned}
+    others = Search(search.arch, [device for device in entries() if device.name not in named], search.ask)
+    found = [each for dtypes in search.ask.dtypes if (each := others.fewest(dtypes, others.devices)) is not None]
+    if not found:
+        return None
+    best = min(found, key=lambda each: each.sharding.ranks)
+    return Nearest(change="device", value=best.device.name, deployment=best)
 
 
 def more_devices(search: Search) -> Nearest | None:
@@ -80,7 +93,7 @@ def narrower_cache(search: Search) -> Nearest | None:
 
 def fewer_requests(search: Search) -> Nearest | None:
     """The most requests at once for which there is room."""
-    if search.ask.fill:
+    if search.ask.fill or search.arch.structure == "encoder":
         return None
     best: tuple[int, Deployment] | None = None
     for deployment in _all(search):
@@ -95,13 +108,21 @@ def fewer_requests(search: Search) -> Nearest | None:
 def shorter_prompts(search: Search) -> Nearest | None:
     """The longest prompts for which there is room with as many requests and answers as long."""
     ask = search.ask
-    if ask.scenario == "full-context":
+    if ask.scenario == "full-context" or not search.arch.structure.endswith("-decoder") or search.source_tokens:
         return None
     behind = ask.demand.output_tokens if ask.scenario == "prompt+output" else 0
     best: tuple[int, Deployment] | None = None
     for deployment in _all(search):
         batch = 1 if ask.fill else search.batch_of(deployment.sharding)
-        tokens = largest_context(search.arch, deployment, sequences=batch, chunk_tokens=ask.demand.chunk_tokens)
+        tokens = longest(
+            search.arch,
+            deployment,
+            batch,
+            chunk_tokens=ask.demand.chunk_tokens,
+            source_tokens=search.source_tokens,
+        )
+        if tokens is None:
+            continue
         prompt = min(tokens - behind, ask.demand.prompt_tokens - 1)
         if prompt > 0 and (best is None or prompt > best[0]):
             best = prompt, deployment

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmprof.device import Device
+from llmprof.errors import InputError
 from llmprof.planning import times
 from llmprof.planning.ask import Ask
 from llmprof.planning.configuration import Configuration
 from llmprof.planning.degrees import Degrees, Refused, degrees
 from llmprof.planning.inverse import largest_batch
-from llmprof.planning.memory import Deployment, memory_bar
+from llmprof.planning.memory import Deployment, PlannedEngine, memory_bar
 from llmprof.planning.rank import ranked
 from llmprof.planning.terms import MemoryBar
-from llmprof.planning.work import Passes
+from llmprof.planning.work import Predictions
 from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Dtypes, Workload, check_workload
@@ -41,7 +42,8 @@ class Rejected:
 class Plan:
     """What was found for one architecture, best first, and why the rest was not.
 
-    `unplanned` are the devices whose figures do not suffice, `refused` the degrees that are none, by dtypes.
+    `unplanned` are the devices whose figures do not suffice, `refused` the degrees that are none. `without_engine` is
+    why memory is what the architecture needs and not what vLLM takes. `predicted` are passes that were predicted.
     """
 
     arch: ArchSpec
@@ -49,6 +51,8 @@ class Plan:
     configurations: tuple[Configuration, ...]
     rejected: tuple[Rejected, ...]
     refused: tuple[Refused, ...]
+    engine: PlannedEngine
+    without_engine: str | None
     unplanned: tuple[tuple[Device, str], ...]
     tokens: int
     considered: int
@@ -68,7 +72,7 @@ class Search:
 
     def __init__(self, arch: ArchSpec, devices: Sequence[Device], ask: Ask) -> None:
         self.arch, self.ask = arch, ask
-        self.tokens = ask.demand.tokens_kept(arch, ask.scenario)
+        self.tokens, self.source_tokens = ask.tokens(arch), ask.source_tokens(arch)
         self.devices: list[Device] = []
         self.unplanned: list[tuple[Device, str]] = []
         for device in devices:
@@ -77,10 +81,11 @@ class Search:
                 self.devices.append(device)
             else:
                 self.unplanned.append((device, why))
-        self._passes: dict[Dtypes, Passes] = {}
+        self._passes: dict[Dtypes, Predictions] = {}
         for dtypes in ask.dtypes:
             check_workload(arch, self.pass_of(dtypes))
         check_workload(arch, self.longest_pass())
+        self.engine, self.without_engine = self._engine()
 
     def plan(self) -> Plan:
         """Everything, ranked."""
@@ -102,6 +107,8 @@ class Search:
             configurations=tuple(ranked(found, self.ask.rank)),
             rejected=tuple(rejected),
             refused=tuple(refused.values()),
+            engine=self.engine,
+            without_engine=self.without_engine,
             unplanned=tuple(self.unplanned),
             tokens=self.tokens,
             considered=len(found) + len(rejected),
@@ -117,7 +124,7 @@ class Search:
     def deployment(self, device: Device, sharding: Sharding, dtypes: Dtypes) -> Deployment:
         """One of them."""
         ask = self.ask
-        return Deployment(device=device, sharding=sharding, dtypes=dtypes, engine=ask.engine, overheads=ask.overheads)
+        return Deployment(device=device, sharding=sharding, dtypes=dtypes, engine=self.engine, overheads=ask.overheads)
 
     def ways(self, dtypes: Dtypes, max_gpus: int | None = None) -> Degrees:
         """The ways to spread the model in these dtypes."""
@@ -134,6 +141,23 @@ class Search:
         """The pass of one prompt, which all ways to spread the model have to take."""
         return self.passes(dtypes).workload("prefill", batch=1, context=self.ask.demand.prompt_tokens)
 
+    def _engine(self) -> tuple[PlannedEngine, str | None]:
+        """The engine whose memory is meant: the architecture's own needs where vLLM has not what it keeps, and why."""
+        asked = self.ask.engine
+        if asked == "architecture" or not self.devices:
+            return asked, None
+        for dtypes in self.ask.dtypes:
+            of_one: dict[PlannedEngine, Deployment] = {
+                name: Deployment(device=self.devices[0], dtypes=dtypes, engine=name, overheads=self.ask.overheads)
+                for name in ("vllm", "architecture")
+            }
+            self.bar(of_one["architecture"], 1)
+            try:
+                self.bar(of_one["vllm"], 1)
+            except InputError as error:
+                return "architecture", str(error)
+        return asked, None
+
     def longest_pass(self) -> Workload:
         """The pass that goes furthest: the last step of an answer, or the prompt where nothing is answered."""
         passes = self.passes(self.ask.dtypes[0])
@@ -141,11 +165,11 @@ class Search:
             return passes.workload("decode", batch=1, context=passes.contexts[1])
         return self.pass_of(self.ask.dtypes[0])
 
-    def passes(self, dtypes: Dtypes) -> Passes:
+    def passes(self, dtypes: Dtypes) -> Predictions:
         """What has been predicted in these dtypes."""
         if dtypes not in self._passes:
             ask = self.ask
-            self._passes[dtypes] = Passes(self.arch, dtypes, ask.demand, routing=ask.routing, latent=ask.latent)
+            self._passes[dtypes] = Predictions(self.arch, dtypes, ask.demand, routing=ask.routing, latent=ask.latent)
         return self._passes[dtypes]
 
     # --- one of them ----------------------------------------------------------------------------
@@ -157,12 +181,25 @@ class Search:
     def bar(self, deployment: Deployment, batch: int) -> MemoryBar:
         """The memory of the fullest device with so many requests in each replica."""
         chunk = self.ask.demand.chunk_tokens
-        return memory_bar(self.arch, deployment, sequences=batch, tokens=self.tokens, chunk_tokens=chunk)
+        return memory_bar(
+            self.arch,
+            deployment,
+            sequences=batch,
+            tokens=self.tokens,
+            chunk_tokens=chunk,
+            source_tokens=self.source_tokens,
+        )
 
     def room(self, deployment: Deployment) -> int:
         """The most requests of one replica."""
         chunk = self.ask.demand.chunk_tokens
-        return largest_batch(self.arch, deployment, tokens=self.tokens, chunk_tokens=chunk)
+        return largest_batch(
+            self.arch,
+            deployment,
+            tokens=self.tokens,
+            chunk_tokens=chunk,
+            source_tokens=self.source_tokens,
+        )
 
     def configured(self, deployment: Deployment) -> Configuration | Rejected:
         """The deployment with its batch, its memory and its bounds, or what it has no room for."""
@@ -195,6 +232,7 @@ class Search:
             chunk_tokens=demand.chunk_tokens,
             output_tokens=0 if self.arch.structure == "encoder" else demand.output_tokens,
             prompt_tokens=demand.prompt_tokens,
+            source_tokens=self.source_tokens,
             bar=bar,
             prefill=times.prompt(prefill, at, one_pass=demand.prompt_tokens <= demand.chunk_tokens),
             decode=decode,

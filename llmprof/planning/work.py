@@ -15,7 +15,7 @@ from llmprof.predict.api import predict
 from llmprof.predict.compulsory import compulsory
 from llmprof.routing import BALANCED, Routing
 from llmprof.sharding import Collective, CollectiveKind, Sharding
-from llmprof.spec.arch import ArchSpec
+from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.workload import Dtypes, Execution, LatentForm, Logits, Phase, Workload
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ class Work:
 
 NO_WORK = Work(0, 0, 0, 0, 0)
 
+LINEAR_FROM = 2
+"""Sequences from which on a step's work grows evenly with them, in a model without experts."""
+
 Stages = tuple[Work, ...]
 """The work of one rank of each pipeline stage."""
 
@@ -81,7 +84,7 @@ class Steps:
     last_context: int
 
 
-class Passes:
+class Predictions:
     """The passes of one architecture in one choice of dtypes. Each is predicted once, whatever the device."""
 
     def __init__(
@@ -95,6 +98,7 @@ class Passes:
     ) -> None:
         self.arch, self.dtypes, self.demand = arch, dtypes, demand
         self.routing, self.latent = routing, latent
+        self._mixes = any(isinstance(layer.ffn, Moe) for stack in arch.stacks for layer in stack.layers)
         self.predicted = 0
         """How many passes have been predicted: no more than there are different ones."""
         self._known: dict[tuple[Workload, Sharding], Stages] = {}
@@ -154,12 +158,24 @@ class Passes:
         one = replace(sharding, data_parallel=1)
         if sharding.expert_parallel > max(sharding.tensor_parallel, 1):
             one, workload = sharding, replace(workload, batch=workload.batch * sharding.data_parallel)
+        if workload.phase == "decode" and workload.batch > LINEAR_FROM + 1 and self._is_linear(one):
+            start, next_one = (self.of(replace(workload, batch=LINEAR_FROM + n), one) for n in (0, 1))
+            further = workload.batch - LINEAR_FROM
+            return tuple(a.plus(b.plus(a, -1), further) for a, b in zip(start, next_one, strict=True))
         key = (workload, one)
         found = self._known.get(key)
         if found is None:
             self.predicted += 1
             found = self._known[key] = _whole(self.arch, workload) if one == Sharding() else _ranks(self.arch, *key)
         return found
+
+    def _is_linear(self, sharding: Sharding) -> bool:
+        """Whether each further sequence of a step adds as much as the one before it.
+
+        It does from `LINEAR_FROM` on (one sequence alone is a regime of its own), unless experts are chosen, of which
+        more sequences touch more, or the elements of an all-reduce are rounded up to the ranks.
+        """
+        return not self._mixes and self.arch.d_model % sharding.tensor_parallel == 0
 
 
 def chunks(arch: ArchSpec) -> set[int]:

@@ -1,0 +1,222 @@
+"""The options of `plan`, as texts, and the question that they make up. Every error names its option."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from llmprof.cli import options
+from llmprof.errors import InputError
+
+if TYPE_CHECKING:
+    from llmprof.device import Device
+    from llmprof.planning.ask import Ask, Rank
+    from llmprof.planning.demand import Demand, Scenario
+    from llmprof.spec.arch import ArchSpec
+    from llmprof.workload import Dtypes
+
+DEFAULT_OUTPUT = 256
+"""Tokens of an answer where nobody says."""
+
+FILL = "max"
+"""`--concurrency max`: as many requests as have room."""
+
+MOST_GPUS = 1024
+"""The most devices that a search goes through."""
+
+DeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAMES",
+        help="Devices of the catalogue, as a comma list or repeated. Default: all whose figures suffice.",
+    ),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="N",
+        help="Tokens of a prompt; those of the answer come on top. Default: 2048, or what the model's limit leaves.",
+    ),
+]
+OutputTokensOption = Annotated[
+    str | None, typer.Option("--output-tokens", metavar="N", help="Tokens of an answer. Default: 256.")
+]
+ConcurrencyOption = Annotated[
+    str, typer.Option("--concurrency", metavar="N", help="Requests at once, or max: as many as have room.")
+]
+ScenarioOption = Annotated[
+    str,
+    typer.Option(
+        "--scenario", metavar="NAME", help="What is kept of each request: prompt, prompt+output or full-context."
+    ),
+]
+ChunkOption = Annotated[
+    str | None, typer.Option("--chunk-tokens", metavar="N", help="Tokens of one pass at most. Default: 8192.")
+]
+WeightDtypes = Annotated[
+    str | None,
+    typer.Option("--weight-dtype", metavar="LIST", help="Weights alone, each tried: also fp8, int8 or int4."),
+]
+MaxGpusOption = Annotated[
+    str, typer.Option("--max-gpus", metavar="N", help="Devices of all replicas together, at most.")
+]
+NodeOption = Annotated[
+    str, typer.Option("--node-size", metavar="N", help="Devices of one node: those that may share a tensor.")
+]
+PriceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--price",
+        metavar="PRICES",
+        help="What an hour of a device costs: one number, or h100-sxm=2.5,l40s=1.0, in any currency.",
+    ),
+]
+RankOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rank",
+        metavar="BY",
+        help="price, gpus, cost, decode, prefill or throughput. Default: price where one is given, else gpus.",
+    ),
+]
+TopOption = Annotated[str, typer.Option("--top", metavar="N", help="Configurations to list, or all.")]
+
+
+def parse_devices(given: Sequence[str] | None) -> list[Device] | None:
+    """The devices that are named, each once; None where none is. InputError for a name that is not known."""
+    from llmprof.device import find
+
+    if not given:
+        return None
+    names = [name for text in given for name in text.split(",")]
+    return list({device.name: device for device in (find(name) for name in names)}.values())
+
+
+def parse_ask(
+    *,
+    output_tokens: str | None,
+    concurrency: str,
+    scenario: str,
+    chunk_tokens: str | None,
+    dtypes: tuple[Dtypes, ...],
+    max_gpus: str,
+    node_size: str,
+    price: str | None,
+    rank: str | None,
+    devices: Sequence[Device],
+) -> Ask:
+    """What is asked, of prompts whose length is still to be said for each model."""
+    from llmprof.planning.ask import RANKS, Ask
+    from llmprof.planning.demand import SCENARIOS, Demand
+
+    fill = concurrency.strip() == FILL
+    demand = Demand(
+        prompt_tokens=1,
+        output_tokens=DEFAULT_OUTPUT
+        if output_tokens is None
+        else options.length(output_tokens, option="--output-tokens", least=0),
+        concurrency=1 if fill else options.length(concurrency, option="--concurrency"),
+    )
+    if chunk_tokens is not None:
+        demand = replace(demand, chunk_tokens=options.length(chunk_tokens, option="--chunk-tokens"))
+    prices = {} if price is None else parse_prices(price, devices)
+    if rank is None:
+        rank = "gpus" if price is None else "price"
+    options.choice(rank, RANKS, option="--rank")
+    if rank in ("price", "cost") and price is None:
+        raise InputError(f"--rank {rank} needs to know what devices cost; add --price")
+    return Ask(
+        demand=demand,
+        scenario=cast("Scenario", options.choice(scenario, SCENARIOS, option="--scenario")),
+        dtypes=dtypes,
+        fill=fill,
+        max_gpus=_gpus(max_gpus, "--max-gpus"),
+        node_gpus=_gpus(node_size, "--node-size"),
+        prices=prices,
+        rank=cast("Rank", rank),
+    )
+
+
+def parse_weights(text: str | None, dtype: str, kv_dtype: str | None, group_size: str | None) -> tuple[Dtypes, ...]:
+    """One choice of dtypes for each dtype of weights that is asked for."""
+    if text is None:
+        return (options.parse_dtypes(dtype, None, kv_dtype, group_size),)
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    if group_size is not None and "int4" not in names:
+        options.parse_dtypes(dtype, names[0], kv_dtype, group_size)
+    return tuple(options.parse_dtypes(dtype, name, kv_dtype, group_size if name == "int4" else None) for name in names)
+
+
+def parse_prices(text: str, devices: Sequence[Device]) -> dict[str, float]:
+    """What an hour of each device costs, by its name.
+
+    InputError for what is no price, a device that is not known, or one that is not among those that are planned.
+    """
+    from llmprof.device import find
+
+    if "=" not in text:
+        return dict.fromkeys((device.name for device in devices), _price(text))
+    names = {device.name for device in devices}
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"--price: found {part.strip()!r}; expected a device and its price, such as h100-sxm=2.5")
+        device = find(name)
+        if device.name not in names:
+            raise InputError(f"--price: {device.name} is none of the devices that are planned; leave it out")
+        if device.name in found:
+            raise InputError(f"--price: {device.name} has two prices; leave one out")
+        found[device.name] = _price(value)
+    return found
+
+
+def top(text: str) -> int | None:
+    """How many are listed; None for all."""
+    return None if text.strip() == "all" else options.length(text, option="--top")
+
+
+def of_model(ask: Ask, arch: ArchSpec, context: str | None, output_tokens: str | None) -> Ask:
+    """The question with its lengths for one model.
+
+    InputError where an answer is asked of an encoder, which makes none.
+    """
+    demand: Demand = ask.demand
+    if arch.structure == "encoder":
+        if output_tokens is not None:
+            raise InputError(f"--output-tokens has no effect: {arch.label} is an encoder, which answers nothing")
+        demand = replace(demand, output_tokens=0)
+    return replace(ask, demand=replace(demand, prompt_tokens=_prompt(arch, context, demand.output_tokens)))
+
+
+def _prompt(arch: ArchSpec, context: str | None, output_tokens: int) -> int:
+    from llmprof.lengths import DEFAULT_CONTEXT, default_source
+
+    if context is not None:
+        return options.length(context, option="--context")
+    if arch.structure == "encoder-decoder":
+        return default_source(arch, min(DEFAULT_CONTEXT, arch.max_context or DEFAULT_CONTEXT))
+    left = DEFAULT_CONTEXT if arch.max_context is None else arch.max_context - output_tokens
+    return min(DEFAULT_CONTEXT, left) if left > 0 else 1
+
+
+def _price(text: str) -> float:
+    value = float(text) if re.fullmatch(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", text, re.ASCII) else math.nan
+    if not value > 0:
+        shown = repr(text.strip()) if len(text) <= 64 else f"a text of {len(text):,} characters"
+        raise InputError(f"--price: found {shown}; expected what an hour of a device costs, such as 2.5")
+    return value
+
+
+def _gpus(text: str, option: str) -> int:
+    value = options.length(text, option=option)
+    if value > MOST_GPUS:
+        raise InputError(f"{option}: found {value:,}; expected at most {MOST_GPUS:,}")
+    return value
