@@ -99,7 +99,7 @@ Factors = tuple[PositiveFloat, PositiveFloat]
 class _Kernel:
     """The constants of one kernel, by the letters of docs/latency.md."""
 
-    op: Literal["gemm", "decode", "prefill", "mla-decode", "mla-prefill", "moe", "allreduce"]
+    op: Literal["gemm", "decode", "prefill", "mla-decode", "mla-prefill", "mla-latent", "moe", "allreduce"]
     dtype: Literal["bf16", "fp8", "fp8_block"]
     engine: Literal["vllm", "trtllm", "sglang"] | None = None
     form: str = "plain"

@@ -1,14 +1,56 @@
-"""A time with its interval and what it rests on: `estimate` of one op on one device."""
+"""A time with its interval and what it rests on: `estimate` of one op on one device.
+
+>>> from llmprof.latency.constants import DeviceModel
+>>> from llmprof.latency.op import Gemm
+>>> estimate(Gemm(m=1, n=4096, k=4096), DeviceModel.of("h200")).label
+'calibrated'
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import exp, log
 
-Basis = Literal["calibrated", "family", "datasheet"]
-"""What a time rests on: constants fitted to this device and kernel, those of devices like it, or its datasheet."""
+from llmprof.errors import InputError
+from llmprof.latency import attention, collective, gemm, light, mla, moe
+from llmprof.latency.common import US, peak
+from llmprof.latency.constants import Basis as Basis
+from llmprof.latency.constants import Bound, DeviceModel
+from llmprof.latency.op import (
+    Collective,
+    DecodeAttention,
+    Elementwise,
+    Gemm,
+    Launch,
+    MlaDecode,
+    MlaPrefill,
+    Moe,
+    Op,
+    PrefillAttention,
+)
 
 UNCALIBRATED = "uncalibrated"
+
+SHORT = 20 * US
+"""Below, a time is mostly starts and ends of kernels, and is spread otherwise."""
+
+WIDE = 2.0
+"""How far away the ends of an interval are, at least, where nothing was fitted to just this kernel."""
+
+WIDER = 3.0
+"""The same where not even a kernel like it was."""
+
+EFFICIENT = (0.75, 0.8, 3 * US)
+"""Of a datasheet: the part of the peak and of the bandwidth that kernels reach, and their start; the median error of
+these three on bf16 products of five devices is 9 to 21% (docs/latency.md, "Anchors")."""
+
+LAUNCHED = {False: 5 * US, True: 0.0}
+"""Host time of one kernel: each alone, or within a replayed graph, whose kernels' own starts are in their times. Of the
+order that NVIDIA states for kernel launches (recalled); never calibrated."""
+
+REPLAYED = 10 * US
+"""Host time of replaying one graph (recalled, as above)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +71,118 @@ class Estimate:
     def label(self) -> str:
         """``calibrated``, or ``uncalibrated (family)``, ``uncalibrated (datasheet)``."""
         return self.basis if self.basis == "calibrated" else f"{UNCALIBRATED} ({self.basis})"
+
+
+@lru_cache(maxsize=1 << 17)
+def estimate(op: Op, model: DeviceModel) -> Estimate:
+    """How long `op` takes on the device: never less than its speed of light, nor less with more tokens."""
+    if isinstance(op, Launch):
+        return _around(op.kernels * LAUNCHED[op.graph] + (REPLAYED if op.graph else 0.0), 0.0, WIDER, "datasheet", "")
+    least = light.floor(op, model.figures)
+    if isinstance(op, Elementwise):
+        return _elementwise(op, model, least)
+    if isinstance(op, MlaPrefill) and op.latent is None:
+        return _as_engines_run(op, model)
+    found = model.constants(*_key(op))
+    if found is None:
+        return _datasheet(op, model, least)
+    times = [_seconds(op, bound) for bound in found.bounds]
+    seconds = max(least, exp(sum(map(log, times)) / len(times)) if min(times) > 0 else 0.0)
+    if found.basis != "calibrated":
+        spread = max(WIDE, *(time / seconds * 1.5 for time in times), *(seconds / time * 1.5 for time in times if time))
+        return _around(seconds, least, spread, "family", found.note)
+    kernel = found.bounds[0].kernel
+    low, high = kernel.short if seconds < SHORT else kernel.long
+    return Estimate(
+        seconds=seconds, low=max(least, seconds * low), high=seconds * high, basis="calibrated", note=found.note
+    )
+
+
+def _key(op: Op) -> tuple[str, str, str | None]:
+    """What an op's constants are filed under: its kind, its dtype, its engine."""
+    match op:
+        case Gemm(dtype=dtype, engine=engine):
+            return "gemm", dtype, engine
+        case Moe(dtype=dtype, engine=engine):
+            return "moe", dtype, engine
+        case DecodeAttention(kv_dtype=dtype, engine=engine):
+            return "decode", dtype, engine
+        case PrefillAttention(kv_dtype=dtype, engine=engine):
+            return "prefill", dtype, engine
+        case MlaDecode(kv_dtype=dtype, engine=engine):
+            return "mla-decode", dtype, engine
+        case MlaPrefill(kv_dtype=dtype, engine=engine):
+            return "mla-latent" if op.latent else "mla-prefill", dtype, engine
+        case Collective(engine=engine):
+            return "allreduce", "bf16", engine
+        case Elementwise() | Launch():
+            raise AssertionError("no constants were ever fitted to these")
+
+
+def _seconds(op: Op, bound: Bound) -> float:
+    figures, c, form = bound.figures, bound.kernel.constants, bound.kernel.form
+    match op:
+        case Gemm():
+            return gemm.seconds(op, figures, c, form)
+        case DecodeAttention():
+            return attention.decode_seconds(op, figures, c, form)
+        case PrefillAttention():
+            return attention.prefill_seconds(op, figures, c, form)
+        case MlaDecode():
+            return mla.decode_seconds(op, figures, c)
+        case MlaPrefill():
+            return mla.prefill_seconds(op, figures, c, form)
+        case Moe():
+            return moe.seconds(op, figures, c, form)
+        case Collective():
+            return collective.seconds(op, figures, c)
+        case Elementwise() | Launch():
+            raise AssertionError("no constants were ever fitted to these")
+
+
+def _as_engines_run(op: MlaPrefill, model: DeviceModel) -> Estimate:
+    """Short prompts in the latent space, or as a prompt just too long for that, whichever takes less.
+
+    The second keeps a longer prompt from taking less time than a shorter one.
+    """
+    longest = mla.LONGEST_LATENT[op.kv_dtype in {"bf16", "fp16"}]
+    heads = estimate(replace(op, latent=False, new_tokens=max(op.new_tokens, longest + 1)), model)
+    if op.new_tokens > longest:
+        return heads
+    latent = estimate(replace(op, latent=True), model)
+    return min(latent, heads, key=lambda each: each.seconds)
+
+
+def _elementwise(op: Elementwise, model: DeviceModel, least: float) -> Estimate:
+    """Their bytes as fast as a product reads its weights, and its start per kernel: measured for no device here."""
+    found = model.constants("gemm", "bf16", None)
+    if found is None:
+        return _around(op.kernels * EFFICIENT[2] + least / EFFICIENT[1], least, WIDE, "datasheet", "")
+    c = found.bounds[0].kernel.constants
+    seconds = op.kernels * c["t0"] * US + least / c["e_b"]
+    return _around(seconds, least, WIDE, "family", "start and bandwidth of the device's bf16 products")
+
+
+def _datasheet(op: Op, model: DeviceModel, least: float) -> Estimate:
+    """A roofline with the usual efficiencies."""
+    if isinstance(op, Collective):
+        return _linked(op, model)
+    flops, moved = light.work(op, model.figures)
+    rate = peak(op.dtype, model.figures) if isinstance(op, Gemm | Moe) else model.figures.bf16
+    compute, bandwidth, start = EFFICIENT
+    seconds = max(flops / (compute * rate), moved / (bandwidth * model.figures.bandwidth)) + start
+    return _around(seconds, least, WIDER, "datasheet", "a roofline: no device with kernels like these was fitted")
+
+
+def _linked(op: Collective, model: DeviceModel) -> Estimate:
+    seconds = collective.linked(op, model.figures)
+    if seconds is None:
+        raise InputError(
+            f"{model.name}: the catalogue has no interconnect of it, so {op.kind} among {op.devices} has no time; "
+            "add `interconnect` to its file"
+        )
+    return _around(seconds, 0.0, WIDER, "datasheet", "a ring at the stated bandwidth of the links")
+
+
+def _around(seconds: float, least: float, factor: float, basis: Basis, note: str) -> Estimate:
+    return Estimate(seconds=seconds, low=max(least, seconds / factor), high=seconds * factor, basis=basis, note=note)

@@ -38,7 +38,11 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeAttention:
-    """One new token of each of `batch` sequences against `context` kept tokens; `window` 0 sees them all."""
+    """One new token of each of `batch` sequences against `context` kept tokens; `window` 0 sees them all.
+
+    `warm` says that the same cache was read just before, as where a kernel is repeated to be timed; in a model other
+    layers come in between.
+    """
 
     batch: int
     context: int
@@ -47,6 +51,7 @@ class DecodeAttention:
     head_dim: int
     kv_dtype: Dtype = "bf16"
     window: int = 0
+    warm: bool = False
     engine: str | None = None
 
 
@@ -65,6 +70,7 @@ class PrefillAttention:
     prefix: int = 0
     kv_dtype: Dtype = "bf16"
     window: int = 0
+    warm: bool = False
     engine: str | None = None
 
 
@@ -94,13 +100,18 @@ class MlaDecode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MlaPrefill:
-    """A whole layer of multi-head latent attention, projections included, for `new_tokens` of each sequence."""
+    """A whole layer of multi-head latent attention, projections included, for `new_tokens` of each sequence.
+
+    `latent` says whether attention runs in the latent space, as in decoding; None leaves it to what engines do, which
+    is to run short prompts so.
+    """
 
     batch: int
     new_tokens: int
     heads: int
     prefix: int = 0
     kv_dtype: Dtype = "bf16"
+    latent: bool | None = None
     dims: LatentDims = LatentDims()
     engine: str | None = None
 
@@ -124,6 +135,7 @@ class Moe:
     routing: Routing = "balanced"
     skew: float = 0.0
     gated: bool = True
+    warm: bool = False
     engine: str | None = None
 
 

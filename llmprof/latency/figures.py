@@ -1,0 +1,116 @@
+"""The six figures of a device that its kernels' times depend on, and what stands in where the catalogue lacks one.
+
+Constants are fractions of the figures that they were fitted with. On another device of the family the same fractions
+are taken of its own figures (docs/latency.md, "Another device"); a figure that the catalogue lacks is replaced by that
+of the device whose constants are used, and the replacement is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmprof.device_figures import Device, LatencyConstants
+
+FAMILIES = {
+    "sm80": "Ampere and Ada",
+    "sm86": "Ampere and Ada",
+    "sm89": "Ampere and Ada",
+    "sm90": "Hopper",
+    "sm100": "Blackwell",
+    "sm103": "Blackwell",
+}
+"""Which devices run the same kernels: FlashAttention 2 and mma.sync before Hopper, FlashAttention 3 and wgmma on it,
+tcgen05 on data centre Blackwell. The Blackwell of graphics cards (sm120) has none of these to itself."""
+
+ALIKE = (0.75, 1.34)
+"""Devices whose peaks differ by less than this are taken for one chip at another clock, not for a smaller chip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """FLOPs per second of bf16 and fp8 (None where the device has none), bytes per second, processors, bytes, hertz.
+
+    `link` is in bytes per second, one direction towards all other devices of the node; None where nobody stated it.
+    """
+
+    bf16: float
+    fp8: float | None
+    bandwidth: float
+    units: float
+    cache: float
+    clock: float
+    link: float | None = None
+
+
+def fitted(constants: LatencyConstants, link: float | None = None) -> Figures:
+    """The figures that constants were fitted with."""
+    return Figures(
+        bf16=constants.bf16,
+        fp8=constants.fp8,
+        bandwidth=constants.memory_bandwidth,
+        units=constants.units,
+        cache=constants.last_level_cache,
+        clock=constants.clock,
+        link=link,
+    )
+
+
+def borrowed(device: Device, like: LatencyConstants, owner: str) -> tuple[Figures, tuple[str, ...]]:
+    """The figures of a device for constants of another, and which of them are the other's or are derived.
+
+    The clock is that of the other, times how much faster one processor is at matrix products, if that is the clock's
+    doing; processors that nobody counted are as many as the peak needs.
+    """
+    other, said = fitted(like), device.figures
+    missing: list[str] = []
+
+    def stated(key: str) -> float | None:
+        figure = said.get(key)
+        return None if figure is None else float(figure.value)
+
+    # bf16 and fp16 have the same rate on every matrix unit since sm80.
+    bf16 = stated("peak_flops.bf16") or stated("peak_flops.fp16")
+    if bf16 is None:
+        missing.append(f"no bf16 peak: that of {owner}")
+        bf16 = other.bf16
+    scale = bf16 / other.bf16
+    fp8 = stated("peak_flops.fp8")
+    if fp8 is None and other.fp8 is not None and device.architecture not in {"sm80", "sm86", "sm75", "sm70"}:
+        missing.append(f"no fp8 peak: bf16's times that ratio of {owner}")
+        fp8 = other.fp8 * scale
+    bandwidth = stated("memory_bandwidth")
+    if bandwidth is None:
+        missing.append(f"no memory bandwidth: that of {owner}")
+        bandwidth = other.bandwidth
+    units = stated("units")
+    if units is None:
+        missing.append(f"no number of processors: from {owner}'s")
+        units = other.units if ALIKE[0] < scale < ALIKE[1] else max(1.0, round(other.units * scale))
+    cache = stated("last_level_cache")
+    if cache is None:
+        missing.append(f"no last level cache: that of {owner}")
+        cache = other.cache
+    faster = scale * other.units / units
+    clock = other.clock * faster if ALIKE[0] < faster < ALIKE[1] else other.clock
+    figures = Figures(
+        bf16=bf16, fp8=fp8, bandwidth=bandwidth, units=units, cache=cache, clock=clock, link=stated("interconnect")
+    )
+    return figures, tuple(missing)
+
+
+def of_datasheet(device: Device) -> Figures | None:
+    """What a roofline needs, from the catalogue alone; None where a peak or the bandwidth is not known."""
+    said = device.figures
+    peaks = [said[key].value for key in ("peak_flops.bf16", "peak_flops.fp16", "peak_flops.fp32") if key in said]
+    if not peaks or "memory_bandwidth" not in said:
+        return None
+    fp8 = said.get("peak_flops.fp8")
+    return Figures(
+        bf16=peaks[0],
+        fp8=None if fp8 is None else fp8.value,
+        bandwidth=said["memory_bandwidth"].value,
+        units=said["units"].value if "units" in said else 1,
+        cache=said["last_level_cache"].value if "last_level_cache" in said else 1,
+        clock=said["clock"].value if "clock" in said else 1e9,
+        link=said["interconnect"].value if "interconnect" in said else None,
+    )

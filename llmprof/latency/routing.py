@@ -1,0 +1,81 @@
+"""How tokens spread over experts, and over the devices that share them: the loads that decide a mixture's time.
+
+Balanced: all experts alike. A power law: the load of an expert is drawn from x^-alpha between 1 and a largest that
+grows with the tokens, as in the public tables that the constants were fitted to (ai-dynamo/aiconfigurator,
+collector/helper.py, `sample_power_law`, read 2026-11-30), and the device with the largest load is timed, as all wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from random import Random
+
+TILES = (16, 32, 64, 128)
+"""Rows of the tiles that kernels of grouped products choose from."""
+
+DRAWS = 4
+SPREAD = 200.0
+"""Between the least and the largest load of few tokens."""
+
+LARGEST_PART = 0.8
+"""Of all tokens, for the busiest expert before loads are scaled to their sum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What one device gets: experts with any token, (token, expert) pairs, and tiles by their rows, on average."""
+
+    active: float
+    pairs: float
+    tiles: tuple[float, ...]
+
+
+@lru_cache(maxsize=65536)
+def load(tokens: int, experts: int, per_token: int, devices: int, skew: float) -> Load:
+    """The load of the busiest of `devices`, where `tokens` of all of them choose `per_token` of `experts`.
+
+    `skew` is the exponent of the power law, 0 for balanced. More tokens are never less load.
+    """
+    local = max(1, experts // devices)
+    pairs = tokens * per_token / devices
+    if skew == 0:
+        active = min(float(local), max(pairs, 1.0))
+        return Load(active=active, pairs=pairs, tiles=tuple(active * ceil(pairs / active / rows) for rows in TILES))
+    largest = max(SPREAD, LARGEST_PART * tokens)
+    draws = [_busiest(tokens, per_token, local, shares) for shares in _shares(experts, local, skew, largest)]
+    active = max(1.0, sum(sum(min(1.0, n) for n in loads) for loads in draws) / DRAWS)
+    tiles = tuple(
+        max(1.0, sum(sum(min(1.0, n) * max(1.0, n / rows + 0.5) for n in loads) for loads in draws) / DRAWS)
+        for rows in TILES
+    )
+    return Load(active=active, pairs=sum(map(sum, draws)) / DRAWS, tiles=tiles)
+
+
+def _busiest(tokens: int, per_token: int, local: int, shares: list[float]) -> list[float]:
+    """Tokens of each expert of the busiest device; no expert gets more than all of them."""
+    loads = [min(float(tokens), share * tokens * per_token) for share in shares]
+    groups = [loads[start : start + local] for start in range(0, len(loads), local)]
+    return max(groups, key=sum)
+
+
+def _shares(experts: int, local: int, skew: float, largest: float) -> list[list[float]]:
+    """Of a few draws, what part of all pairs each expert has: the same draws whatever the number of tokens."""
+    power = 1 - skew
+    found = []
+    for draw in _uniform(experts):
+        if skew == 1:
+            loads = [largest**u for u in draw]
+        else:
+            loads = [((largest**power - 1) * u + 1) ** (1 / power) for u in draw]
+        total = sum(loads)
+        found.append([each / total for each in loads])
+    return found
+
+
+@lru_cache(maxsize=64)
+def _uniform(experts: int) -> tuple[tuple[float, ...], ...]:
+    """Numbers in [0, 1), the same on every machine and in every version, as Python promises of `random()`."""
+    random = Random(0)
+    return tuple(tuple(random.random() for _ in range(experts)) for _ in range(DRAWS))
