@@ -62,8 +62,32 @@ def attend(
     `bias` has the mask in it; without one, the mask of `sight` is the kernel's own or, where it has none, read.
     """
     sinks = sinks_of(tape, scoring)
-    kernel = choose(side.setting, scoring, q.axes["h"], sight, biased=bias is not None)
     k, v = cast_cached(tape, k), cast_cached(tape, v)
+    training = side.setting.workload.phase == "train"
+    o, seen = launch(tape, side, scoring, sight, q, k, v, bias, with_lse=training or sinks is not None)
+    if sinks is not None:
+        assert seen is not None
+        _drain(tape, q, o, seen, sinks)
+    return o
+
+
+def launch(
+    tape: Tape,
+    side: Side,
+    scoring: Scoring,
+    sight: Sight,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Bias | None = None,
+    *,
+    with_lse: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The kernel itself, on keys and values in their last dtype: its output, and its log-sum-exp [b, k, g, t].
+
+    None without one: the efficient kernel writes it only `with_lse`.
+    """
+    kernel = choose(side.setting, scoring, q.axes["h"], sight, biased=bias is not None)
     if kernel == "efficient":
         k, v = expand_heads(tape, k, q.axes["g"]), expand_heads(tape, v, q.axes["g"])
     if bias is None and _flagged(kernel, sight):
@@ -74,22 +98,19 @@ def attend(
     w = scores(inner, q, k, scoring, sight, bias or mask_bias(side, sight))
     o = weigh(inner, drop(inner, side.setting, inner.run("softmax", w)), v, sight)
     axes = {name: o.axes[name] for name in ("b", query_axis(o), "k", "g", "h")}
-    training = side.setting.workload.phase == "train"
-    written = auxiliary(kernel, q, with_lse=training or sinks is not None)
+    written = auxiliary(kernel, q, with_lse=with_lse)
     o = tape.fuse(kernel, inner, axes, written)
-    if sinks is not None:
-        _drain(tape, q, o, next(x for x in written if x.name == LOG_SUM_EXP), sinks)
-    return o
+    seen = next((x for x in written if x.name == LOG_SUM_EXP), None)
+    row = query_axis(q)
+    if seen is not None and row not in seen.axes:
+        seen = seen.sliced(f"{row}32", q.axes[row], row)
+    return o, seen
 
 
 def _drain(tape: Tape, q: Tensor, o: Tensor, log_sum_exp: Tensor, sinks: Tensor) -> None:
     """Takes from each head what its sink would have got: o times sigmoid(lse - sink), in place."""
     rows = {name: size for name, size in q.axes.items() if name != "h"}
-    row = query_axis(q)
-    seen = log_sum_exp
-    if row not in seen.axes:
-        seen = seen.sliced(f"{row}32", rows[row], row)
-    share = tape.run("sub", seen, sinks, axes=rows, fmt=FP32)
+    share = tape.run("sub", log_sum_exp, sinks, axes=rows, fmt=FP32)
     share = tape.cast(tape.run("sigmoid", share, fmt=FP32))
     tape.in_place("mul_", o, share)
 

@@ -5,6 +5,7 @@ Axis legend: see `tensor.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmprof.predict import masks
@@ -18,7 +19,10 @@ from llmprof.workload import Execution, Workload
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
-    """The formats and the sizes of one pass, and the constants that its kernels take."""
+    """The formats and the sizes of one pass, and the constants that its kernels take.
+
+    `core` runs fused attention by softmax in another way than `fused.attend` does, which it is called like.
+    """
 
     arch: ArchSpec
     workload: Workload
@@ -28,6 +32,7 @@ class Setting:
     matrices: Format
     cache: Format
     constants: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+    core: Callable[..., Tensor] | None = None
 
     @property
     def b(self) -> int:

@@ -52,7 +52,7 @@ def _attend(
 ) -> Tensor:
     """The core in the reference that the pass names (docs/reference-unfused.md, section 1)."""
     if side.setting.fused:
-        return fused.attend(tape, side, scoring, sight, q, k, v, bias)
+        return (side.setting.core or fused.attend)(tape, side, scoring, sight, q, k, v, bias)
     match side.setting.execution.reference:
         case "lean-eager":
             return unfused.attend(tape, side, scoring, sight, q, k, v, bias)

@@ -15,7 +15,7 @@ from llmprof.predict.compulsory import Compulsory
 from llmprof.predict.cost import NOTHING, Cost
 from llmprof.predict.lowering import is_cache
 from llmprof.predict.sharding.collectives import Calls
-from llmprof.predict.sharding.parts import Part, Parts, parts_of
+from llmprof.predict.sharding.parts import Part, Parts, parts_of, pass_of_rank
 from llmprof.predict.unconfirmed import traffic_reasons
 from llmprof.sharding import Collective, Sharding, StageAccount, check_sharding
 from llmprof.spec.arch import ArchSpec
@@ -155,7 +155,7 @@ class ShardedPrediction:
         """What goes to the next stage, of all but the last."""
         if stage == self.sharding.pipeline_parallel - 1:
             return ()
-        own = replace(self.workload, batch=self.workload.batch // self.sharding.data_parallel)
+        own = pass_of_rank(self.workload, self.sharding)
         calls = Calls(arch=self.arch, workload=own, sharding=self.sharding)
         return tuple(calls.to_next_stage(f"layers.{self.layers_of(stage)[-1]}"))
 

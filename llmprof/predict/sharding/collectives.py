@@ -13,14 +13,15 @@ from typing import assert_never
 
 from llmprof.predict.formats import float_format
 from llmprof.predict.sharding.loads import own_loads, rows_of_experts
+from llmprof.predict.sharding.slices import kv_heads_of_rank
 from llmprof.sharding import Collective, CollectiveKind, Sharding
-from llmprof.spec.arch import ArchSpec, LayerSpec, Moe, NoAttention, NoFfn, NoHead
+from llmprof.spec.arch import ArchSpec, Gqa, LayerSpec, Moe, NoAttention, NoFfn, NoHead
 from llmprof.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """The calls of one pass of `arch`, the whole model; the batch of `workload` is that of one replica: Br."""
+    """The calls of one pass of `arch`, the whole model; the sequences and tokens of `workload` are those of a rank."""
 
     arch: ArchSpec
     workload: Workload
@@ -37,11 +38,16 @@ class Calls:
             yield self._reduce("embed")
 
     def of_layer(self, layer: LayerSpec) -> Iterator[Collective]:
-        """Those of one layer, by their path below it: once where rows are joined, once where partial sums are added."""
-        if self.sharding.tensor_parallel == 1:
-            if isinstance(layer.ffn, Moe) and self.sharding.sends_tokens:
-                yield self._exchange(layer.ffn)
-            return
+        """Those of one layer, by their path below it."""
+        if isinstance(layer.attention, Gqa) and self.sharding.context_parallel > 1:
+            yield self._around_ring(layer.attention)
+        if isinstance(layer.ffn, Moe) and self.sharding.sends_tokens:
+            yield self._exchange(layer.ffn)
+        if self.sharding.tensor_parallel > 1:
+            yield from self._of_tensors(layer)
+
+    def _of_tensors(self, layer: LayerSpec) -> Iterator[Collective]:
+        """Those of ranks that share matrices: once where rows are joined, once where partial sums are added."""
         if layer.block == "parallel":
             # One norm serves both halves, so that what it makes is gathered once; two make two tensors.
             yield from self._gather(*(("attn_norm",) if layer.parallel_norms == 1 else ("attn", "ffn")))
@@ -53,8 +59,8 @@ class Calls:
         match layer.ffn:
             case NoFfn():
                 pass
-            case Moe() as moe if self.sharding.sends_tokens:
-                yield self._exchange(moe)
+            case Moe() if self.sharding.sends_tokens:
+                pass
             case Moe():
                 yield from self._gather("ffn")
                 yield self._reduce("ffn")
@@ -76,6 +82,12 @@ class Calls:
         """The hidden state, or the rank's rows of it, from the stage whose last layer is `last`."""
         parts = self.sharding.tensor_parallel if self.sharding.splits_rows else 1
         yield self._call(last, "send", self.hidden // parts)
+
+    def _around_ring(self, spec: Gqa) -> Collective:
+        """Keys and values of all ranks but the own, which come from the one before and go on to the next."""
+        s, w = self.sharding, self.workload
+        block = w.batch * w.new_tokens * kv_heads_of_rank(spec.n_kv_heads, s.tensor_parallel) * spec.head_dim
+        return self._call("attn.core", "send", *[block] * (2 * (s.context_parallel - 1)))
 
     def _exchange(self, spec: Moe) -> Collective:
         """Rows to the ranks of their experts, and what these made of them back."""

@@ -25,6 +25,7 @@ from llmprof.predict.op import Op
 from llmprof.predict.setting import Setting, Side, setting, sides
 from llmprof.predict.sharding.collectives import Calls
 from llmprof.predict.sharding.experts import feed_of
+from llmprof.predict.sharding.ring import ring_core
 from llmprof.predict.sharding.slices import arch_of_rank, leaves_of_rank
 from llmprof.predict.sharding.tape import RankTape
 from llmprof.predict.tape import Tape
@@ -150,12 +151,20 @@ class Same:
         return isinstance(other, Same) and other.arch is self.arch
 
 
+def pass_of_rank(workload: Workload, sharding: Sharding) -> Workload:
+    """The pass of one rank: its replica's sequences, and of them the tokens that it has."""
+    s, own = sharding.context_parallel, workload.batch // sharding.data_parallel
+    if s == 1:
+        return replace(workload, batch=own)
+    return replace(workload, batch=own, new_tokens=workload.new_tokens // s, context=workload.context // s)
+
+
 def parts_of(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Parts:
     """The parts of one rank of a stage in a pass that `check_sharding` has accepted.
 
     Whether there are stages matters at the ends alone: with tied embeddings the last has a table of its own.
     """
-    own = replace(workload, batch=workload.batch // sharding.data_parallel)
+    own = pass_of_rank(workload, sharding)
     staged = sharding.pipeline_parallel > 1
     replicas = sharding.data_parallel if sharding.sends_tokens else 1
     return _made(Same(arch), own, replace(sharding, data_parallel=replicas, pipeline_parallel=1), staged)
@@ -169,18 +178,21 @@ def _made(same: Same, workload: Workload, sharding: Sharding, staged: bool) -> P
     layers: dict[int, Part] = {}
     for layer, of_rank in zip(whole.main.layers, arch.main.layers, strict=True):
         if id(of_rank) not in layers:
-            layers[id(of_rank)] = _layer(_side(arch, workload), sharding, of_rank, tuple(calls.of_layer(layer)))
+            layers[id(of_rank)] = _layer(
+                _side(arch, workload, sharding), sharding, of_rank, tuple(calls.of_layer(layer))
+            )
     last = replace(arch, tied_embeddings=False) if staged else arch
     return Parts(
-        _opening(_side(arch, workload), sharding, tuple(calls.of_embedding())),
+        _opening(_side(arch, workload, sharding), sharding, tuple(calls.of_embedding())),
         tuple(layers[id(layer)] for layer in arch.main.layers),
-        _closing(_side(last, workload), sharding, tuple(calls.of_head())),
+        _closing(_side(last, workload, sharding), sharding, tuple(calls.of_head())),
     )
 
 
-def _side(arch: ArchSpec, workload: Workload) -> Side:
+def _side(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Side:
     """The decoder in the pass of a rank, with constants of its own."""
-    (side,) = sides(setting(arch, workload, FUSED))
+    made = setting(arch, workload, FUSED)
+    (side,) = sides(made if sharding.context_parallel == 1 else replace(made, core=ring_core))
     return side
 
 
@@ -203,7 +215,7 @@ def _own_embed(tape: RankTape, side: Side, ids: Tensor) -> Tensor:
         (table,) = tape.parameters()
         local, foreign = tape.foreign(ids)
         x = fetch(tape, local, {**side.rows, **table.without("v")})
-        tape.masked_fill(x, foreign)
+        tape.overwrite("masked_fill_", x, foreign)
         return tape.across("sum", x)
 
 

@@ -27,14 +27,14 @@ class RankTape(Tape):
         calls: Collection[Collective],
     ) -> None:
         super().__init__(fmt, parameters)
-        self._sharding = sharding
+        self.sharding = sharding
         self._calls = {(call.path, call.kind) for call in calls}
 
     def across(self, seam: Seam, x: Tensor, at: str | None = None) -> Tensor:
         """All rows of x, the sum of what all ranks have of it, or all its columns, where the part has such a call."""
-        path, ranks = self.path if at is None else at, self._sharding.tensor_parallel
+        path, ranks = self.path if at is None else at, self.sharding.tensor_parallel
         match seam:
-            case "rows" if self._sharding.splits_rows and (path, "all-gather") in self._calls:
+            case "rows" if self.sharding.splits_rows and (path, "all-gather") in self._calls:
                 return self.collective("all-gather", x, _times(x, "t", ranks))
             case "columns" if (path, "all-gather") in self._calls:
                 return self.collective("all-gather", x, _times(x, "v", ranks))
@@ -63,12 +63,12 @@ class RankTape(Tape):
         local = self.run("sub", ids, fmt=INT64)
         below, above = (self.run(kind, local, fmt=BOOL, cost=1) for kind in ("lt", "ge"))
         foreign = self.run("or", below, above, fmt=BOOL, cost=1)
-        self.masked_fill(local, foreign)
+        self.overwrite("masked_fill_", local, foreign)
         return local, foreign
 
-    def masked_fill(self, x: Tensor, where: Tensor) -> None:
-        """`masked_fill_` of x: reads both, writes x."""
-        self._record(Op(self.path, "masked_fill_", (x, where), (x,)))
+    def overwrite(self, kind: str, x: Tensor, *others: Tensor) -> None:
+        """Launch `kind`, which reads `x` and `others` and overwrites `x`, and whose arithmetic is not counted."""
+        self._record(Op(self.path, kind, (x, *others), (x,)))
 
 
 def _times(x: Tensor, axis: str, ranks: int) -> Axes:
