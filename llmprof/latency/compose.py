@@ -1,0 +1,164 @@
+"""The time of one forward pass of a serving engine: its ops one after another, and what starting them costs the host.
+
+Kernels of one pass depend on each other, so that their times add up. What overlaps is the host: a pass that is not
+replayed as a CUDA graph takes as long as its kernels or as starting them, whichever is longer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from llmprof.errors import InputError
+from llmprof.latency.compose_bounds import Kernels, Limit, limit_of
+from llmprof.latency.compose_layers import Counted, Lowering, PartName, layer_ops, outer_ops
+from llmprof.latency.compose_pass import Chunk, Layout, Pass, Precision
+from llmprof.latency.estimate import Basis, Estimate
+from llmprof.latency.op import Launch, Op
+from llmprof.spec.arch import ArchSpec, LayerSpec
+
+__all__ = ["Chunk", "Composer", "Layout", "Part", "Pass", "PassTime", "Precision"]
+
+ONE_DEVICE, SIXTEEN_BITS = Layout(), Precision()
+MATTERS = 0.1
+WEAKEST: dict[Basis, int] = {"calibrated": 0, "family": 1, "datasheet": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The seconds of a pass that one kind of op takes under one limit."""
+
+    name: PartName
+    limit: Limit
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassTime:
+    """`seconds` of one pass. `low` and `high` are sums of the ops' own: as if all missed on the same side.
+
+    `basis` is the weakest of the ops that take a tenth of the time or more together. `floor` is the speed of light of
+    its ops one after another: what each takes of compute or of memory at least.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    basis: Basis
+    floor: float
+    parts: tuple[Part, ...]
+
+    @property
+    def limits(self) -> dict[Limit, float]:
+        """Seconds by what limits them, the longest first."""
+        found: dict[Limit, float] = {}
+        for part in self.parts:
+            found[part.limit] = found.get(part.limit, 0.0) + part.seconds
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    @property
+    def binding(self) -> tuple[Limit, float]:
+        """What limits most of the time, and its share of it: ``("memory bandwidth", 0.81)``."""
+        limit, seconds = next(iter(self.limits.items()))
+        return limit, seconds / sum(part.seconds for part in self.parts)
+
+
+class Composer:
+    """Times passes of one architecture on one kind of device. Keeps the times of ops that it has met.
+
+    `kernels` times ops; `graphs` says whether passes of decode alone are replayed as CUDA graphs.
+    """
+
+    def __init__(
+        self,
+        arch: ArchSpec,
+        *,
+        kernels: Kernels,
+        layout: Layout = ONE_DEVICE,
+        precision: Precision = SIXTEEN_BITS,
+        engine: str | None = None,
+        graphs: bool = True,
+    ) -> None:
+        if arch.structure != "causal-decoder":
+            raise InputError(f"{arch.label} is of structure {arch.structure}: times are known of causal decoders")
+        self.arch, self.layout, self.precision = arch, layout, precision
+        self._engine, self._graphs, self._kernels = engine, graphs, kernels
+        self._layers = Counter(replace(layer, group="", lends_kv=False) for layer in arch.main.layers)
+        self._known: dict[Op, Estimate] = {}
+        if layout.pipeline > len(arch.main.layers):
+            raise InputError(f"{arch.label} has {len(arch.main.layers)} layers: {layout.pipeline} stages are too many")
+
+    def ops(self, asked: Pass) -> tuple[Counted, ...]:
+        """Every op of the pass, equal ones of equal layers together; InputError where one has no model."""
+        low = Lowering(arch=self.arch, asked=asked, layout=self.layout, precision=self.precision, engine=self._engine)
+        counts: Counter[tuple[Op, PartName]] = Counter()
+        for layer, times in self._layers.items():
+            for each in layer_ops(self._named(layer), low):
+                counts[each.op, each.part] += each.times * times
+        for each in outer_ops(low):
+            counts[each.op, each.part] += each.times
+        return tuple(Counted(op=op, times=times, part=part) for (op, part), times in counts.items())
+
+    def time(self, asked: Pass) -> PassTime:
+        """How long `asked` takes. InputError for a pass of nothing."""
+        if asked.tokens < 1:
+            raise InputError("a pass needs at least one token")
+        parts: dict[tuple[PartName, Limit], float] = {}
+        seconds = low = high = floor = 0.0
+        bases: dict[Basis, float] = {}
+        counted = self.ops(asked)
+        for each in counted:
+            found = self._time(each.op)
+            seconds += each.times * found.seconds
+            low += each.times * found.low
+            high += each.times * found.high
+            floors = self._kernels.floors(each.op)
+            floor += each.times * max(floors)
+            bases[found.basis] = bases.get(found.basis, 0.0) + each.times * found.seconds
+            key = (each.part, limit_of(each.op, found.seconds, floors))
+            parts[key] = parts.get(key, 0.0) + each.times * found.seconds
+        late, spread = self._host(asked, counted, seconds)
+        if late:
+            parts["host", "host"] = late
+        ordered = sorted(parts.items(), key=lambda item: -item[1])
+        return PassTime(
+            seconds=seconds + late,
+            low=low + late * spread[0],
+            high=high + late * spread[1],
+            basis=_weakest(bases),
+            floor=floor,
+            parts=tuple(Part(name=name, limit=limit, seconds=part) for (name, limit), part in ordered),
+        )
+
+    def _named(self, layer: LayerSpec) -> LayerSpec:
+        """`layer` with the group that messages name: equal layers of several groups were put together."""
+        for each in self.arch.main.layers:
+            if replace(each, group="", lends_kv=False) == layer:
+                return each
+        raise AssertionError("a layer of the architecture is one of its layers")
+
+    def _time(self, op: Op) -> Estimate:
+        found = self._known.get(op)
+        if found is None:
+            found = self._known[op] = self._kernels.time(op)
+        return found
+
+    def _host(self, asked: Pass, counted: tuple[Counted, ...], seconds: float) -> tuple[float, tuple[float, float]]:
+        """What starting the kernels adds to their `seconds`, and the factors of its interval.
+
+        A graph is started and then runs; kernels that are started one by one run while the next is started.
+        """
+        replayed = self._graphs and not asked.chunks
+        found = self._time(Launch(kernels=sum(each.times for each in counted), graph=replayed))
+        late = found.seconds if replayed else max(0.0, found.seconds - seconds)
+        return late, (found.low / found.seconds, found.high / found.seconds) if found.seconds else (1.0, 1.0)
+
+
+def _weakest(bases: dict[Basis, float]) -> Basis:
+    """The weakest basis that carries a tenth of the time, with those that are weaker still."""
+    carried, whole = 0.0, sum(bases.values())
+    for basis in sorted(bases, key=WEAKEST.__getitem__, reverse=True):
+        carried += bases[basis]
+        if carried >= MATTERS * whole:
+            return basis
+    raise AssertionError("a pass has ops")

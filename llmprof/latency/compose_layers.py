@@ -1,0 +1,276 @@
+"""The ops of one pass through an architecture, as engines fuse them, read off the structure of its layers.
+
+Queries, keys and values come of one product, gate and up of another; a residual sum and the norm after it are one
+kernel, and so are the two halves of a rotation. Letters: `m` tokens of the pass, `d` d_model, `e` bytes of a value.
+What engines launch for a layer was read in vLLM 0.11's llama, qwen3 and deepseek_v2 models (recalled).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from llmprof.errors import InputError
+from llmprof.latency.compose_pass import Layout, Pass, Precision
+from llmprof.latency.op import (
+    Collective,
+    CollectiveKind,
+    DecodeAttention,
+    Elementwise,
+    Gemm,
+    LatentDims,
+    MlaDecode,
+    MlaPrefill,
+    Moe,
+    Op,
+    PrefillAttention,
+)
+from llmprof.spec import arch as spec
+
+PartName = Literal["attention", "matrices", "experts", "collectives", "elementwise", "head", "host"]
+E = 2  # bytes of an activation: 16 bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """One op, how often the pass runs it, and the part of the pass that it counts to."""
+
+    op: Op
+    times: int
+    part: PartName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowering:
+    """What the ops of a pass depend on beside the layer. `engine` names whose kernels run, None for nobody's."""
+
+    arch: spec.ArchSpec
+    asked: Pass
+    layout: Layout
+    precision: Precision
+    engine: str | None = None
+
+    @property
+    def m(self) -> int:
+        """Tokens of one copy of the attention."""
+        return self.asked.tokens
+
+    def product(self, n: int, k: int, *, quantised: bool = True, rows: int | None = None) -> Gemm:
+        """A matrix product over the tokens of the pass, or over `rows`."""
+        dtype = self.precision.dense if quantised else "bf16"
+        return Gemm(m=self.m if rows is None else rows, n=n, k=k, dtype=dtype, engine=self.engine)
+
+    def share(self, whole: int, what: str) -> int:
+        """One device's part of a width that tensor parallelism divides. InputError where it does not."""
+        if whole % self.layout.tensor:
+            raise InputError(
+                f"{self.arch.label}: {self.layout.tensor} devices cannot share {what} ({whole}); "
+                f"use a divisor of {whole} as tensor_parallel"
+            )
+        return whole // self.layout.tensor
+
+    def joined(self, kind: CollectiveKind, size: int, devices: int) -> Iterator[Counted]:
+        """A collective over `devices`, or nothing where there is one alone."""
+        if devices > 1:
+            op = Collective(kind=kind, bytes=size, devices=devices, engine=self.engine)
+            yield Counted(op=op, times=1, part="collectives")
+
+
+def layer_ops(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted]:
+    """The ops of `layer`. InputError for a kind of layer that no times are known for."""
+    _check(layer, low.arch)
+    has_attention = not isinstance(layer.attention, spec.NoAttention)
+    has_ffn = not isinstance(layer.ffn, spec.NoFfn)
+    tokens = low.m * low.arch.d_model * E
+    yield from _norms(layer, low, sublayers=has_attention + has_ffn)
+    if has_attention:
+        yield from _attention(layer, low)
+    parallel = layer.block == "parallel" and has_ffn
+    if has_attention and not parallel:
+        yield from low.joined("allreduce", tokens, low.layout.tensor)
+    if has_ffn:
+        yield from _feed_forward(layer.ffn, low)
+        if not isinstance(layer.ffn, spec.Moe) or low.layout.attention_copies == 1:
+            yield from low.joined("allreduce", tokens, low.layout.tensor)
+
+
+def outer_ops(low: Lowering) -> Iterator[Counted]:
+    """What a pass runs once: embedding, transfers between stages, final norm, output matrix, choice of tokens."""
+    arch, d = low.arch, low.arch.d_model
+    yield Counted(op=Elementwise(bytes=2 * low.m * d * E), times=1, part="elementwise")
+    yield from low.joined("allreduce", low.m * d * E, low.layout.tensor)
+    if low.layout.pipeline > 1:
+        send = Collective(kind="p2p", bytes=low.m * d * E, devices=2, engine=low.engine)
+        yield Counted(op=send, times=low.layout.pipeline - 1, part="collectives")
+    if isinstance(arch.head, spec.NoHead):
+        return
+    rows, vocabulary = low.asked.logit_rows, ceil(arch.vocab_size / low.layout.tensor)
+    yield Counted(op=Elementwise(bytes=4 * low.m * d * E), times=1, part="elementwise")
+    yield Counted(op=low.product(vocabulary, d, quantised=False, rows=rows), times=1, part="head")
+    yield from low.joined("allgather", rows * arch.vocab_size * E, low.layout.tensor)
+    # Logits are made fp32 and read again for the choice: 2 bytes in, 4 out, 4 in.
+    yield Counted(op=Elementwise(bytes=rows * arch.vocab_size * (E + 4 + 4), kernels=2), times=1, part="head")
+
+
+def _check(layer: spec.LayerSpec, arch: spec.ArchSpec) -> None:
+    found = None
+    if layer.cross_attention is not None:
+        found = "a cross-attention"
+    elif layer.mixer is not None:
+        found = f"a mixer ({layer.mixer.kind}) beside its attention"
+    elif not isinstance(layer.attention, spec.Gqa | spec.Mla | spec.NoAttention):
+        found = f"attention of kind {layer.attention.kind}"
+    elif isinstance(layer.attention, spec.Mla) and layer.attention.indexer is not None:
+        found = "latent attention with an indexer"
+    elif not isinstance(layer.ffn, spec.Mlp | spec.Glu | spec.Moe | spec.NoFfn):
+        found = f"a feed-forward of kind {layer.ffn.kind}"
+    if found is not None:
+        raise InputError(
+            f"{arch.label}: group {layer.group} has {found}, for which no times are known; known are layers of "
+            "softmax attention (gqa, mla) with an MLP, a gated unit or a mixture of experts"
+        )
+
+
+def _norms(layer: spec.LayerSpec, low: Lowering, *, sublayers: int) -> Iterator[Counted]:
+    """Each norm is one kernel with the residual sum before it: x and the residual are read, and both are written."""
+    kernels = sublayers * (2 if layer.placement == "sandwich" else 1)
+    if layer.block == "parallel":
+        kernels = layer.parallel_norms
+    if kernels:
+        yield Counted(op=Elementwise(bytes=4 * low.m * low.arch.d_model * E), times=kernels, part="elementwise")
+
+
+def _attention(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted]:
+    match layer.attention:
+        case spec.Gqa() as gqa:
+            yield from _grouped(gqa, layer, low)
+        case spec.Mla() as mla:
+            yield from _latent(mla, low)
+
+
+def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted]:
+    tensor, width = low.layout.tensor, gqa.head_dim
+    heads = low.share(gqa.n_heads, "the heads")
+    if gqa.n_kv_heads % tensor and tensor % gqa.n_kv_heads:
+        raise InputError(
+            f"{low.arch.label}: {tensor} devices neither divide nor are a multiple of n_kv_heads ({gqa.n_kv_heads})"
+        )
+    kv_heads = max(1, gqa.n_kv_heads // tensor)
+    columns = heads * width + (0 if gqa.shared_kv else 2 * kv_heads * width)
+    columns += {None: 0, "value": heads * width, "head": heads}[gqa.output_gate]
+    turned = (heads + (0 if gqa.shared_kv else kv_heads)) * width
+    yield Counted(op=low.product(columns, low.arch.d_model), times=1, part="matrices")
+    rotations = isinstance(layer.position, spec.Rope) + (gqa.qk_norm is not None)
+    if rotations:
+        yield Counted(op=Elementwise(bytes=2 * low.m * turned * E), times=rotations, part="elementwise")
+    # A chunk is seen as a window of its length, the most that it can be.
+    window = gqa.window or gqa.chunk or 0
+    asked, kv = low.asked, low.precision.kv_cache
+    if asked.decode_sequences:
+        decode = DecodeAttention(
+            batch=asked.decode_sequences,
+            context=max(1, asked.decode_context),
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=width,
+            kv_dtype=kv,
+            window=window,
+            engine=low.engine,
+        )
+        yield Counted(op=decode, times=1, part="attention")
+    for chunk in asked.chunks:
+        prefill = PrefillAttention(
+            batch=chunk.sequences,
+            new_tokens=chunk.tokens,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=width,
+            prefix=chunk.prefix,
+            kv_dtype=kv,
+            window=window,
+            engine=low.engine,
+        )
+        yield Counted(op=prefill, times=1, part="attention")
+    if gqa.output_gate is not None:
+        yield Counted(op=Elementwise(bytes=3 * low.m * heads * width * E), times=1, part="elementwise")
+    yield Counted(op=low.product(low.arch.d_model, heads * width), times=1, part="matrices")
+
+
+def _latent(mla: spec.Mla, low: Lowering) -> Iterator[Counted]:
+    heads, asked, kv = low.share(mla.n_heads, "the heads"), low.asked, low.precision.kv_cache
+    dims = LatentDims(
+        d_model=low.arch.d_model,
+        query_rank=mla.q_rank or 0,
+        kv_rank=mla.kv_rank,
+        rope_dim=mla.rope_dim,
+        nope_dim=mla.nope_dim,
+        value_dim=mla.value_dim,
+    )
+    if asked.decode_sequences:
+        step = MlaDecode(
+            batch=asked.decode_sequences,
+            context=max(1, asked.decode_context),
+            heads=heads,
+            kv_dtype=kv,
+            dims=dims,
+            engine=low.engine,
+        )
+        yield Counted(op=step, times=1, part="attention")
+    for chunk in asked.chunks:
+        prompt = MlaPrefill(
+            batch=chunk.sequences,
+            new_tokens=chunk.tokens,
+            heads=heads,
+            prefix=chunk.prefix,
+            kv_dtype=kv,
+            dims=dims,
+            engine=low.engine,
+        )
+        yield Counted(op=prompt, times=1, part="attention")
+
+
+def _feed_forward(ffn: spec.Ffn, low: Lowering) -> Iterator[Counted]:
+    match ffn:
+        case spec.Mlp() | spec.Glu():
+            yield from _dense(ffn, low)
+        case spec.Moe():
+            yield from _experts(ffn, low)
+
+
+def _dense(ffn: spec.Mlp | spec.Glu, low: Lowering) -> Iterator[Counted]:
+    width, ups = low.share(ffn.d_ff, "d_ff"), 2 if isinstance(ffn, spec.Glu) else 1
+    yield Counted(op=low.product(ups * width, low.arch.d_model), times=1, part="matrices")
+    yield Counted(op=Elementwise(bytes=(ups + 1) * low.m * width * E), times=1, part="elementwise")
+    yield Counted(op=low.product(low.arch.d_model, width), times=1, part="matrices")
+
+
+def _experts(moe: spec.Moe, low: Lowering) -> Iterator[Counted]:
+    d, layout = low.arch.d_model, low.layout
+    tokens = low.m * layout.attention_copies
+    yield Counted(op=low.product(moe.n_experts, d, quantised=False), times=1, part="matrices")
+    yield Counted(op=Elementwise(bytes=2 * low.m * moe.n_experts * 4), times=1, part="elementwise")
+    inner = d if moe.latent is None else moe.latent
+    if moe.latent is not None:
+        yield Counted(op=low.product(inner, d), times=1, part="matrices")
+        yield Counted(op=low.product(d, inner), times=1, part="matrices")
+    if layout.attention_copies > 1:
+        yield from low.joined("allgather", tokens * inner * E, layout.group)
+        yield from low.joined("reducescatter", tokens * inner * E, layout.group)
+    routed = Moe(
+        tokens=tokens,
+        experts=moe.n_experts,
+        experts_per_token=moe.top_k,
+        d_model=inner,
+        d_ff=moe.expert.d_ff,
+        tp=layout.expert_tensor,
+        ep=layout.expert,
+        dtype=low.precision.experts,
+        gated=isinstance(moe.expert, spec.Glu),
+        engine=low.engine,
+    )
+    yield Counted(op=routed, times=1, part="experts")
+    if moe.shared is not None:
+        yield from _dense(moe.shared, low)
+        yield Counted(op=Elementwise(bytes=3 * low.m * d * E), times=1, part="elementwise")

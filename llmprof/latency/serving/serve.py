@@ -1,0 +1,175 @@
+"""What clients of a deployment see: time to the first token, time per further token, throughput, and what it costs.
+
+`serve` is the question that a plan asks. `serve_with` takes what times passes from its caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from llmprof.errors import InputError
+from llmprof.latency.compose import WEAKEST, Chunk, Composer, Layout, PassTime, Precision
+from llmprof.latency.estimate import UNCALIBRATED, Basis
+from llmprof.latency.serving.simulate import Load
+from llmprof.latency.serving.stacks import Stack, stack_of
+from llmprof.latency.serving.steps import Steps
+from llmprof.latency.serving.variants import Interval, Variants
+from llmprof.spec.arch import ArchSpec
+
+if TYPE_CHECKING:
+    from llmprof.planning.demand import Demand
+    from llmprof.planning.memory import Deployment
+
+WAVES = 10
+"""Requests per client of a closed loop: what benchmarks of served models send (InferenceMAX and NVIDIA's perf scripts
+ask for ten times the concurrency, recalled). The first wave arrives at once and waits longest, and counts."""
+OPEN_REQUESTS = 400
+"""Requests of an open loop: enough that a mean over random arrivals settles to some percent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedEstimate:
+    """What clients see of a deployment; seconds, tokens and requests of all its replicas together.
+
+    `ttft` is a range over what is not known of a scheduler (`assumptions` says what), with the engine's own as its
+    value; `tpot` is the mean over requests. `slots` is how many sequences a replica was started for, `devices` how many
+    there are. `decode` and `prefill` are the passes that a replica spends its time in: all slots at the middle of their
+    answers, and one prompt. `basis` is the weakest of all that they rest on.
+    """
+
+    ttft: Interval
+    tpot: Interval
+    requests_per_second: float
+    output_tokens_per_second: float
+    devices: int
+    slots: int
+    decode: PassTime
+    prefill: PassTime
+    basis: Basis
+    assumptions: tuple[str, ...]
+
+    @property
+    def tokens_per_second_per_device(self) -> float:
+        """Output tokens."""
+        return self.output_tokens_per_second / self.devices
+
+    @property
+    def tokens_per_second_per_user(self) -> float:
+        """Of the tokens after the first of one request."""
+        return 1 / self.tpot.value if self.tpot.value else float("inf")
+
+    @property
+    def label(self) -> str:
+        """``calibrated``, or ``uncalibrated (family)``."""
+        return self.basis if self.basis == "calibrated" else f"{UNCALIBRATED} ({self.basis})"
+
+    def cost_per_million_tokens(self, price_per_device_hour: float) -> float:
+        """Of output tokens, in the currency of the price. InputError for a price that is no positive number."""
+        if not 0 < price_per_device_hour < float("inf"):
+            raise InputError(f"the price per device and hour is {price_per_device_hour}; it must be a positive number")
+        return price_per_device_hour * self.devices / 3600 / self.output_tokens_per_second * 1e6
+
+    def joules_per_token(self, watts_per_device: float | None) -> float | None:
+        """Of output tokens, at that power all the time; None where no power is known of the device."""
+        if watts_per_device is None:
+            return None
+        if not 0 < watts_per_device < float("inf"):
+            raise InputError(f"the power of a device is {watts_per_device} W; it must be a positive number")
+        return watts_per_device * self.devices / self.output_tokens_per_second
+
+
+def serve(
+    arch: ArchSpec,
+    deployment: Deployment,
+    demand: Demand,
+    *,
+    scheduler: str | None = None,
+    request_rate: float | None = None,
+    engine: str | None = None,
+    slots: int | None = None,
+) -> ServedEstimate:
+    """What clients of `deployment` see, in a closed loop of `demand.concurrency` or at `request_rate` per second.
+
+    `engine` is ``vllm``, ``sglang``, ``trtllm`` or ``none`` (kernels alone), by default the deployment's; `scheduler`
+    takes the place of the engine's own (``static``, ``continuous``, ``chunked``, ``prefill-first``). `slots` is how
+    many sequences a replica is started for, at most those that fit (`planning.inverse.largest_batch`); by default those
+    of the demand, without asking whether they fit.
+
+    Raises InputError where the architecture, its layout or its formats have no times, where the demand is none, and
+    for a rate that the deployment cannot answer.
+    """
+    from llmprof.latency.compose_bounds import DeviceKernels
+    from llmprof.latency.constants import DeviceModel
+
+    name = engine or ("none" if deployment.engine == "architecture" else deployment.engine)
+    stack = stack_of(name)
+    if scheduler is not None:
+        stack = stack.with_scheduler(scheduler)
+    stack = replace(stack, scheduler=replace(stack.scheduler, tokens=demand.chunk_tokens))
+    composer = Composer(
+        arch,
+        kernels=DeviceKernels(DeviceModel.of(deployment.device)),
+        layout=Layout.of(deployment.sharding),
+        precision=Precision.of(deployment.dtypes),
+        engine=None if name == "none" else stack.engine,
+    )
+    return serve_with(
+        Steps(composer),
+        stack,
+        demand,
+        replicas=replicas_of(composer.layout, deployment.sharding.ranks),
+        request_rate=request_rate,
+        slots=slots,
+    )
+
+
+def replicas_of(layout: Layout, ranks: int) -> int:
+    """Independent copies of the attention among `ranks` devices, each of which has requests of its own."""
+    return ranks // (layout.tensor * layout.pipeline)
+
+
+def serve_with(
+    steps: Steps,
+    stack: Stack,
+    demand: Demand,
+    *,
+    replicas: int = 1,
+    request_rate: float | None = None,
+    slots: int | None = None,
+    waves: int = WAVES,
+) -> ServedEstimate:
+    """`serve` with passes timed by `steps`, the requests shared evenly by `replicas` of each pipeline's lanes.
+
+    Stages of a pipeline work on as many groups of sequences at a time: each group is served as if it were alone, with
+    its share of the requests.
+    """
+    layout = steps.composer.layout
+    lanes = replicas * layout.pipeline
+    batch = max(1, -(-demand.concurrency // lanes))
+    room = batch if slots is None else max(1, slots // layout.pipeline)
+    load = Load(
+        prompt_tokens=demand.prompt_tokens,
+        output_tokens=demand.output_tokens,
+        requests=batch * waves if request_rate is None else OPEN_REQUESTS,
+        concurrency=batch,
+        rate=None if request_rate is None else request_rate / lanes,
+    )
+    run = Variants(steps=steps, stack=stack, load=load, batch=room)
+    run.check_rate(lanes)
+    own = run.own()
+    answered = load.requests / own.seconds * lanes
+    decode = steps.time(min(room, batch), demand.prompt_tokens + demand.output_tokens / 2)
+    prefill = steps.time(0, 0, (Chunk(tokens=min(demand.prompt_tokens, stack.scheduler.tokens)),))
+    return ServedEstimate(
+        ttft=run.ttft(own),
+        tpot=run.tpot(own),
+        requests_per_second=answered,
+        output_tokens_per_second=answered * demand.output_tokens,
+        devices=replicas * layout.tensor * layout.pipeline,
+        slots=room,
+        decode=decode,
+        prefill=prefill,
+        basis=max(decode.basis, prefill.basis, key=WEAKEST.__getitem__),
+        assumptions=run.assumptions(),
+    )

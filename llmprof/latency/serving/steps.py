@@ -1,0 +1,63 @@
+"""Times of passes for a simulation: close passes share one, so that thousands of steps need some hundred times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+
+from llmprof.latency.compose import Chunk, Composer, Pass, PassTime
+from llmprof.latency.serving.simulate import StepTime
+
+COARSE = 32
+"""A length is rounded to a 32nd of the power of two below it: to 3% at most, half of which is off at either side."""
+
+
+def rounded(value: float) -> int:
+    """`value` to the nearest multiple of a 32nd of the power of two below it; small ones to the nearest integer."""
+    whole = max(1, round(value))
+    unit = max(1, (1 << (whole.bit_length() - 1)) // COARSE)
+    return max(1, round(whole / unit) * unit)
+
+
+class Steps:
+    """Passes of one composer, each timed once."""
+
+    def __init__(self, composer: Composer) -> None:
+        self.composer = composer
+        self._known: dict[tuple[int, int, tuple[Chunk, ...]], PassTime] = {}
+
+    def time(self, decoding: int, context: float, chunks: tuple[Chunk, ...] = ()) -> PassTime:
+        """The pass of `decoding` sequences with `context` tokens each on average, beside `chunks` of prompts."""
+        key = (rounded(decoding) if decoding else 0, rounded(context) if decoding else 0, gathered(chunks))
+        found = self._known.get(key)
+        if found is None:
+            asked = Pass(decode_sequences=key[0], decode_context=key[1], chunks=key[2])
+            found = self._known[key] = self.composer.time(asked)
+        return found
+
+    def seconds(self) -> StepTime:
+        """As the simulation asks: the times themselves."""
+        return self._of(lambda time: time.seconds)
+
+    def low(self) -> StepTime:
+        """The low ends of the passes' intervals."""
+        return self._of(lambda time: time.low)
+
+    def high(self) -> StepTime:
+        """The high ends."""
+        return self._of(lambda time: time.high)
+
+    def _of(self, end: Callable[[PassTime], float]) -> StepTime:
+        def step(decoding: int, context: float, chunks: tuple[Chunk, ...]) -> float:
+            return end(self.time(decoding, context, chunks))
+
+        return step
+
+
+def gathered(chunks: tuple[Chunk, ...]) -> tuple[Chunk, ...]:
+    """Chunks of equal rounded lengths as one entry of several sequences, the order of the queue kept."""
+    near = [(rounded(chunk.tokens), rounded(chunk.prefix) if chunk.prefix else 0, chunk.sequences) for chunk in chunks]
+    return tuple(
+        Chunk(tokens=tokens, prefix=prefix, sequences=sum(each[2] for each in run))
+        for (tokens, prefix), run in groupby(near, key=lambda each: each[:2])
+    )
