@@ -102,7 +102,7 @@ class _AtRevision:
     def __init__(self, case: Case, spec: SpecFile, file: str) -> None:
         self._case, self._spec, self._file = case, spec, file
         arch = spec.arch(case.subject.variant)
-        self._figures = figures(arch, case.question.workload(arch))
+        self._figures = figures(arch, case.question.workload(arch), case.question.sharding)
 
     def value(self, quantity: str) -> Number | None:
         return self._figures.value(quantity)

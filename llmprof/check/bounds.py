@@ -115,6 +115,8 @@ def short(value: Number, quantity: Quantity) -> str:
             return f"{format_count(value)} FLOP" if abs(value) < 1000 else f"{format_count(value)}FLOP"
         case "parameters":
             return f"{value:,}"
+        case "calls":
+            return f"{value:,} call{'' if value == 1 else 's'}"
         case "ratio":
             return f"{value:,.2f}"
         case "ms":

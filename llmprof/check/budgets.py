@@ -9,14 +9,15 @@ from pathlib import Path
 
 from llmprof import catalog
 from llmprof.catalog import Tell, untold
-from llmprof.check import defaults, limits, measured, settings
+from llmprof.check import defaults, degrees, limits, measured, settings
 from llmprof.check.limits import Limit
 from llmprof.check.measured import Plan
-from llmprof.check.quantities import QUANTITIES
+from llmprof.check.quantities import LIMITED
 from llmprof.check.settings import Question, Setting, Settings
 from llmprof.check.subjects import Shelf, Subject
 from llmprof.check.verdict import Place
 from llmprof.errors import InputError, Problem, SpecError
+from llmprof.sharding import Sharding
 from llmprof.spec import source
 from llmprof.spec.nodes import Map, Node, Scalar, Seq, short
 from llmprof.spec.problems import Report
@@ -58,7 +59,7 @@ class Case:
     @property
     def settings(self) -> dict[str, str]:
         """The workload as text."""
-        return settings.as_text(self.workload, self.entry.settings)
+        return settings.as_text(self.workload, self.entry.settings, self.question.sharding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,12 +154,15 @@ def _entry(node: Map, sets: Mapping[str, dict[str, Setting]], report: Report) ->
     written, plan = node.get("limits"), node.get("measured")
     if written is None and plan is None:
         report.missing(node, "limits", "a mapping of quantities to limits, such as {kv_cache_bytes: '<= 16 GiB'}")
+    held = () if written is None else limits.read_all(written, LIMITED, report)
+    spread = {key: setting.node for key, setting in together.items() if key in degrees.KEYS}
+    degrees.check_limits(spread, held, written, measured=plan is not None, report=report)
     return Entry(
         name=_name(node.get("name"), report),
         path=node.path,
         place=Place(file=report.file, line=node.mark.line, column=node.mark.column),
         settings=together,
-        limits=() if written is None else limits.read_all(written, QUANTITIES, report),
+        limits=held,
         plan=None if plan is None else measured.read(plan, report),
     )
 
@@ -199,7 +203,7 @@ def _cases(entry: Entry, refs: Sequence[Scalar], directory: Path, shelf: Shelf, 
         subject = _subject(ref, directory, shelf, report)
         if subject is None:
             continue
-        known: set[Workload] = set()
+        known: set[tuple[Workload, Sharding | None]] = set()
         for question in settings.questions(entry.settings):
             try:
                 workload = question.workload(subject.arch)
@@ -207,8 +211,8 @@ def _cases(entry: Entry, refs: Sequence[Scalar], directory: Path, shelf: Shelf, 
                 where = _blamed(entry, str(error)) or ref
                 report.value(where, "", found=f"{entry.name or subject.ref}: {error}")
                 continue
-            if workload not in known:
-                known.add(workload)
+            if (workload, question.sharding) not in known:
+                known.add((workload, question.sharding))
                 yield Case(entry=entry, subject=subject, question=question, workload=workload)
 
 
@@ -232,7 +236,7 @@ def _subject(ref: Scalar, directory: Path, shelf: Shelf, report: Report) -> Subj
 
 def _blamed(entry: Entry, message: str) -> Node | None:
     """The setting that a message about a workload is about."""
-    words = message.replace(",", " ").replace(":", " ").split()
+    words = message.replace("sequence parallelism", "sequence_parallel").replace(",", " ").replace(":", " ").split()
     return next((setting.node for key, setting in entry.settings.items() if key in words), None)
 
 

@@ -74,7 +74,7 @@ class _Judge:
     def of(self, case: Case) -> Iterator[Finding]:
         """The findings of a case, in the order of its limits."""
         before = self._baseline.of(case) if self._baseline is not None and case.entry.limits else None
-        made = figures(case.subject.arch, case.workload)
+        made = figures(case.subject.arch, case.workload, case.question.sharding)
         for limit in case.entry.limits:
             finding = self._exact(case, limit, made, before)
             if finding is not None:
@@ -98,7 +98,16 @@ class _Judge:
         worked_out = bound(limit, allowed, was)
         if allowed.holds(value):
             said = sentence.holds(_who(case), limit.quantity, value, worked_out)
-            return _finding(case, limit, worked_out, status="passed", value=value, baseline=was, sentence=said)
+            return _finding(
+                case,
+                limit,
+                worked_out,
+                status="passed",
+                value=value,
+                baseline=was,
+                sentence=said,
+                unconfirmed=made.unconfirmed(quantity),
+            )
         return self._failed(case, limit, made, value, allowed, worked_out, before, was)
 
     def _failed(
@@ -124,13 +133,14 @@ class _Judge:
                 baseline=was,
                 sentence=sentence.fails(_who(case), quantity, value, worked_out, baseline=was),
                 note=f"not explained: the first {MAX_EXPLAINED} failures are",
+                unconfirmed=made.unconfirmed(quantity.name),
             )
         then = before if was is not None and not isinstance(before, str) else None
         parts = most(made.parts(quantity.name))
         changes = () if then is None else then.changes(quantity.name, made)
         causes = () if then is None else then.causes()
         too_high = allowed.high is not None and value > allowed.high
-        found = would_pass(case, quantity.name, allowed) if too_high else WouldPass(largest={}, some={})
+        found = would_pass(case, quantity.name, allowed) if too_high else WouldPass()
         said = sentence.fails(
             _who(case),
             quantity,
@@ -141,6 +151,7 @@ class _Judge:
             changes=changes,
             causes=causes,
             largest={**found.largest, **found.some},
+            fewest=found.fewest,
         )
         return _finding(
             case,
@@ -154,8 +165,10 @@ class _Judge:
             causes=tuple(sentence.cause(line) for line in causes[:MAX_CAUSES]),
             largest=dict(found.largest),
             would_pass=dict(found.some),
+            fewest=dict(found.fewest),
             sentence=said,
             note=before if isinstance(before, str) else "",
+            unconfirmed=made.unconfirmed(quantity.name),
         )
 
     def _problem(self, limit: Limit, found: str) -> None:

@@ -7,9 +7,13 @@ from functools import cached_property, lru_cache
 
 from llmprof.check import ledgers
 from llmprof.check.ledgers import Parts
+from llmprof.check.quantities import PER_RANK
+from llmprof.check.ranks import RankFigures
 from llmprof.check.verdict import Number
 from llmprof.predict.api import Prediction, parameters, predict
 from llmprof.predict.record import Record, record_of
+from llmprof.predict.sharding.api import sharded_as
+from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Execution, Workload
 
@@ -30,12 +34,15 @@ def parts_of_total(total: str, parts: Callable[[str], Parts], value: Callable[[s
 class Figures:
     """What `count` says of one pass. Nothing is lowered twice, and the unfused pass only where it is asked about."""
 
-    def __init__(self, arch: ArchSpec, workload: Workload) -> None:
+    def __init__(self, arch: ArchSpec, workload: Workload, sharding: Sharding | None = None) -> None:
         self.arch = arch
         self.workload = workload
+        self.sharding = sharding
 
     def value(self, quantity: str) -> Number | None:
         """One figure of the record; None where it does not exist for this pass."""
+        if quantity in PER_RANK:
+            return None if self.sharding is None else self._of_a_rank.value(quantity)
         if quantity.startswith("params_"):  # known without lowering a pass
             return getattr(parameters(self.arch), quantity.removeprefix("params_"), None)
         record = self.record if "unfused" in quantity else self._of_fused
@@ -46,9 +53,26 @@ class Figures:
         """What the modules of the model, by full path, contribute to a figure; nothing for a ratio."""
         if quantity in RATIOS:
             return {}
+        if quantity in PER_RANK:
+            return {} if self.sharding is None else self._of_a_rank.parts(quantity)
         if quantity in TOTALS:
             return parts_of_total(quantity, self.parts, self.value)
         return self._parts[quantity]()
+
+    def unconfirmed(self, quantity: str) -> str:
+        """Why nothing independent confirms a figure; empty where something does."""
+        if quantity in PER_RANK:
+            return "" if self.sharding is None else self._of_a_rank.unconfirmed(quantity)
+        if quantity.startswith("params_"):
+            return ""
+        record = self.record if "unfused" in quantity else self._of_fused
+        reasons: Mapping[str, str] = record["unconfirmed"]
+        return reasons.get(quantity, "")
+
+    @cached_property
+    def _of_a_rank(self) -> RankFigures:
+        assert self.sharding is not None
+        return RankFigures(sharded_as(self.arch, self.workload, self.sharding))
 
     @cached_property
     def record(self) -> Record:
@@ -74,6 +98,6 @@ class Figures:
 
 
 @lru_cache(maxsize=64)
-def figures(arch: ArchSpec, workload: Workload) -> Figures:
+def figures(arch: ArchSpec, workload: Workload, sharding: Sharding | None = None) -> Figures:
     """The same figures for the same question, as entries that follow each other often share a pass."""
-    return Figures(arch, workload)
+    return Figures(arch, workload, sharding)

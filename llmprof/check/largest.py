@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import cast
 
 from llmprof.check.bounds import Range
 from llmprof.check.budgets import Case
 from llmprof.check.figures import Figures
+from llmprof.check.quantities import PER_RANK
+from llmprof.check.settings import Question
 from llmprof.check.verdict import Number
 from llmprof.errors import InputError
+from llmprof.sharding import tensor_parallel_degrees
 from llmprof.spec.arch import Gqa
 
 NEAR = 8
@@ -31,10 +34,12 @@ class WouldPass:
 
     `largest`: no larger one does, and 0 says that none at all does. `some`: this one was evaluated and passes, and of
     others nothing is known, as the value goes up and down with the length. A key is in one of them, or in none.
+    `fewest`: of a figure of one device, the least ``tensor_parallel`` beyond that of the case with which it passes.
     """
 
-    largest: Mapping[str, int]
-    some: Mapping[str, int]
+    largest: Mapping[str, int] = field(default_factory=dict)
+    some: Mapping[str, int] = field(default_factory=dict)
+    fewest: Mapping[str, int] = field(default_factory=dict)
 
 
 def would_pass(case: Case, quantity: str, allowed: Range) -> WouldPass:
@@ -47,19 +52,39 @@ def would_pass(case: Case, quantity: str, allowed: Range) -> WouldPass:
     some: dict[str, int] = {}
     if allowed.high is None:
         return WouldPass(largest=largest, some=some)
-    for key, now, least in (("batch", case.workload.batch, 1), ("context", case.workload.context, _least(case))):
-        value = _value(case, quantity, key)
+    for key, length, shortest in (("batch", case.workload.batch, 1), ("context", case.workload.context, _least(case))):
+        # Lengths that devices share are told apart in steps: no other can be shared.
+        step = _step(case, key)
+        now, least = length // step, -(-shortest // step)
+        value = _value(case, quantity, key, step)
         if not rises(case, quantity, key):
             met = meet(value, least, now, allowed)
-            some |= {} if met is None else {key: met}
+            some |= {} if met is None else {key: met * step}
             continue
         try:
             best = search(value, least, now, allowed.high)
         except InputError:  # the structure ties this length to another that the entry states
             continue
         if best is not None and (best == 0 or allowed.holds(cast(Number, value(best)))):
-            largest[key] = best
-    return WouldPass(largest=largest, some=some)
+            largest[key] = best * step
+    return WouldPass(largest=largest, some=some, fewest=_fewest(case, quantity, allowed))
+
+
+def _fewest(case: Case, quantity: str, allowed: Range) -> dict[str, int]:
+    """How many tensor-parallel devices beyond those of the case it takes for a figure of one of them to pass."""
+    sharding = case.question.sharding
+    if sharding is None or quantity not in PER_RANK:
+        return {}
+    for degree in tensor_parallel_degrees(case.subject.arch):
+        if degree > sharding.tensor_parallel:
+            question = replace(case.question, sharding=replace(sharding, tensor_parallel=degree))
+            try:
+                found = _figure(case, question, quantity)
+            except InputError:  # rows or experts that so many devices cannot share
+                continue
+            if found is not None and allowed.holds(found):
+                return {"tensor_parallel": degree}
+    return {}
 
 
 def rises(case: Case, quantity: str, key: str) -> bool:
@@ -105,14 +130,30 @@ def _least(case: Case) -> int:
     return max(1, question.new_tokens or 0, question.prefix_tokens or 0)
 
 
-def _value(case: Case, quantity: str, key: str) -> Callable[[int], Number | None]:
-    arch = case.subject.arch
+def _step(case: Case, key: str) -> int:
+    """What a length is a multiple of: a batch of its replicas, new tokens of the devices that share rows or tokens."""
+    sharding = case.question.sharding
+    if sharding is None:
+        return 1
+    if key == "batch":
+        return sharding.data_parallel
+    if case.workload.phase != "prefill" or case.question.new_tokens is not None:
+        return sharding.context_parallel
+    return sharding.context_parallel * (sharding.tensor_parallel if sharding.splits_rows else 1)
 
-    def value(length: int) -> Number | None:
+
+def _value(case: Case, quantity: str, key: str, step: int) -> Callable[[int], Number | None]:
+    def value(steps: int) -> Number | None:
+        length = steps * step
         question = replace(case.question, batch=length) if key == "batch" else replace(case.question, context=length)
-        return Figures(arch, question.workload(arch)).value(quantity)
+        return _figure(case, question, quantity)
 
     return value
+
+
+def _figure(case: Case, question: Question, quantity: str) -> Number | None:
+    arch = case.subject.arch
+    return Figures(arch, question.workload(arch), question.sharding).value(quantity)
 
 
 def search(value: Callable[[int], Number | None], least: int, now: int, limit: Fraction) -> int | None:

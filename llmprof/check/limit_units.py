@@ -16,11 +16,26 @@ UNITS: dict[Unit, dict[str, int]] = {
     "parameters": {"": 1},
     "ratio": {"": 1},
     "ms": {"": 1},
+    "calls": {"": 1},
 }
 """What may follow a number, by the unit of the quantity. GB is 1e9 bytes and GiB is 2**30."""
 
-SAID = {"B": "bytes", "FLOP": "FLOPs", "parameters": "parameters", "ratio": "a ratio", "ms": "milliseconds"}
-EXAMPLE = {"B": "16 GiB", "FLOP": "1.5 TFLOP", "parameters": "6_738_415_616", "ratio": "1.5", "ms": "45"}
+SAID: dict[Unit, str] = {
+    "B": "bytes",
+    "FLOP": "FLOPs",
+    "parameters": "parameters",
+    "ratio": "a ratio",
+    "ms": "milliseconds",
+    "calls": "calls",
+}
+EXAMPLE: dict[Unit, str] = {
+    "B": "16 GiB",
+    "FLOP": "1.5 TFLOP",
+    "parameters": "6_738_415_616",
+    "ratio": "1.5",
+    "ms": "45",
+    "calls": "162",
+}
 
 
 def unit_hint(unit: str, kind: Unit) -> str | None:

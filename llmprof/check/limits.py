@@ -239,7 +239,16 @@ def _term(text: str, start: int, end: int, quantity: Quantity) -> Term:
                 "a device with a memory of its own, or a number of bytes",
                 f"the memory of {device.name} is what is installed",
             )
+        if quantity.per_rank and value > 100:
+            raise _Wrong(
+                f"found {short(whole.strip())!r}",
+                "at most 100%",
+                f"{quantity.name} is of one device, which has no more than its memory",
+            )
         return Share(number=number, device=device, name=share["device"])
+    if share is not None:
+        hint = "no quantity is below 0" if sign == "-" else f"write {match['number']}{rest}"
+        raise _Wrong(f"found {short(whole.strip())!r}", "a part of a device's memory above 0%, without a sign", hint)
     if rest == "%" and sign:
         return Growth(number=number, sign=-1 if sign == "-" else 1)
     written = match["number"]

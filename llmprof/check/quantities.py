@@ -12,6 +12,7 @@ class Quantity:
     """One figure by its key in the record of `count`, or in a measured entry.
 
     `in_memory`: bytes that lie in the device's memory all at once, so that a part of that memory can limit them.
+    `per_rank`: of one device of those that a pass is spread over.
     `whole`: always an integer, so that a bound between two integers is the nearer one. `may_be_none`: 0 in a model that
     has no such thing, so that a limit of 0 says something.
     """
@@ -21,6 +22,7 @@ class Quantity:
     in_memory: bool = False
     whole: bool = True
     may_be_none: bool = False
+    per_rank: bool = False
 
 
 def _table(*quantities: Quantity) -> dict[str, Quantity]:
@@ -57,6 +59,29 @@ QUANTITIES = _table(
 )
 """What `count` knows, in the order of its record."""
 
+TOTAL_PER_RANK = "total_bytes_fused_per_rank"
+
+PER_RANK = _table(
+    Quantity(name="parameters_per_rank", unit="parameters", per_rank=True),
+    Quantity(name="weight_bytes_per_rank", unit="B", in_memory=True, per_rank=True),
+    Quantity(name="kv_cache_bytes_per_rank", unit="B", in_memory=True, may_be_none=True, per_rank=True),
+    Quantity(name="matmul_flops_dense_per_rank", unit="FLOP", per_rank=True),
+    Quantity(name="matmul_flops_causal_per_rank", unit="FLOP", per_rank=True),
+    Quantity(name="hbm_bytes_fused_per_rank", unit="B", per_rank=True),
+    Quantity(name="activation_peak_bytes_fused_per_rank", unit="B", in_memory=True, per_rank=True),
+    Quantity(name=TOTAL_PER_RANK, unit="B", in_memory=True, per_rank=True),
+    Quantity(name="collective_calls", unit="calls", may_be_none=True, per_rank=True),
+    Quantity(name="collective_bytes_per_rank", unit="B", may_be_none=True, per_rank=True),
+    Quantity(name="collective_wire_bytes_per_rank", unit="B", may_be_none=True, per_rank=True),
+)
+"""What `count` knows of the device that keeps the most weights and cache, where a pass is spread over several.
+
+The total is the largest of any device: what it keeps and the peak of its activations.
+"""
+
+LIMITED = {**QUANTITIES, **PER_RANK}
+"""What the limits of an entry can name."""
+
 MEASURED = _table(
     Quantity(name="time_ms", unit="ms", whole=False),
     Quantity(name="peak_allocated_bytes", unit="B", in_memory=True),
@@ -64,6 +89,12 @@ MEASURED = _table(
 """What a measured entry can limit."""
 
 ELSEWHERE = {
+    **dict.fromkeys(("params_per_rank", "parameters_per_device", "params_per_device"), "write parameters_per_rank"),
+    **dict.fromkeys(("weights_bytes_per_rank", "weight_bytes_per_device"), "write weight_bytes_per_rank"),
+    **dict.fromkeys(("kv_bytes_per_rank", "kv_cache_bytes_per_device"), "write kv_cache_bytes_per_rank"),
+    **dict.fromkeys(("total_bytes_per_rank", "memory_per_rank", "total_bytes_per_device"), f"write {TOTAL_PER_RANK}"),
+    **dict.fromkeys(("collectives", "collective_calls_per_rank"), "write collective_calls"),
+    **dict.fromkeys(("collective_bytes", "communication_bytes"), "write collective_bytes_per_rank"),
     **dict.fromkeys(("params", "parameters", "n_params", "num_parameters"), "write params_total"),
     **dict.fromkeys(("active_params", "active_parameters"), "write params_active"),
     **dict.fromkeys(("weights", "model_size", "weights_bytes"), "write weight_bytes"),

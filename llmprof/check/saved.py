@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from llmprof.check.figures import RATIOS, TOTALS, Figures, figures, parts_of_tot
 from llmprof.check.folding import unfolded
 from llmprof.check.layers import Alignment, changes
 from llmprof.check.ledgers import Parts
-from llmprof.check.quantities import QUANTITIES
+from llmprof.check.quantities import PER_RANK, QUANTITIES
 from llmprof.check.verdict import Change, Number
 from llmprof.errors import InputError
 from llmprof.paths import layer_path
@@ -50,9 +51,10 @@ def save(budgets: Iterable[BudgetFile]) -> str:
 
 
 def _entry(case: Case) -> dict[str, Any]:
-    made = figures(case.subject.arch, case.workload)
+    made = figures(case.subject.arch, case.workload, case.question.sharding)
+    of_rank = PER_RANK if case.question.sharding is not None else ()
     modules: dict[str, dict[str, Number]] = {}
-    for quantity in _ADDITIVE:
+    for quantity in (*_ADDITIVE, *of_rank):
         for path, value in made.parts(quantity).items():
             if value:
                 modules.setdefault(path, {})[quantity] = value
@@ -60,7 +62,7 @@ def _entry(case: Case) -> dict[str, Any]:
         "name": case.name,
         "spec": case.subject.ref,
         "asked": _asked(case),
-        "quantities": {quantity: made.value(quantity) for quantity in QUANTITIES},
+        "quantities": {quantity: made.value(quantity) for quantity in (*QUANTITIES, *of_rank)},
         "modules": {
             path: dict(inside)
             for path, _, inside in collapse({path: tuple(inside.items()) for path, inside in modules.items()})
@@ -71,7 +73,10 @@ def _entry(case: Case) -> dict[str, Any]:
 def _asked(case: Case) -> dict[str, Any]:
     """What the entry asks, whatever the spec makes of it: a new default of the spec is a change, not another entry."""
     asked = case.question
+    # Absent where none is stated: a file from before there were any is still found.
+    spread = {} if asked.sharding is None else {"sharding": asdict(asked.sharding)}
     return {
+        **spread,
         "phase": asked.phase,
         "batch": asked.batch,
         "context": asked.context,

@@ -40,10 +40,11 @@ def fails(
     changes: Sequence[Change] = (),
     causes: Sequence[LineChange] = (),
     largest: Mapping[str, int] | None = None,
+    fewest: Mapping[str, int] | None = None,
 ) -> str:
     """A limit that is exceeded; `baseline` is the value that it had, where one is known.
 
-    `largest` are lengths that would pass; 0 says that none would.
+    `largest` are lengths that would pass; 0 says that none would. `fewest` are degrees that would.
     """
     found = holds(who, quantity, value, bound)
     if bound.high is not None and value > bound.high:
@@ -59,8 +60,8 @@ def fails(
         clauses.append(f"it was {short(baseline, quantity)} in the baseline" + _because(causes))
     elif parts:
         clauses.append(f"most in {parts[0].path} ({short(parts[0].value, quantity)})")
-    if largest:
-        clauses.append(_would_pass(largest))
+    if largest or fewest:
+        clauses.append(_would_pass({**(largest or {}), **(fewest or {})}))
     return "; ".join(clauses)
 
 
@@ -108,6 +109,8 @@ def _would_pass(largest: Mapping[str, int]) -> str:
 def _full(value: Number, quantity: Quantity) -> str:
     """Rounded, and then all of it."""
     rounded = short(value, quantity)
+    if quantity.unit == "calls":
+        return rounded  # all of it
     unit = {"B": " B", "FLOP": " FLOP"}.get(quantity.unit, "")
     exact = f"{value:,.2f} B" if quantity.unit == "B" and isinstance(value, float) else f"{value:,}{unit}"
     return rounded if rounded in (exact, f"{value}{unit}") else f"{rounded} ({exact})"

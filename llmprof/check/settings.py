@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, cast, get_args
 
+from llmprof.check import degrees
+from llmprof.check.degrees import DEGREES, ROWS
 from llmprof.errors import InputError
 from llmprof.lengths import LARGEST, Lengths
+from llmprof.sharding import Sharding, check_sharding
 from llmprof.spec.arch import ArchSpec
 from llmprof.spec.nodes import Map, Node, Scalar, Seq, short
 from llmprof.spec.problems import Report
@@ -40,10 +43,11 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 """The words and what each may be; of these `phase` may be a list."""
 
-KEYS = ("phase", *LENGTHS, "logits", "dtype", "weight_dtype", "kv_dtype", "group_size")
-MATRIX = ("phase", *LENGTHS)
+KEYS = ("phase", *LENGTHS, "logits", "dtype", "weight_dtype", "kv_dtype", "group_size", *degrees.KEYS)
+MATRIX = ("phase", *LENGTHS, *DEGREES)
 
 _ELSEWHERE = {
+    **degrees.NAMES,
     **{f"{key}s": f"did you mean {key!r}? It may be a list" for key in ("phase", "context", "spec")},
     **dict.fromkeys(("batches", "batch_size", "batch_sizes"), "did you mean 'batch'? It may be a list"),
     **dict.fromkeys(("seq_len", "max_len", "context_length", "length"), "did you mean 'context'?"),
@@ -81,12 +85,13 @@ class Question:
     prefix_tokens: int | None = None
     logits: Logits | None = None
     dtypes: Dtypes
+    sharding: Sharding | None = None
 
     def workload(self, arch: ArchSpec) -> Workload:
-        """The workload that this means for `arch`.
+        """The workload that this means for `arch`, which can be spread as it is asked.
 
-        Raises InputError where the numbers contradict each other or the architecture, or where the architecture has
-        no such phase: what cannot be evaluated must not pass.
+        Raises InputError where the numbers contradict each other or the architecture, where the architecture has no
+        such phase, or cannot be spread so: what cannot be evaluated must not pass.
         """
         if self.source_tokens is not None and arch.structure != "encoder-decoder":
             raise InputError(f"source_tokens is of an encoder-decoder; {arch.label} is none ({arch.structure})")
@@ -111,6 +116,8 @@ class Question:
                 f"kv_dtype {self.dtypes.kv_cache} has no effect: {arch.label} keeps no keys and values in it; "
                 "leave it out"
             )
+        if self.sharding is not None:
+            check_sharding(arch, found[0], self.sharding)
         return found[0]
 
 
@@ -147,7 +154,7 @@ def _values(key: str, node: Node, report: Report) -> tuple[Any, ...]:
         items = node.items
     else:
         items = [node]
-    read_one: Callable[[str, Node, Report], Any] = _word if key in WORDS else _length
+    read_one: Callable[[str, Node, Report], Any] = _word if key in WORDS else _rows if key == ROWS else _length
     values = [read_one(key, item, report) for item in items]
     return () if None in values else tuple(dict.fromkeys(values))
 
@@ -161,12 +168,17 @@ def _word(key: str, node: Node, report: Report) -> str | None:
     return None
 
 
+def _rows(key: str, node: Node, report: Report) -> bool | None:
+    return degrees.shares_rows(node, report)
+
+
 def _length(key: str, node: Node, report: Report) -> int | None:
     least = LENGTHS.get(key, 1)
     value = _whole(node)
     if value is None or not least <= value <= LARGEST:
         high = f" and at most {LARGEST:,}" if value is not None and value > LARGEST else ""
-        report.value(node, f"a whole number of at least {least}{high}, such as 4096 or 4Ki")
+        example = "4" if key in DEGREES else "4096 or 4Ki"
+        report.value(node, f"a whole number of at least {least}{high}, such as {example}")
         return None
     return value
 
@@ -205,8 +217,9 @@ def questions(settings: Settings) -> list[Question]:
             prefix_tokens=prefix_tokens,
             logits=logits,
             dtypes=dtypes,
+            sharding=degrees.sharding_of({**dict(zip(DEGREES, spread, strict=True)), ROWS: _single(settings, ROWS)}),
         )
-        for phase, batch, context, new_tokens, source_tokens, prefix_tokens in itertools.product(*lists)
+        for phase, batch, context, new_tokens, source_tokens, prefix_tokens, *spread in itertools.product(*lists)
     )
     return list(dict.fromkeys(made))
 
@@ -235,7 +248,7 @@ def _dtypes(settings: Settings) -> Dtypes:
     )
 
 
-def as_text(workload: Workload, settings: Settings) -> dict[str, str]:
+def as_text(workload: Workload, settings: Settings, sharding: Sharding | None = None) -> dict[str, str]:
     """The settings of a combination as reports say them: phase, batch and context always, the rest where stated."""
     dtypes = workload.dtypes
     every = {
@@ -251,4 +264,6 @@ def as_text(workload: Workload, settings: Settings) -> dict[str, str]:
         "kv_dtype": dtypes.kv_cache,
         "group_size": f"{dtypes.group_size}",
     }
+    if sharding is not None:
+        every |= {key: f"{getattr(sharding, key)}".lower() for key in degrees.KEYS}
     return {key: value for key, value in every.items() if key in settings or key in ("phase", "batch", "context")}

@@ -112,6 +112,10 @@ def _edits(limit: Limit, findings: Sequence[Finding], start: int) -> list[tuple[
             case Share():
                 kept = worst <= term.base if up else worst >= term.base
                 quotient = worst * 100 / term.device.memory_bytes
+                if limit.quantity.per_rank and not kept and quotient > 100:
+                    raise _CannotRewrite(
+                        f"the value is more than all of a {term.name}: spread it over more of them, or name a larger"
+                    )
             case Growth() | None:
                 continue
         if not kept:

@@ -9,7 +9,7 @@ from typing import Literal
 
 Number = int | float
 
-Unit = Literal["B", "FLOP", "parameters", "ratio", "ms"]
+Unit = Literal["B", "FLOP", "parameters", "ratio", "ms", "calls"]
 
 Status = Literal["passed", "failed", "unmeasured"]
 
@@ -76,8 +76,10 @@ class Finding:
     what would pass: ``{"batch": 5, "context": 10240}``, the largest of each with everything else as it is; a key is
     absent where the quantity does not depend on it, and 0 where not even the smallest passes. `would_pass` is the same
     where the quantity goes up and down with a setting: that value passes, and nothing is known of larger ones.
+    `fewest` is how many devices would do for a figure of one of them: ``{"tensor_parallel": 8}``.
     `causes` name the spec lines that changed (``models/x.yaml:12: layers.attention.n_kv_heads 8 -> 32``). `sentence`
-    is the whole message in one line.
+    is the whole message in one line. `unconfirmed` is why nothing independent confirms the value, empty where something
+    does.
     """
 
     name: str
@@ -93,8 +95,15 @@ class Finding:
     causes: tuple[str, ...] = ()
     largest: dict[str, int] = field(default_factory=dict)
     would_pass: dict[str, int] = field(default_factory=dict)
+    fewest: dict[str, int] = field(default_factory=dict)
     sentence: str = ""
     note: str = ""
+    unconfirmed: str = ""
+
+    @property
+    def remark(self) -> str:
+        """The note, and that the value is not confirmed."""
+        return "; ".join(filter(None, (self.note, self.unconfirmed and f"unconfirmed: {self.unconfirmed}")))
 
     @property
     def headroom(self) -> Number | None:

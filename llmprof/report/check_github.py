@@ -52,7 +52,7 @@ def _in_turn(report: Report) -> list[Finding]:
 
 
 def _message(finding: Finding) -> str:
-    note = [finding.note] if finding.note else []
+    note = [finding.remark] if finding.remark else []
     return "\n".join([finding.sentence, *note, *(f"cause: {cause}" for cause in finding.causes)])
 
 

@@ -51,7 +51,7 @@ def record(finding: Finding) -> dict[str, object]:
         "spec": finding.spec,
         "settings": dict(finding.settings),
         "message": finding.sentence,
-        "note": finding.note,
+        "note": finding.remark,
         "parts": [{"path": part.path, "count": part.count, "value": _number(part.value)} for part in finding.parts],
         "changes": [
             {"path": change.path, "before": _number(change.before), "after": _number(change.after)}
@@ -60,6 +60,7 @@ def record(finding: Finding) -> dict[str, object]:
         "causes": list(finding.causes),
         "largest": dict(finding.largest),
         "would_pass": dict(finding.would_pass),
+        "fewest": dict(finding.fewest),
     }
 
 

@@ -12,6 +12,7 @@ from llmprof.report.check_text import (
     headroom,
     largest,
     limit,
+    mark,
     percent,
     settings,
     signed,
@@ -43,7 +44,7 @@ def overview(findings: Sequence[Finding]) -> Table:
                 finding.name,
                 *((workload,) if with_workload else ()),
                 finding.quantity,
-                "-" if finding.value is None else amount(finding.value, finding.bound.unit),
+                "-" if finding.value is None else amount(finding.value, finding.bound.unit) + mark(finding),
                 limit(finding.bound),
                 headroom(finding),
                 *(("-" if growth is None else percent(growth),) if with_baseline else ()),
@@ -60,7 +61,14 @@ def overview(findings: Sequence[Finding]) -> Table:
         *(("growth",) if with_baseline else ()),
         "verdict",
     )
-    return Table(title="", columns=columns, rows=tuple(rows), left=3 if with_workload else 2)
+    reasons = dict.fromkeys(finding.unconfirmed for finding in findings if finding.unconfirmed)
+    return Table(
+        title="",
+        columns=columns,
+        rows=tuple(rows),
+        left=3 if with_workload else 2,
+        notes=tuple(f"* unconfirmed: {reason}" for reason in reasons),
+    )
 
 
 def _varying(findings: Sequence[Finding]) -> dict[str, list[str]]:
@@ -88,14 +96,14 @@ def explanation(finding: Finding) -> list[Table]:
     """Why a limit fails, in the order in which one asks: what, where, since when, by which line, and now what."""
     unit = finding.bound.unit
     place = f"{source(finding.bound.place)}: {finding.quantity}: {finding.bound.text}"
-    notes = tuple(text for text in (finding.sentence, finding.note) if text)
+    notes = tuple(text for text in (finding.sentence, finding.remark) if text)
     tables = [Table(title=place, columns=(), rows=(), notes=notes)]
     if finding.parts:
         tables.append(_parts(finding))
     if finding.changes:
         tables.append(_changes(finding.changes, unit))
     remarks = [f"cause: {cause}" for cause in finding.causes]
-    remarks += [largest(finding)] if finding.largest or finding.would_pass else []
+    remarks += [largest(finding)] if finding.largest or finding.would_pass or finding.fewest else []
     if remarks:
         tables.append(Table(title="", columns=(), rows=(), notes=tuple(remarks)))
     return tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from llmprof.check.verdict import Bound, Finding, Number, Report, Unit, decimal
 from llmprof.units import format_bytes, format_count
@@ -92,6 +92,11 @@ def headroom(finding: Finding) -> str:
     return f"{amount(room, finding.bound.unit)}{share}"
 
 
+def mark(finding: Finding) -> str:
+    """A star behind a value that nothing independent confirms."""
+    return " *" if finding.unconfirmed else ""
+
+
 def settings(finding: Finding, keys: Iterable[str] | None = None) -> str:
     """The workload in words: ``phase decode, batch 8``; all of it, or only `keys`."""
     wanted = finding.settings if keys is None else [key for key in keys if key in finding.settings]
@@ -105,10 +110,15 @@ def full_name(finding: Finding) -> str:
     return f"{entry}, {finding.quantity}" + (f" ({where})" if where else "")
 
 
+def _said(values: Mapping[str, int]) -> list[str]:
+    return [f"{key.replace('_', ' ')} {value:,}" for key, value in values.items()]
+
+
 def largest(finding: Finding) -> str:
     """The largest of each setting that would pass, as a sentence; empty where none would decide it.
 
-    Where the quantity goes up and down with a setting, a value that passes, and no word of larger ones.
+    Where the quantity goes up and down with a setting, a value that passes, and no word of larger ones. Of a figure of
+    one device, how many would do.
     """
     parts = [f"{key.replace('_', ' ')} {value:,}" for key, value in finding.largest.items() if value]
     never = [key.replace("_", " ") for key, value in finding.largest.items() if not value]
@@ -117,8 +127,10 @@ def largest(finding: Finding) -> str:
         none = f"no {' and no '.join(never)} would pass" + (", all else equal" if not parts else "")
         words = f"{words}; {none}" if words else none
     if finding.would_pass:
-        some = [f"{key.replace('_', ' ')} {value:,}" for key, value in finding.would_pass.items()]
-        found = f"passes, all else equal: {' or '.join(some)}; a larger one may, too"
+        found = f"passes, all else equal: {' or '.join(_said(finding.would_pass))}; a larger one may, too"
+        words = f"{words}; {found}" if words else found
+    if finding.fewest:
+        found = f"fewest that would pass: {' or '.join(_said(finding.fewest))}"
         words = f"{words}; {found}" if words else found
     return words
 
