@@ -54,8 +54,6 @@ class Caches:
     @cached_property
     def _layers(self) -> tuple[kept.LayerKept, ...] | None:
         """What the layers keep; None where only a prediction knows."""
-        if self.spread.sharding.context_parallel > 1:
-            return None
         try:
             return kept.cached_layers(self.arch, self._any)
         except InputError:
@@ -106,8 +104,6 @@ class Caches:
 
     @cached_property
     def _groups(self) -> tuple[PlacedGroup, ...]:
-        if self.spread.sharding.context_parallel > 1:
-            raise InputError("llmprof has no rule for vLLM's pages under context parallelism; use engine architecture")
         setting = VllmSetting(tensor_parallel=self.spread.sharding.tensor_parallel)
         return page_groups(self.arch, self._any, setting)
 
