@@ -13,6 +13,7 @@ from typing import Literal
 from llmprof.errors import InputError
 from llmprof.ledger import Ledger, Quantity
 from llmprof.sharding_rules import (
+    check_context_parallel,
     check_divides,
     expert_misfit,
     facts,
@@ -116,19 +117,17 @@ def check_sharding(arch: ArchSpec, workload: Workload, sharding: Sharding) -> No
     ):
         if value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
-    if s.context_parallel > 1:
-        raise InputError(
-            f"context_parallel is {s.context_parallel}, for which docs/reference-sharding.md has no rule yet; leave it "
-            "at 1"
-        )
     reason = without_rule(arch) or workload_without_rule(workload)
     if reason is not None:
         raise InputError(f"{arch.label} cannot be sharded: {reason}, for which docs/reference-sharding.md has no rule")
     _check_tensor_parallel(arch, workload, s)
-    if s.splits_rows and workload.new_tokens % s.tensor_parallel:
+    if s.context_parallel > 1:
+        check_context_parallel(arch, workload, s.context_parallel)
+    if s.splits_rows and workload.new_tokens // s.context_parallel % s.tensor_parallel:
+        shared = f" on each of {s.context_parallel} ranks that share a sequence" if s.context_parallel > 1 else ""
         raise InputError(
             f"sequence parallelism over {s.tensor_parallel} ranks needs a multiple of {s.tensor_parallel} new tokens, "
-            f"but there are {workload.new_tokens}; leave it out, as decode has to"
+            f"but there are {workload.new_tokens // s.context_parallel}{shared}; leave it out, as decode has to"
         )
     check_divides("pipeline_parallel", s.pipeline_parallel, arch.n_layers, f"the {arch.n_layers} layers")
     check_divides("data_parallel", s.data_parallel, workload.batch, f"the batch of {workload.batch}")
@@ -170,6 +169,11 @@ def _check_expert_parallel(arch: ArchSpec, workload: Workload, sharding: Shardin
         )
     if not s.sends_tokens:
         return
+    if s.context_parallel > 1:
+        raise InputError(
+            f"expert_parallel is {s.expert_parallel}, more than the {s.tensor_parallel} ranks of a replica, and "
+            f"context_parallel is {s.context_parallel}, for which together docs/reference-sharding.md has no rule"
+        )
     if s.tensor_parallel > 1 and not s.sequence_parallel:
         raise InputError(
             f"expert_parallel is {s.expert_parallel}, all ranks of {s.data_parallel} replicas, but the "

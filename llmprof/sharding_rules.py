@@ -50,6 +50,7 @@ class Facts:
     n_experts: tuple[int, ...]
     row_widths: tuple[int, ...]
     parallel_experts: bool
+    alibi: bool
 
 
 _facts: dict[int, Facts] = {}
@@ -84,6 +85,7 @@ def _find(arch: ArchSpec) -> Facts:
         n_experts=_once(moe.n_experts for moe in mixtures),
         row_widths=_once([*rows, *widths]),
         parallel_experts=any(layer.block == "parallel" and isinstance(layer.ffn, Moe) for layer in layers),
+        alibi=any(isinstance(layer.attention, Gqa) and isinstance(layer.position, Alibi) for layer in layers),
     )
 
 
@@ -229,6 +231,46 @@ def expert_misfit(arch: ArchSpec, x: int, *, tensor: int, data: int) -> str | No
         if d_ff % (tensor // x):
             return f"the {tensor // x} ranks that share each expert do not divide d_ff ({d_ff}) of {arch.label}"
     return None
+
+
+def check_context_parallel(arch: ArchSpec, workload: Workload, c: int) -> None:
+    """Raise InputError where c > 1 ranks cannot share the tokens of a sequence."""
+    w, known = workload, facts(arch)
+    without = f"context_parallel is {c}, but"
+    if w.phase != "prefill" or w.new_tokens != w.context:
+        what = "the phase is decode" if w.phase == "decode" else f"{w.context - w.new_tokens} tokens came before"
+        raise InputError(f"{without} {what}: ranks share the tokens of a fresh prompt alone; leave it at 1")
+    if w.new_tokens % (2 * c):
+        works = list_of(
+            n for n in range(1, min(w.new_tokens // 2, LISTED) + 1) if n == 1 or w.new_tokens % (2 * n) == 0
+        )
+        raise InputError(
+            f"{without} {2 * c} chunks, two for each rank, do not divide the {w.new_tokens} new tokens; use one of: "
+            f"{works}"
+        )
+    if known.latent_heads:
+        raise InputError(
+            f"{without} {arch.label} has attention of kind mla, for which rings have no rule; leave it at 1"
+        )
+    if known.alibi:
+        raise InputError(
+            f"{without} {arch.label} has positions of kind alibi, for which rings have no rule; leave it at 1"
+        )
+    multiple = 4 if w.dtypes.activations in ("fp32", "tf32") else 8
+    for gqa in known.grouped:
+        if gqa.softcap is not None:
+            raise InputError(f"{without} {arch.label} caps its scores (softcap), which no kernel of a ring does")
+        for name, reach in (("window", gqa.window), ("chunk", gqa.chunk)):
+            if reach is not None and reach < w.context:
+                raise InputError(
+                    f"{without} {arch.label} has a {name} of {reach}, shorter than the {w.context} tokens, for which "
+                    "rings have no rule; leave it at 1"
+                )
+        if gqa.head_dim % multiple:
+            raise InputError(
+                f"{without} no fused kernel takes a head_dim of {gqa.head_dim} in {w.dtypes.activations}, which is no "
+                f"multiple of {multiple}; leave it at 1"
+            )
 
 
 def check_divides(name: str, degree: int, whole: int, what: str) -> None:

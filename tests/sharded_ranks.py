@@ -7,6 +7,7 @@ unsharded twin's, and returns the account that it counted.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -24,6 +25,7 @@ from llmprof.workload import QUANTISED, Dtypes, Execution, StorageDtype, Workloa
 FP32 = Dtypes(weights="fp32", activations="fp32", kv_cache="fp32")
 PREFILL = Workload(phase="prefill", batch=2, new_tokens=8, context=8, dtypes=FP32)
 AFTER_PAST = Workload(phase="prefill", batch=2, new_tokens=4, context=9, logits="last", dtypes=FP32)
+LONG = Workload(phase="prefill", batch=2, new_tokens=32, context=32, dtypes=FP32)
 DECODE = Workload(phase="decode", batch=2, new_tokens=1, context=7, dtypes=FP32)
 
 TOLERANCE = 1e-5
@@ -183,17 +185,21 @@ class Case:
         return self.sharding.expert_parallel == 1 or self.workload.phase == "prefill"
 
 
-def _tensor(n: int, *, rows: bool = False, stages: int = 1, replicas: int = 1, experts: int = 1) -> Sharding:
+def _tensor(
+    n: int, *, rows: bool = False, stages: int = 1, replicas: int = 1, experts: int = 1, ring: int = 1
+) -> Sharding:
     return Sharding(
         tensor_parallel=n,
         sequence_parallel=rows,
         pipeline_parallel=stages,
         data_parallel=replicas,
         expert_parallel=experts,
+        context_parallel=ring,
     )
 
 
 DENSE = ("grouped", "learned", "parallel", "two-norms", "alibi", "sandwich")
+RINGS = ("learned", "parallel", "two-norms", "experts")
 MIXED = tuple(name for name in SPECS if name not in DENSE)
 
 
@@ -214,6 +220,7 @@ CASES: dict[int, tuple[Case, ...]] = {
         Case("experts", DECODE, _tensor(1, replicas=2, experts=2)),
         *(Case("grouped", packed(AFTER_PAST, form), _tensor(2)) for form in QUANTISED),
         *(Case("latent", packed(PREFILL, form), _tensor(2, experts=2)) for form in QUANTISED),
+        *(Case(name, LONG, _tensor(1, ring=2)) for name in RINGS),
     ),
     4: (
         *(Case(name, DECODE, _tensor(4)) for name in DENSE),
@@ -229,6 +236,10 @@ CASES: dict[int, tuple[Case, ...]] = {
         Case("latent", DECODE, _tensor(1, stages=2, replicas=2, experts=2)),
         Case("grouped", packed(PREFILL, "int8"), _tensor(4)),
         Case("experts", packed(PREFILL, "int4"), _tensor(4, experts=2)),
+        *(Case(name, LONG, _tensor(1, ring=4)) for name in RINGS),
+        *(Case(name, LONG, _tensor(2, ring=2, experts=2 if name == "experts" else 1)) for name in RINGS),
+        Case("learned", LONG, _tensor(1, stages=2, ring=2)),
+        Case("parallel", LONG, _tensor(1, replicas=2, ring=2)),
     ),
 }
 """By the number of processes."""
@@ -240,7 +251,7 @@ def count_cases() -> list[StageAccount]:
     counted = []
     for case in CASES[dist.get_world_size()]:
         s = case.sharding
-        shape = (s.data_parallel, s.pipeline_parallel, s.tensor_parallel)
+        shape = (s.data_parallel, s.pipeline_parallel, s.context_parallel, s.tensor_parallel)
         if shape not in meshes:
             meshes[shape] = mesh_of(s)
         counted.append(_counted(case, meshes[shape]))
@@ -254,12 +265,13 @@ def fail() -> None:
 
 def _counted(case: Case, mesh: DeviceMesh) -> StageAccount:
     """The account of this process, once its output and its cache are what the unsharded twin has."""
-    arch, execution = spec(case.name), Execution(attention="unfused", kernels="cpu")
+    # A ring has fused kernels alone.
+    attention: Literal["fused", "unfused"] = "fused" if case.sharding.context_parallel > 1 else "unfused"
+    arch, execution = spec(case.name), Execution(attention=attention, kernels="cpu")
     whole = Session(build(arch, dtypes=case.workload.dtypes, device="cpu", seed=3), case.workload, execution)
     twin, mine = build_sharded(arch, case.workload, case.sharding, mesh, device="cpu", seed=3)
     part = Session(twin, mine, execution)
-    tokens = _replica(whole.inputs["tokens"], mesh)
-    part.inputs["tokens"].copy_(tokens)
+    part.inputs["tokens"].copy_(_of_rank(whole.inputs["tokens"], mesh, dim=1))
     for path, cache in part.caches.items():
         cache.copy_(_own(path, whole.caches[path], mesh))
     account, out = count(part, mesh, case.sharding)
@@ -268,26 +280,31 @@ def _counted(case: Case, mesh: DeviceMesh) -> StageAccount:
         _same(cache, _own(path, whole.caches[path], mesh), f"{case}: {path}")
     if out.logits is not None:
         assert expected.logits is not None
-        _same(out.logits, _replica(expected.logits, mesh), f"{case}: logits")
+        _same(out.logits, _of_rank(expected.logits, mesh, dim=1), f"{case}: logits")
     else:
         assert account.stage < case.sharding.pipeline_parallel - 1, case
     return account
 
 
-def _replica(x: torch.Tensor, mesh: DeviceMesh) -> torch.Tensor:
-    """The sequences of this process's replica."""
-    return x.chunk(mesh["data"].size())[mesh.get_local_rank("data")]
+def _of_rank(x: torch.Tensor, mesh: DeviceMesh, *, dim: int) -> torch.Tensor:
+    """The sequences of this process's replica, and the chunks that it has of their tokens, which are along `dim`."""
+    ranks, rank = mesh["context"].size(), mesh.get_local_rank("context")
+    mine = x.chunk(mesh["data"].size())[mesh.get_local_rank("data")]
+    if ranks == 1:
+        return mine
+    chunks = mine.chunk(2 * ranks, dim)
+    return torch.cat([chunks[rank], chunks[-1 - rank]], dim)
 
 
 def _own(path: str, cache: torch.Tensor, mesh: DeviceMesh) -> torch.Tensor:
-    """Of a cache the sequences of this replica; of keys or values `[B, K, S, h]` the heads of this rank.
+    """Of a cache the sequences and tokens of this rank; of keys or values `[B, K, S, h]` its heads.
 
     Heads that are replicated are repeated.
     """
     n, rank = mesh["tensor"].size(), mesh.get_local_rank("tensor")
-    mine = _replica(cache, mesh)
     if path.rpartition(".")[2] not in ("k", "v"):
-        return mine
+        return _of_rank(cache, mesh, dim=1)
+    mine = _of_rank(cache, mesh, dim=2)
     repeated = mine.repeat_interleave(max(n // mine.shape[1], 1), dim=1)
     return repeated.chunk(n, dim=1)[rank]
 

@@ -15,8 +15,22 @@ from llmprof.predict.sharding.api import sharded_as
 from llmprof.routing import BALANCED, Routing
 from llmprof.sharding import Collective, CollectiveKind, Sharding, StageAccount
 from llmprof.spec.arch import ArchSpec
-from llmprof.workload import QUANTISED, Dtypes, StorageDtype, Workload
-from tests.sharded_ranks import AFTER_PAST, CASES, DECODE, PREFILL, SPECS, Case, count_cases, fail, packed, spec
+from llmprof.workload import QUANTISED, Dtypes, Logits, StorageDtype, Workload
+from tests.sharded_ranks import (
+    AFTER_PAST,
+    CASES,
+    DECODE,
+    FP32,
+    LONG,
+    PREFILL,
+    RINGS,
+    SPECS,
+    Case,
+    count_cases,
+    fail,
+    packed,
+    spec,
+)
 
 QUANTITIES: tuple[Quantity, ...] = (
     "params",
@@ -66,6 +80,7 @@ def agree(
 
 # --- on meta ----------------------------------------------------------------------------------
 
+LOGITS: tuple[Logits, ...] = ("all", "last", "none")
 DEGREES = (
     Sharding(),
     Sharding(tensor_parallel=2),
@@ -104,6 +119,25 @@ def test_both_halves_agree_on_ranks_that_share_experts(name: str, workload: Work
     for sharding in EXPERTS:
         if not sharding.sequence_parallel or workload.phase == "prefill":
             agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtypes"),
+    [*((name, FP32) for name in RINGS), *((name, Dtypes()) for name in RINGS if name != "parallel")],
+)
+def test_both_halves_agree_on_ranks_that_share_tokens(name: str, dtypes: Dtypes) -> None:
+    arch, workload = spec(name), replace(LONG, dtypes=dtypes)
+    experts = 2 if name == "experts" else 1
+    for sharding in (
+        Sharding(context_parallel=2),
+        Sharding(context_parallel=4),
+        Sharding(context_parallel=2, tensor_parallel=2, expert_parallel=experts),
+        Sharding(context_parallel=4, tensor_parallel=2, sequence_parallel=True, pipeline_parallel=2),
+        Sharding(context_parallel=2, data_parallel=2),
+    ):
+        for logits in LOGITS if sharding.ranks == 2 else LOGITS[:1]:
+            now = replace(workload, logits=logits)
+            agree(predicted(arch, now, sharding), accounts_on_meta(arch, now, sharding))
 
 
 @pytest.mark.parametrize("weights", QUANTISED)
@@ -178,7 +212,7 @@ def test_real_ranks_do_what_is_predicted(processes: Answers) -> None:
             ranks_of_stage[account.stage] += 1
             if case.even or rank == account.stage * case.sharding.tensor_parallel:
                 agree((account,), (expected[account.stage],), UNFUSED)
-        each = case.sharding.tensor_parallel * case.sharding.data_parallel
+        each = case.sharding.ranks // case.sharding.pipeline_parallel
         assert set(ranks_of_stage.values()) == {each}, case
 
 
@@ -259,7 +293,26 @@ def test_what_cannot_be_shared_is_refused_by_both() -> None:
             Sharding(tensor_parallel=2, expert_parallel=2),
             "the routing is random",
         ),
-        (spec("grouped"), PREFILL, Sharding(context_parallel=2), "no rule yet"),
+        (spec("grouped"), LONG, Sharding(context_parallel=2), "a window of 5, shorter than the 32 tokens"),
+        (spec("learned"), DECODE, Sharding(context_parallel=2), "the phase is decode"),
+        (spec("learned"), AFTER_PAST, Sharding(context_parallel=2), "5 tokens came before"),
+        (spec("learned"), LONG, Sharding(context_parallel=3), "use one of: 1, 2, 4, 8, 16$"),
+        (
+            spec("learned"),
+            LONG,
+            Sharding(context_parallel=16, tensor_parallel=4, sequence_parallel=True),
+            "are 2 on each",
+        ),
+        (spec("alibi"), LONG, Sharding(context_parallel=2), "positions of kind alibi"),
+        (spec("latent"), LONG, Sharding(context_parallel=2), "attention of kind mla"),
+        (spec("sandwich"), LONG, Sharding(context_parallel=2), "softcap"),
+        (spec("parallel"), replace(LONG, dtypes=Dtypes()), Sharding(context_parallel=2), "a head_dim of 4 in bf16"),
+        (
+            spec("experts"),
+            LONG,
+            Sharding(context_parallel=2, data_parallel=2, expert_parallel=2),
+            "for which together docs/reference-sharding.md has no rule",
+        ),
     ]
     for arch, workload, sharding, message in refused:
         for half in (predicted, accounts_on_meta):

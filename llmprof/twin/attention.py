@@ -14,7 +14,7 @@ from llmprof.spec import arch
 from llmprof.twin import hf_eager, masks
 from llmprof.twin.cache import Cache, CacheState, Heads, prepare_cache, prepare_cross_cache
 from llmprof.twin.core import Core, CorePlan, in_training, plan_core
-from llmprof.twin.desk import Desk, Pairs
+from llmprof.twin.desk import Desk
 from llmprof.twin.leaf import Material, TensorLeaf
 from llmprof.twin.linear import layer_matrix
 from llmprof.twin.masks import PositionSight, Sight
@@ -102,7 +102,7 @@ class _GroupedQueries(Projections[P]):
                 softcap=self.spec.softcap,
                 own_bias=own_bias is not None,
             )
-        desk.launches(self.core.path, plan.kernel, over=Pairs.all_of(see))
+        desk.launches(self.core.path, plan.kernel, over=self.core.takes(plan, see))
         return in_training(plan, self.core.path, desk.workload)
 
 

@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llmprof.errors import DeviceError
+from llmprof.twin.desk import Pairs
 from llmprof.twin.dropout import dropped
 from llmprof.twin.hf_eager import hf_eager
 from llmprof.twin.in_place import divided, multiplied, plus_bias, squashed
 from llmprof.twin.layouts import side_by_side
 from llmprof.twin.leaf import TensorLeaf
-from llmprof.twin.masks import MaskKind
+from llmprof.twin.masks import MaskKind, Sight
 from llmprof.twin.recompute import computed_again
 from llmprof.twin.sdpa_math import sdpa_math
 from llmprof.workload import Execution, Workload
@@ -108,6 +109,10 @@ class Core(TensorLeaf):
         self.path = path
         self.scale = scale
         self.softcap = softcap
+
+    def takes(self, plan: CorePlan, see: Sight) -> Pairs:
+        """The pairs that it takes by `plan` where it sees so much: all, whatever the mask."""
+        return Pairs.all_of(see)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: CorePlan) -> Tensor:
         if plan.again:

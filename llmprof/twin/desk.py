@@ -112,7 +112,10 @@ class SharedTable:
 
 
 class Desk:
-    """One stack in one pass: `rows` tokens are new, the last of `context` positions."""
+    """One stack in one pass: `rows` tokens are new, the last of `context` positions.
+
+    `place`: their positions, where they are tokens of a longer sequence that ranks share.
+    """
 
     def __init__(
         self,
@@ -125,6 +128,7 @@ class Desk:
         material: Material,
         generator: torch.Generator | None,
         inventory: Inventory,
+        place: tuple[range, ...] | None = None,
     ) -> None:
         self.stack = stack
         self.rows = rows
@@ -137,6 +141,7 @@ class Desk:
         self.loans = Loans(stack)
         self._generator = generator
         self._inventory = inventory
+        self._place = place
         self._made: dict[Hashable, Any] = {}
 
     @property
@@ -168,7 +173,9 @@ class Desk:
     @property
     def positions(self) -> Tensor:
         """The positions of the new tokens, int64 `[T]`. No constant by itself."""
-        return torch.arange(self.context - self.rows, self.context, device=self.device)
+        if self._place is None:
+            return torch.arange(self.context - self.rows, self.context, device=self.device)
+        return torch.cat([torch.arange(part.start, part.stop, device=self.device) for part in self._place])
 
     @property
     def span(self) -> Span:

@@ -76,6 +76,8 @@ class Twin(nn.Module):
             if spec.mtp is None:
                 raise InputError(f"{spec.label} has no layers that predict further tokens (mtp)")
             self.mtp = FurtherTokens(spec.mtp, d, material)
+        self.place: tuple[range, ...] | None = None
+        """The positions of its tokens, where they are those of one rank among several (llmprof.twin.sharded_ring)."""
         # Leaves of a training pass: they come and go with it (llmprof.twin.training).
         self.loss_rows: LossRows | None = None
         self.loss: Loss | None = None

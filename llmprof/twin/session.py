@@ -152,6 +152,7 @@ class Session:
             material=self.twin.material,
             generator=self._generator,
             inventory=self._inventory,
+            place=self.twin.place,
         )
         layers = list(stack.layers)
         if self.twin.mtp is not None and stack is self.twin.stacks[-1]:

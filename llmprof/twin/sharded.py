@@ -14,6 +14,7 @@ from torch.distributed.tensor.parallel import parallelize_module
 
 from llmprof.sharding import Sharding, check_sharding
 from llmprof.spec import arch
+from llmprof.twin.attention import SelfAttention
 from llmprof.twin.block import Layer
 from llmprof.twin.build import build
 from llmprof.twin.embeddings import TokenEmbedding
@@ -22,12 +23,13 @@ from llmprof.twin.model import Twin
 from llmprof.twin.sharded_experts import keep_own_experts, let_tokens_come
 from llmprof.twin.sharded_parts import OwnRows
 from llmprof.twin.sharded_plan import Plan, layer_plan
+from llmprof.twin.sharded_ring import RingCore, own_chunks
 from llmprof.twin.sharded_stage import Neighbours, cut
 from llmprof.twin.sharded_styles import Head, OwnPositions
 from llmprof.twin.sharded_weights import fill, widened
 from llmprof.workload import Workload
 
-MESH_DIMENSIONS = ("data", "pipeline", "tensor")
+MESH_DIMENSIONS = ("data", "pipeline", "context", "tensor")
 """Of the mesh of ranks: neighbours in the last one are neighbours in rank."""
 
 
@@ -50,8 +52,12 @@ def build_sharded(
     twin = build(wide, dtypes=workload.dtypes, device=device, seed=seed)
     if twin.material.device.type != "meta":
         fill(twin, build(spec, dtypes=workload.dtypes, device=device, seed=seed))
+    tokens = workload.new_tokens // sharding.context_parallel
     mine = replace(workload, batch=workload.batch // sharding.data_parallel)
-    rows = workload.new_tokens // (sharding.tensor_parallel if sharding.splits_rows else 1)
+    if sharding.context_parallel > 1:
+        mine = replace(mine, new_tokens=tokens, context=tokens)
+        _join_ring(twin, mesh["context"], workload.new_tokens)
+    rows = tokens // (sharding.tensor_parallel if sharding.splits_rows else 1)
     stage, stages = mesh.get_local_rank("pipeline"), sharding.pipeline_parallel
     depth = spec.n_layers // stages
     if stages > 1:
@@ -71,6 +77,15 @@ def build_sharded(
         hidden: Placement = Shard(1) if sharding.splits_rows else Replicate()
         _spread(twin, spec, mesh["tensor"], hidden, sends_tokens=sharding.sends_tokens)
     return twin, mine
+
+
+def _join_ring(twin: Twin, mesh: DeviceMesh, tokens: int) -> None:
+    """Let `twin` have the tokens of this rank of `mesh`, and its cores meet those of the others."""
+    twin.place = own_chunks(mesh.get_local_rank(), mesh.size(), tokens)
+    for layer in twin.stacks[-1].layers:
+        if layer.attn is not None:
+            assert isinstance(layer.attn, SelfAttention), layer.attn
+            layer.attn.core = RingCore(layer.attn.core, mesh)
 
 
 def _share_experts(twin: Twin, sharding: Sharding, mesh: DeviceMesh) -> None:

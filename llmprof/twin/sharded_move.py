@@ -86,3 +86,21 @@ def received(sender: int, shape: tuple[int, ...], dtype: torch.dtype, device: to
         return x
 
     return _made(make)
+
+
+def passed_on(x: Tensor, *, to: int, source: int, first: bool) -> Tensor:
+    """x goes to the rank `to`, and as much comes from the rank `source`.
+
+    `first`: x goes before anything comes. Of the ranks of a ring some have to, and others must not.
+    """
+
+    def make() -> Tensor:
+        came = torch.empty_like(x)
+        if first:
+            dist.send(x, dst=to)
+        dist.recv(came, src=source)
+        if not first:
+            dist.send(x, dst=to)
+        return came
+
+    return _made(make)

@@ -42,7 +42,7 @@ def accounts_on_meta(arch: ArchSpec, workload: Workload, sharding: Sharding) -> 
     check_sharding(arch, workload, sharding)
     accounts = []
     for stage in range(sharding.pipeline_parallel):
-        with _group_without_peers(stage * sharding.tensor_parallel, sharding):
+        with _group_without_peers(stage * sharding.tensor_parallel * sharding.context_parallel, sharding):
             mesh = mesh_of(sharding)
             twin, mine = build_sharded(arch, workload, sharding, mesh)
             try:
@@ -58,7 +58,8 @@ def accounts_on_meta(arch: ArchSpec, workload: Workload, sharding: Sharding) -> 
 
 def mesh_of(sharding: Sharding, device_type: str = "cpu") -> DeviceMesh:
     """The mesh of all ranks of the group that this process is in."""
-    shape = (sharding.data_parallel, sharding.pipeline_parallel, sharding.tensor_parallel)
+    s = sharding
+    shape = (s.data_parallel, s.pipeline_parallel, s.context_parallel, s.tensor_parallel)
     return init_device_mesh(device_type, shape, mesh_dim_names=MESH_DIMENSIONS)
 
 
