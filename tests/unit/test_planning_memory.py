@@ -22,7 +22,7 @@ from llmprof.predict.api import predict
 from llmprof.predict.sharding.api import sharded_as
 from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec, Gqa
-from llmprof.workload import Dtypes, Execution, Workload
+from llmprof.workload import Dtypes, Execution, StorageDtype, Workload
 from tests.unit.engine_archs import decoder, layer
 
 
@@ -142,19 +142,23 @@ def test_peaks_of_other_devices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "devices", "weights", "pool"),
+    ("name", "devices", "dtype", "weights", "pool"),
     [
-        ("llama-3.1-8b", 1, 14.99, 51.38),
-        ("qwen3-0.6b", 1, 1.12, 64.45),
-        ("qwen3-32b", 1, 61.03, 4.45),
-        ("qwen3-32b", 2, 30.59, 34.49),
+        ("llama-3.1-8b", 1, "bf16", 14.99, 51.38),
+        ("qwen3-0.6b", 1, "bf16", 1.12, 64.45),
+        ("qwen3-32b", 1, "bf16", 61.03, 4.45),
+        ("qwen3-32b", 2, "bf16", 30.59, 34.49),
+        ("llama-3.3-70b", 2, "fp8", 33.88, 32.00),
+        # It did not start: "-1.44 GiB remaining".
+        ("llama-3.3-70b", 1, "fp8", 67.72, -1.44),
     ],
 )
-def test_pools_that_vllm_printed(name: str, devices: int, weights: float, pool: float) -> None:
+def test_pools_that_vllm_printed(name: str, devices: int, dtype: StorageDtype, weights: float, pool: float) -> None:
     """The same starts. Weights lack vLLM's tables of rotations (32 MiB for 131,072 positions) and its buffers of a
     replica; non-torch memory is an assumption, the largest that was printed: 0.1 GiB together."""
     capacity, version, sequences, chunk = LLM_D
-    deployment = on("h100-sxm", sharding=Sharding(tensor_parallel=devices), vllm_version=version)
+    sharding, dtypes = Sharding(tensor_parallel=devices), Dtypes(weights=dtype)
+    deployment = on("h100-sxm", sharding=sharding, dtypes=dtypes, vllm_version=version)
     assert deployment.capacity_bytes == capacity * GIB // 100
     made = footprint(named(name), deployment, chunk, None)
     (found,) = made.pool(sequences, 2048)
