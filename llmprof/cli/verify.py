@@ -56,6 +56,14 @@ def verify(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Import and call what --module names: it runs your code.")
     ] = False,
+    serving: Annotated[
+        str | None,
+        typer.Option(
+            "--serving",
+            metavar="FILE",
+            help="Predict the served runs of a CSV table instead, and hold the times against those that it measured.",
+        ),
+    ] = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
@@ -63,7 +71,15 @@ def verify(
 
     Parameters in total and by module, FLOPs of a prompt and a step, and bytes of the cache. Known errors of
     transformers are explained to the last unit. Exit 1 where a figure differs without an explanation.
+
+    With --serving FILE.csv the table goes to --output with predicted times beside every column, and the errors to
+    stdout where it has measured ones; docs/latency.md names the columns.
     """
+    if serving is not None:
+        from llmprof.cli import verify_serving
+
+        _check_alone("--serving", spec, config, module, allow_code, hf, output_format)
+        raise typer.Exit(verify_serving.run(serving, output))
     from llmprof.profiling import require_torch
     from llmprof.report.write import check_writable
 
@@ -81,6 +97,31 @@ def verify(
             break
     _report(results, spec or [], output_format, output)
     raise typer.Exit(_exit_code(results, errors))
+
+
+def _check_alone(
+    option: str,
+    spec: Sequence[str] | None,
+    config: str | None,
+    module: str | None,
+    allow_code: bool,
+    hf: bool,
+    output_format: str,
+) -> None:
+    """InputError where `option`, which takes a table of times, is given what belongs to the counts of a SPEC."""
+    from llmprof.errors import InputError
+
+    others = {
+        "SPEC": bool(spec),
+        "--config": config is not None,
+        "--module": module is not None,
+        "--allow-code": allow_code,
+        "--no-hf": not hf,
+        "--format": output_format != "table",
+    }
+    for name, given in others.items():
+        if given:
+            raise InputError(f"{name} has no effect with {option}, which holds times of a table; leave it out")
 
 
 def _check_module(spec: Sequence[str] | None, config: str | None, module: str | None, allow_code: bool) -> None:

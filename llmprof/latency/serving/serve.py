@@ -6,26 +6,64 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from llmprof.device_figures import Device
 from llmprof.errors import InputError
 from llmprof.latency.compose import WEAKEST, Chunk, Composer, Layout, PassTime, Precision
+from llmprof.latency.compose_bounds import DeviceKernels
+from llmprof.latency.constants import DeviceModel
 from llmprof.latency.estimate import UNCALIBRATED, Basis
+from llmprof.latency.serving.scheduler import BUDGET
 from llmprof.latency.serving.simulate import Load
 from llmprof.latency.serving.stacks import Stack, stack_of
 from llmprof.latency.serving.steps import Steps
 from llmprof.latency.serving.variants import Interval, Variants
+from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec
-
-if TYPE_CHECKING:
-    from llmprof.planning.demand import Demand
-    from llmprof.planning.memory import Deployment
+from llmprof.workload import Dtypes
 
 WAVES = 10
 """Requests per client of a closed loop: what benchmarks of served models send (InferenceMAX and NVIDIA's perf scripts
 ask for ten times the concurrency, recalled). The first wave arrives at once and waits longest, and counts."""
 OPEN_REQUESTS = 400
 """Requests of an open loop: enough that a mean over random arrivals settles to some percent."""
+
+
+class Served(Protocol):
+    """How a model is served, as `planning.deployment.Deployment` has it."""
+
+    @property
+    def device(self) -> Device: ...
+    @property
+    def sharding(self) -> Sharding: ...
+    @property
+    def dtypes(self) -> Dtypes: ...
+    @property
+    def engine(self) -> str: ...
+
+
+class Requests(Protocol):
+    """What is asked, as `planning.demand.Demand` has it: `concurrency` requests at a time over all replicas."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def chunk_tokens(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demanded:
+    """Requests of equal length, and the tokens that a pass takes at most."""
+
+    prompt_tokens: int
+    output_tokens: int
+    concurrency: int
+    chunk_tokens: int = BUDGET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +119,8 @@ class ServedEstimate:
 
 def serve(
     arch: ArchSpec,
-    deployment: Deployment,
-    demand: Demand,
+    deployment: Served,
+    demand: Requests,
     *,
     scheduler: str | None = None,
     request_rate: float | None = None,
@@ -99,9 +137,6 @@ def serve(
     Raises InputError where the architecture, its layout or its formats have no times, where the demand is none, and
     for a rate that the deployment cannot answer.
     """
-    from llmprof.latency.compose_bounds import DeviceKernels
-    from llmprof.latency.constants import DeviceModel
-
     name = engine or ("none" if deployment.engine == "architecture" else deployment.engine)
     stack = stack_of(name)
     if scheduler is not None:
@@ -132,7 +167,7 @@ def replicas_of(layout: Layout, ranks: int) -> int:
 def serve_with(
     steps: Steps,
     stack: Stack,
-    demand: Demand,
+    demand: Requests,
     *,
     replicas: int = 1,
     request_rate: float | None = None,

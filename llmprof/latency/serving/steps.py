@@ -25,9 +25,17 @@ class Steps:
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
         self._known: dict[tuple[int, int, tuple[Chunk, ...]], PassTime] = {}
+        self._asked: dict[tuple[int, int, tuple[Chunk, ...]], PassTime] = {}
 
     def time(self, decoding: int, context: float, chunks: tuple[Chunk, ...] = ()) -> PassTime:
         """The pass of `decoding` sequences with `context` tokens each on average, beside `chunks` of prompts."""
+        asked = (decoding, int(context), chunks)
+        found = self._asked.get(asked)
+        if found is None:
+            found = self._asked[asked] = self._rounded(decoding, context, chunks)
+        return found
+
+    def _rounded(self, decoding: int, context: float, chunks: tuple[Chunk, ...]) -> PassTime:
         key = (rounded(decoding) if decoding else 0, rounded(context) if decoding else 0, gathered(chunks))
         found = self._known.get(key)
         if found is None:
