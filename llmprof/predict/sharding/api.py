@@ -170,8 +170,8 @@ class ShardedPrediction:
         calls += [(1, call) for call in self._sent(stage)]
         return RankTotals(
             stage=stage,
-            params=sum(often * part.total_params for part, often in own),
-            weight_bytes=sum(often * part.total_weight_bytes for part, often in own),
+            params=sum(often * part.weights.total_params for part, often in own),
+            weight_bytes=sum(often * part.weights.total_bytes for part, often in own),
             kv_cache_bytes=sum(often * part.cache_bytes for part, often in own),
             recurrent_state_bytes=sum(often * part.state_bytes for part, often in own),
             collective_calls=sum(often * call.count for often, call in calls),
@@ -184,10 +184,10 @@ class ShardedPrediction:
         ledger, calls = Ledger(), list[Collective]()
         ledger.add(_entry("", "peak_live_bytes", self.ranks[stage].peak_live_bytes))
         for prefix, part in self._parts(stage):
-            for path, values in part.params.items():
+            for path, values in part.weights.params.items():
                 spent = part.run.by_path.get(path, NOTHING)
                 ledger.add(_entry(prefix + path, "params", values))
-                ledger.add(_entry(prefix + path, "weight_bytes", part.weight_bytes[path]))
+                ledger.add(_entry(prefix + path, "weight_bytes", part.weights.nbytes[path]))
                 ledger.add(_entry(prefix + path, "matmul_flops", spent.matmul_flops))
                 ledger.add(_entry(prefix + path, "matmul_flops_causal", spent.causal_flops))
                 ledger.add(_entry(prefix + path, "hbm_bytes", spent.hbm_bytes))

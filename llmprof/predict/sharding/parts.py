@@ -17,8 +17,6 @@ from llmprof.predict.cost import NOTHING, Cost
 from llmprof.predict.embedding import embed, fetch, open_stack
 from llmprof.predict.head import logits
 from llmprof.predict.layer import layer_caches, lower_layer
-from llmprof.predict.leaf import Leaves, norm
-from llmprof.predict.leaves import closing_leaves, embedding_leaves, layer_leaves, opening_leaves
 from llmprof.predict.lowering import is_cache
 from llmprof.predict.norms import normalise
 from llmprof.predict.op import Op
@@ -26,10 +24,10 @@ from llmprof.predict.setting import Setting, Side, setting, sides
 from llmprof.predict.sharding.collectives import Calls
 from llmprof.predict.sharding.experts import feed_of
 from llmprof.predict.sharding.ring import ring_core
-from llmprof.predict.sharding.slices import arch_of_rank, leaves_of_rank
 from llmprof.predict.sharding.tape import RankTape
+from llmprof.predict.sharding.weights import Same, Weights, weights_of_rank
 from llmprof.predict.tape import Tape
-from llmprof.predict.tensor import Home, Tensor, new
+from llmprof.predict.tensor import Tensor
 from llmprof.sharding import Collective, Sharding
 from llmprof.spec.arch import ArchSpec, LayerSpec, LmHead
 from llmprof.workload import Execution, Workload
@@ -62,7 +60,7 @@ class Run:
     @cached_property
     def least(self) -> Compulsory:
         """What it moves however its kernels are fused."""
-        return of_ops(self.part.setting, self.part.leaves, self.ops)
+        return of_ops(self.part.setting, self.part.weights.leaves, self.ops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,35 +72,15 @@ class Part:
 
     setting: Setting
     sharding: Sharding
-    leaves: Leaves
+    weights: Weights
     kept: Mapping[str, Tensor]
     collectives: tuple[Collective, ...]
     lower: Callable[[RankTape], Tensor]
 
     @cached_property
-    def params(self) -> Mapping[str, int]:
-        """Values of every leaf."""
-        return {path: cost.owned(inside) for path, inside in self.leaves.items()}
-
-    @cached_property
-    def weight_bytes(self) -> Mapping[str, int]:
-        """Bytes of the same as they are stored."""
-        return {path: cost.stored_bytes(self.setting, inside) for path, inside in self.leaves.items()}
-
-    @cached_property
     def kept_bytes(self) -> Mapping[str, int]:
         """Bytes of all that is kept between tokens."""
         return {path: tensor.nbytes for path, tensor in self.kept.items()}
-
-    @cached_property
-    def total_params(self) -> int:
-        """Of all leaves."""
-        return sum(self.params.values())
-
-    @cached_property
-    def total_weight_bytes(self) -> int:
-        """Of all leaves."""
-        return sum(self.weight_bytes.values())
 
     @cached_property
     def cache_bytes(self) -> int:
@@ -118,15 +96,11 @@ class Part:
     def run(self) -> Run:
         """Its pass."""
         made = self.setting
-        tape = RankTape(made.activations, self._stored, self.sharding, self.collectives)
+        tape = RankTape(made.activations, self.weights.tensors, self.sharding, self.collectives)
         result = self.lower(tape)
         peak = tape.peak((result,))[0] if tape.items else result.nbytes
         constants = {key: tensor.nbytes for key, tensor in made.constants.items()}
         return Run(tape.kernels(), peak, constants, self)
-
-    def _stored(self, path: str) -> list[Tensor]:
-        """The parameters of a leaf as tensors."""
-        return [new(p.name, p.axes, self.setting.stored_format(p), Home.WEIGHT) for p in self.leaves[path]]
 
 
 @dataclass(frozen=True)
@@ -136,19 +110,6 @@ class Parts:
     opening: Part
     layers: tuple[Part, ...]
     closing: Part
-
-
-@dataclass(frozen=True, slots=True)
-class Same:
-    """An architecture as a key of a cache: by identity, because hashing a deep one costs more than lowering it."""
-
-    arch: ArchSpec
-
-    def __hash__(self) -> int:
-        return id(self.arch)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.arch is self.arch
 
 
 def pass_of_rank(workload: Workload, sharding: Sharding) -> Workload:
@@ -172,20 +133,17 @@ def parts_of(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Parts:
 
 @lru_cache(maxsize=256)
 def _made(same: Same, workload: Workload, sharding: Sharding, staged: bool) -> Parts:
-    whole = same.arch
-    arch = arch_of_rank(whole, sharding)
-    calls = Calls(arch=whole, workload=workload, sharding=sharding)
+    stored = weights_of_rank(same, sharding, workload.dtypes, staged=staged)
+    calls = Calls(arch=same.arch, workload=workload, sharding=sharding)
     layers: dict[int, Part] = {}
-    for layer, of_rank in zip(whole.main.layers, arch.main.layers, strict=True):
+    for layer, of_rank, weights in zip(same.arch.main.layers, stored.arch.main.layers, stored.layers, strict=True):
         if id(of_rank) not in layers:
-            layers[id(of_rank)] = _layer(
-                _side(arch, workload, sharding), sharding, of_rank, tuple(calls.of_layer(layer))
-            )
-    last = replace(arch, tied_embeddings=False) if staged else arch
+            made = tuple(calls.of_layer(layer))
+            layers[id(of_rank)] = _layer(_side(stored.arch, workload, sharding), sharding, of_rank, weights, made)
     return Parts(
-        _opening(_side(arch, workload, sharding), sharding, tuple(calls.of_embedding())),
-        tuple(layers[id(layer)] for layer in arch.main.layers),
-        _closing(_side(last, workload, sharding), sharding, tuple(calls.of_head())),
+        _opening(_side(stored.arch, workload, sharding), sharding, stored.opening, tuple(calls.of_embedding())),
+        tuple(layers[id(layer)] for layer in stored.arch.main.layers),
+        _closing(_side(stored.arch, workload, sharding), sharding, stored.closing, tuple(calls.of_head())),
     )
 
 
@@ -196,17 +154,15 @@ def _side(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Side:
     return side
 
 
-def _opening(side: Side, sharding: Sharding, calls: tuple[Collective, ...]) -> Part:
+def _opening(side: Side, sharding: Sharding, weights: Weights, calls: tuple[Collective, ...]) -> Part:
     """Embedding, positions and their norm: of the first stage."""
-    arch = side.setting.arch
-    leaves = {**embedding_leaves(arch), **opening_leaves(arch, side.stack)}
 
     def lower(tape: RankTape) -> Tensor:
         ids = token_ids(side)
         x = embed(tape, side, ids) if sharding.tensor_parallel == 1 else _own_embed(tape, side, ids)
         return open_stack(tape, side, x)
 
-    return Part(side.setting, sharding, leaves, {}, calls, lower)
+    return Part(side.setting, sharding, weights, {}, calls, lower)
 
 
 def _own_embed(tape: RankTape, side: Side, ids: Tensor) -> Tensor:
@@ -219,7 +175,7 @@ def _own_embed(tape: RankTape, side: Side, ids: Tensor) -> Tensor:
         return tape.across("sum", x)
 
 
-def _layer(side: Side, sharding: Sharding, layer: LayerSpec, calls: tuple[Collective, ...]) -> Part:
+def _layer(side: Side, sharding: Sharding, layer: LayerSpec, weights: Weights, calls: tuple[Collective, ...]) -> Part:
     caches = layer_caches(side, layer)
     kept = {f"{path}.{name}": tensor for path, held in caches.items() for name, tensor in held.items()}
 
@@ -229,28 +185,22 @@ def _layer(side: Side, sharding: Sharding, layer: LayerSpec, calls: tuple[Collec
         tape.touch((x,))  # a module's input lives until it returns
         return result
 
-    leaves = layer_leaves(layer, side.setting.arch.d_model, cached=side.decodes)
-    return Part(side.setting, sharding, leaves_of_rank(leaves, sharding), kept, calls, lower)
+    return Part(side.setting, sharding, weights, kept, calls, lower)
 
 
-def _closing(side: Side, sharding: Sharding, calls: tuple[Collective, ...]) -> Part:
-    """The last norm and the head: of the last stage, which has a table of its own where the first stage has not.
-
-    A tied matrix is the table that the first stage has, and stands once where that is the same one.
-    """
-    arch, wanted, final = side.setting.arch, side.setting.workload.logits, side.stack.final_norm
-    leaves = {} if final is None else {"final_norm": norm(final, "d", arch.d_model)}
-    leaves.update(closing_leaves(arch))
+def _closing(side: Side, sharding: Sharding, weights: Weights, calls: tuple[Collective, ...]) -> Part:
+    """The last norm and the head: of the last stage."""
+    head, wanted, final = side.setting.arch.head, side.setting.workload.logits, side.stack.final_norm
 
     def lower(tape: RankTape) -> Tensor:
         x = _hidden(tape, side, sharding)
         if final is not None:
             x = normalise(tape, side.setting, "final_norm", final, x)
-        if wanted == "none" or not isinstance(arch.head, LmHead):
+        if wanted == "none" or not isinstance(head, LmHead):
             return x
-        return logits(tape, side.setting, arch.head, x)
+        return logits(tape, side.setting, head, x)
 
-    return Part(side.setting, sharding, leaves, {}, calls, lower)
+    return Part(side.setting, sharding, weights, {}, calls, lower)
 
 
 def _hidden(tape: Tape, side: Side, sharding: Sharding) -> Tensor:
