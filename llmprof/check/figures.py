@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 from llmprof.check import ledgers
 from llmprof.check.ledgers import Parts
 from llmprof.check.quantities import PER_RANK
-from llmprof.check.ranks import RankFigures
 from llmprof.check.verdict import Number
 from llmprof.predict.api import Prediction, parameters, predict
 from llmprof.predict.record import Record, record_of
-from llmprof.predict.sharding.api import sharded_as
 from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Execution, Workload
+
+if TYPE_CHECKING:
+    from llmprof.check.ranks import RankFigures
 
 TOTALS = ("total_bytes_fused", "total_bytes_unfused")
 RATIOS = ("arithmetic_intensity_fused", "arithmetic_intensity_unfused")
@@ -72,6 +74,10 @@ class Figures:
     @cached_property
     def _of_a_rank(self) -> RankFigures:
         assert self.sharding is not None
+        # Nobody who does not spread a model waits for this.
+        from llmprof.check.ranks import RankFigures
+        from llmprof.predict.sharding.api import sharded_as
+
         return RankFigures(sharded_as(self.arch, self.workload, self.sharding))
 
     @cached_property

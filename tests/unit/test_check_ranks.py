@@ -348,6 +348,7 @@ def test_every_report_says_what_and_where(corner: Corner) -> None:
     wire, calls = report.findings
     assert "a ring is a convention" in wire.unconfirmed
     assert calls.unconfirmed == ""
+    assert (wire.fewest, calls.fewest) == ({}, {})  # one device alone would send nothing: that is no way to spread it
     table = check_table.render(report)
     assert "5.55 KiB (5,688 B) *" in table
     assert "* unconfirmed: a ring is a convention" in table
