@@ -11,6 +11,7 @@ import pytest
 
 from llmprof import catalog, device
 from llmprof.errors import InputError
+from llmprof.planning.assumptions import VLLM_RULES, VllmVersion
 from llmprof.planning.deploy import CommandLine, command_lines, shares
 from llmprof.planning.deploy.line import Words
 from llmprof.planning.deploy.weights import files_of
@@ -296,13 +297,17 @@ def test_shares_follow_the_bar(found_bar: MemoryBar, fractions: tuple[str, str, 
         assert found == shares.Shares(requested=fractions[0], static=fractions[1], of_free=fractions[2])
 
 
-def test_shares_of_a_real_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar keeps a tenth free, graphs in it; vLLM now takes graphs out of what it requests, and so gets them."""
+@pytest.mark.parametrize("version", VLLM_RULES)
+def test_shares_of_a_real_bar(monkeypatch: pytest.MonkeyPatch, version: VllmVersion) -> None:
+    """What vLLM requests is what the version requests by itself, and its graphs where that version forgets them."""
     monkeypatch.setattr(shares, "memory_bar", memory_bar)
-    real = memory_bar(LLAMA, Deployment(device=device.find("h200")), sequences=64, tokens=2096, chunk_tokens=4096)
-    expected = 0.9 + real.bytes_of("graphs") / real.capacity_bytes
-    found = parsed(served(on="h200")["vllm"])["gpu_memory_utilization"]
-    assert expected - 1e-4 < found <= expected
+    deployment = Deployment(device=device.find("h200"), vllm_version=version)
+    bar = memory_bar(LLAMA, deployment, sequences=64, tokens=2096, chunk_tokens=4096)
+    rules = VLLM_RULES[version]
+    part, whole = rules.utilisation
+    expected = part / whole + (0 if rules.graphs_requested else bar.bytes_of("graphs") / bar.capacity_bytes)
+    line, *_ = command_lines(LLAMA, deployment, DEMAND)
+    assert expected - 1e-4 < parsed(line)["gpu_memory_utilization"] <= expected
 
 
 def test_a_plan_of_no_engine_leaves_the_shares_to_the_engines() -> None:
