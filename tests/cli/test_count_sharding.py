@@ -62,8 +62,8 @@ def test_what_a_rank_runs_is_in_its_record_and_on_its_page(cli: Cli) -> None:
 
 
 def test_what_no_kernel_reads_is_marked(cli: Cli) -> None:
-    words = ("count", "mixtral-8x7b", "--phase", "decode", "--context", "4Ki", "--batch", "8", "--weight-dtype", "fp8")
-    words = (*words, "--tensor-parallel", "4", "--expert-parallel", "2")
+    passes = ("--phase", "decode", "--context", "4Ki", "--batch", "8", "--weight-dtype", "fp8")
+    words = ("count", "mixtral-8x7b", *passes, "--tensor-parallel", "4", "--expert-parallel", "2")
     (record,) = cli(*words, "--format", "json").json["results"]
     said = record["unconfirmed"]
     for key in ("hbm_bytes_fused_per_rank", "activation_peak_bytes_fused_per_rank"):
@@ -72,6 +72,19 @@ def test_what_no_kernel_reads_is_marked(cli: Cli) -> None:
     out = " ".join(cli(*words).out.split())
     assert "GiB * " in out.partition("What each of them runs")[2]
     assert "tensor 4, experts 2, of those devices" in out
+
+
+def test_devices_share_the_tokens_of_a_sequence(cli: Cli) -> None:
+    (whole,) = cli(*SEVENTY, "--format", "json").json["results"]
+    words = (*SEVENTY, "--context-parallel", "4")
+    (record,) = cli(*words, "--format", "json").json["results"]
+    assert record["context_parallel"] == 4
+    assert record["kv_cache_bytes_per_rank"] * 4 == whole["kv_cache_bytes"]
+    assert record["matmul_flops_causal_per_rank"] * 4 == whole["matmul_flops_causal"]
+    assert record["collective_bytes_per_rank"] == 80 * 3 * 2 * (4 * 1024 * 8 * 128) * 2
+    out = cli(*words).out
+    assert "On each of 4 devices: tensor 1, context 4, which share the tokens of a sequence" in out
+    assert "layers.{0-79}.attn.core   send" in out
 
 
 def test_nothing_else_of_a_record_changes(cli: Cli) -> None:

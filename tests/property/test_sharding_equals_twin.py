@@ -10,9 +10,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmprof.errors import InputError
 from llmprof.measure.sharded.account import accounts_on_meta
 from llmprof.routing import BALANCED, Routing
-from llmprof.sharding import Sharding, expert_parallel_degrees, tensor_parallel_degrees
+from llmprof.sharding import Sharding, check_sharding, expert_parallel_degrees, tensor_parallel_degrees
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Dtypes, Workload
 from tests.importing import EVERYTHING
@@ -31,13 +32,24 @@ def spread(data: st.DataObject, arch: ArchSpec, workload: Workload) -> Sharding:
     # What is sent is some of a rank's rows, which all ranks of a replica have where they do not share them.
     parallel = any(layer.block == "parallel" for layer in arch.main.layers)
     experts = [x for x in degrees if tensor % x == 0 or ((tensor == 1 or rows) and not parallel)]
-    return Sharding(
+    made = Sharding(
         tensor_parallel=tensor,
         sequence_parallel=rows,
         pipeline_parallel=data.draw(st.sampled_from([p for p in (1, 2, 3) if arch.n_layers % p == 0])),
         data_parallel=replicas,
         expert_parallel=data.draw(st.sampled_from(experts)),
     )
+    rings = [replace(made, context_parallel=c) for c in (2, 3, 4)]
+    return data.draw(st.sampled_from([ring for ring in rings if fits(arch, workload, ring)] or [made]))
+
+
+def fits(arch: ArchSpec, workload: Workload, sharding: Sharding) -> bool:
+    """Whether a pass can be spread so."""
+    try:
+        check_sharding(arch, workload, sharding)
+    except InputError:
+        return False
+    return True
 
 
 @settings(max_examples=10 * (20 if EVERYTHING else 1))

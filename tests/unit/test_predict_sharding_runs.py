@@ -157,6 +157,31 @@ def test_latents_are_whole_and_heads_are_shared() -> None:
     assert said(made, "layers.3.attn.o_proj", "all-reduce")[1] == 4 * d * 2
 
 
+# --- rings ------------------------------------------------------------------------------------------
+
+
+def test_keys_and_values_go_around_a_ring() -> None:
+    """Llama-2-70B, 8,192 tokens on 4 ranks of 8 heads each: 2,048 of them on a rank, in two chunks of 1,024."""
+    m, d, heads, h, c = 2048, 8192, 8, 128, 4
+    made = sharded(shallow(shipped("llama-2-70b"), 1), prefill(8192, batch=1), tensor_parallel=8, context_parallel=c)
+    assert made.fullest.kv_cache_bytes == 2 * m * 1 * h * 2, "one of 8 KV heads, the rank's own tokens"
+    block = m * 1 * h * 2
+    assert said(made, "layers.0.attn.core", "send") == (6, 6 * block, 6 * block)
+    ledger = made.stages[0].ledger
+    pairs = m * m + (c - 1) * m * m // 2
+    visible = m * (m + 1) // 2 + (c - 1) * m * m // 2
+    assert ledger.at("layers.0.attn.core", "matmul_flops") == 4 * heads * h * pairs
+    assert ledger.at("layers.0.attn.core", "matmul_flops_causal") == 4 * heads * h * visible
+    assert 4 * visible == 8192 * 8193 // 2, "all ranks together see what one device sees"
+    q, rng, half = m * heads * h, 24, m // 2 * heads
+    own = q * 2 + 2 * block + q * 2 + 4 * m * heads + rng + (2 + 4) * q  # flash, and its output in fp32
+    other = (q // 2) * 2 + 2 * block + (q // 2) * 2 + 4 * half + rng  # half of the queries, all keys
+    merge = 12 * half + 8 * half + (2 + 4) * half * h + 8 * half * h + 4 * half + 4 * half * h
+    both = 12 * half + 8 * half  # logaddexp, copy_: but for the last
+    assert hbm(made, "layers.0.attn.core") == own + 3 * (other + merge) + 2 * both + (4 + 2) * q
+    assert hbm(made, "layers.0.ffn.down") == m * 3584 * 2 + 3584 * d * 2 + m * d * 2
+
+
 # --- packed weights ---------------------------------------------------------------------------------
 
 

@@ -46,8 +46,8 @@ class RankTape(Tape):
         return x
 
     def collective(self, kind: CollectiveKind, x: Tensor, axes: Axes) -> Tensor:
-        """One call with operand x, whose result is a new tensor of these `axes`."""
-        result = new(kind, axes, x.format, Home.ACTIVATION)
+        """One call with operand x, whose result is a new tensor of these `axes` in the activation dtype."""
+        result = new(kind, axes, self.fmt, Home.ACTIVATION)
         self._record(Op(self.path, kind, (x,), (result,)))
         return result
 
