@@ -131,6 +131,12 @@ budgets:
     assert two.sentence.endswith("; batch 4 or context 2,304 or tensor parallel 4 would pass")
 
 
+def test_the_shipped_budgets_hold() -> None:
+    report = evaluate([str(catalog.root() / "budgets" / "sharded.yaml")])
+    assert report.exit_code == 0
+    assert {finding.quantity for finding in report.findings} < set(PER_RANK)
+
+
 # --- the language -------------------------------------------------------------------------------
 
 
