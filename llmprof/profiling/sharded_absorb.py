@@ -101,7 +101,7 @@ def _timing(each: RankPass, attention: str, timing: Timing) -> dict[str, Any]:
         "warm_up_runs": timing.warm_up_runs,
         "warmed_up": timing.warmed_up,
         "stable": timing.stable,
-        "notes": list(timing.notes),
+        "notes": [note for note in timing.notes if not note.startswith("cold:")],
     }
     if timing.warm is not None:
         from llmprof.measure.time import rates

@@ -235,7 +235,8 @@ def _outputs(rows: Sequence[RankRow]) -> Table:
 def _times(record: dict[str, Any]) -> Table:
     """The time of a pass on its slowest rank."""
     notes: dict[str, None] = {
-        "stable: IQR / median is at most 10%; a time that is not stable is an observation, not a confirmation.": None
+        "Of warm passes, from a common start to the end of the slowest rank. stable: IQR / median is at most 10%; a "
+        "time that is not stable is an observation, not a confirmation.": None
     }
     rows = []
     for t in record["timings"]:

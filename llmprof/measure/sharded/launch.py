@@ -35,10 +35,11 @@ def launch(ranks: int, entry: Callable[..., T], *arguments: Any, logs: Path | No
 
     The variables of torchrun (RANK, WORLD_SIZE, MASTER_ADDR ..) are set in each. What they print goes to files below
     `logs`, where that is given. Raises ChildFailedError where one of them failed, after the others were ended, and
-    KeyboardInterrupt after Ctrl-C has ended all of them. Any other signal ends them, and then this process.
+    KeyboardInterrupt after Ctrl-C has ended all of them. SystemExit, as a shell counts it: after another signal has.
     """
-    multiprocessing.set_forkserver_preload([__name__, entry.__module__])
     method = next(name for name in _START_METHODS if name in multiprocessing.get_all_start_methods())
+    if method == "forkserver":
+        _start_server([__name__, *(each.__module__ for each in (entry, *arguments) if callable(each))])
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -62,8 +63,22 @@ def launch(ranks: int, entry: Callable[..., T], *arguments: Any, logs: Path | No
             return answers
     if received == signal.SIGINT:
         raise KeyboardInterrupt
-    os.kill(os.getpid(), received)
-    raise KeyboardInterrupt  # whoever ignores that signal still wanted an end
+    raise SystemExit(128 + received)
+
+
+def _start_server(modules: list[str]) -> None:
+    """Start what ranks are forked from, without a voice: after Ctrl-C it may find that its parent is gone."""
+    from multiprocessing import forkserver
+
+    multiprocessing.set_forkserver_preload(modules)
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        forkserver.ensure_running()
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 @contextlib.contextmanager

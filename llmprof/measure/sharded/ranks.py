@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -10,13 +9,12 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llmprof.errors import DeviceError
+from llmprof.measure.sharded.launch import launch
 
 T = TypeVar("T")
 
-_WATCHED_EVERY_S = 0.1
 _PATIENCE = timedelta(seconds=120)
 """With ranks that do not answer, before a rank fails."""
 
@@ -31,21 +29,8 @@ def on_ranks(ranks: int, work: Callable[..., T], *arguments: Any) -> tuple[T, ..
     All of them are in one group on tensors of the CPU, each with a single thread. `work`, its arguments and its results
     are pickled. RankFailed: where it raised an error.
     """
-    # Forked from a process that has imported torch and started none of its threads: imports happen once.
-    multiprocessing.set_forkserver_preload([__name__, work.__module__])
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        run_id="llmprof",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=_WATCHED_EVERY_S,
-        start_method="forkserver",
-    )
     try:
-        answers: dict[int, T] = elastic_launch(config, _in_group)(work, arguments)
+        answers = launch(ranks, _in_group, work, arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise RankFailed(f"rank {rank} of {ranks} failed: {failure.message}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -79,6 +80,7 @@ def run_on_started(
 def _be_rank(folder: Path, jobs: Sequence[tuple[int, Job]], device_type: str, limit_seconds: float) -> None:
     """Be one of the ranks that torchrun's variables describe."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once and quietly, also inside a collective
+    _end_with_parent()
     watch = Watch(folder, int(os.environ["RANK"]), limit_seconds)
     with watch():
         watch.step(MEETING)
@@ -87,6 +89,18 @@ def _be_rank(folder: Path, jobs: Sequence[tuple[int, Job]], device_type: str, li
         run_jobs(jobs, device, step=watch.step, deliver=watch.report)
         watch.step("leaving the other ranks")
         dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def join_group(device_type: str, limit_seconds: float) -> torch.device:
@@ -108,26 +122,25 @@ def share_processors(ranks: int) -> None:
 def why(folder: Path, ranks: int, rank: int, failed: ProcessFailure, limit_seconds: float) -> str:
     """Which rank failed and of what. `rank` is the first that the agent found dead, as `failed` has it.
 
-    Others may have failed since, for want of the first: so a signal, and a time that is up, come before errors, and of
-    errors the earliest.
+    Others may have failed since, for want of the first: so one that died without a word, and a time that is up, come
+    before errors, and of errors the earliest.
     """
     left = [ended(folder, each) for each in range(ranks)]
     if failed.exitcode < 0:
         killer = " (the system's out-of-memory killer does that)" if failed.exitcode == -signal.SIGKILL else ""
         return f"{_named(left[rank], ranks)} was killed by {failed.signal_name()}{killer} while {left[rank].step}"
+    if left[rank].at is None and not left[rank].expired:
+        last = _last_words(folder, rank)
+        said = f": {last}" if last else ""
+        return f"{_named(left[rank], ranks)} ended with exit code {failed.exitcode} while {left[rank].step}{said}"
     expired = [each for each in left if each.expired]
     if expired:
         late = left[rank] if left[rank].expired else expired[0]
         places = "; ".join(f"rank {each.rank} was {each.step}, at {each.stood}" for each in left if each.stood)
-        return f"{_named(late, ranks)} did not finish within {limit_seconds:g} s: {places}"
-    raised = [each for each in left if each.at is not None]
-    if raised:
-        first = min(raised, key=lambda each: each.at or 0)
-        told = "ran out of memory" if first.memory else "failed"
-        return f"{_named(first, ranks)} {told} while {first.step}: {first.error}"
-    last = _last_words(folder, rank)
-    said = f": {last}" if last else ""
-    return f"{_named(left[rank], ranks)} ended with exit code {failed.exitcode} while {left[rank].step}{said}"
+        return f"{_named(late, ranks)} did not finish a step within {limit_seconds:g} s: {places}"
+    first = min((each for each in left if each.at is not None), key=lambda each: each.at or 0)
+    told = "ran out of memory" if first.memory else "failed"
+    return f"{_named(first, ranks)} {told} while {first.step}: {first.error}"
 
 
 def _named(one: Ended, ranks: int) -> str:

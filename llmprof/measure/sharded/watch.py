@@ -106,7 +106,9 @@ def ended(folder: Path, rank: int) -> Ended:
     with contextlib.suppress(OSError, ValueError):
         said = json.loads((folder / f"{rank}.error").read_bytes())
     trace = _text(folder / f"{rank}.trace")
-    frame = _FRAME.search(trace)
+    # Of several threads the main one comes last; what is interesting of it is who called torch.
+    frames = list(_FRAME.finditer(trace.rpartition("\nThread ")[2]))
+    frame = next((found for found in frames if f"{os.sep}torch{os.sep}" not in found[1]), next(iter(frames), None))
     return Ended(
         rank=rank,
         step=_text(folder / f"{rank}.step") or STARTING,
