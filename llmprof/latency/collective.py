@@ -5,6 +5,8 @@ docs/latency.md, "Collectives". Rates are bytes of the tensor per second, not by
 
 from __future__ import annotations
 
+from math import log2
+
 from llmprof.latency.common import US, Constants
 from llmprof.latency.figures import Figures
 from llmprof.latency.op import Collective, CollectiveKind
@@ -29,18 +31,25 @@ GIGA = 1e9
 
 
 def seconds(op: Collective, figures: Figures, c: Constants) -> float:
-    """The time with constants a1_n, c1_n, a2_n, c2_n for n of 2, 4, 8; between them the larger n that was fitted.
+    """The time with constants a1_n, c1_n, a2_n, c2_n for n of 2, 4, 8; between them by powers of log2 n, above as for 8.
 
     On a device whose links are faster or slower than the `link` of the constants (GB/s), rates are so too.
     """
     if op.devices < 2:
         return 0.0
-    n = next((n for n in FITTED if n >= op.devices and f"a1_{n}" in c), max(n for n in FITTED if f"a1_{n}" in c))
-    moved = op.bytes * TRAFFIC[op.kind]
+    fitted = [n for n in FITTED if f"a1_{n}" in c]
+    below = max((n for n in fitted if n <= op.devices), default=fitted[0])
+    above = min((n for n in fitted if n >= op.devices), default=fitted[-1])
     faster = figures.link / (c["link"] * GIGA) if figures.link is not None else 1.0
+    one, other = (_among(n, op.bytes * TRAFFIC[op.kind], c, faster) for n in (below, above))
+    part = log2(op.devices / below) / log2(above / below) if above > below else 0.0
+    return float(one ** (1 - part) * other**part) * US
+
+
+def _among(n: int, moved: float, c: Constants, faster: float) -> float:
     few = c[f"a1_{n}"] + moved / (c[f"c1_{n}"] * faster)
     many = c[f"a2_{n}"] + moved / (c[f"c2_{n}"] * faster)
-    return min(few, many) * US
+    return min(few, many)
 
 
 def linked(op: Collective, figures: Figures) -> float | None:

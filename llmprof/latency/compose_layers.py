@@ -30,6 +30,11 @@ from llmprof.latency.op import (
 from llmprof.spec import arch as spec
 
 PartName = Literal["attention", "matrices", "experts", "collectives", "elementwise", "head", "host"]
+JOINED_NORMS = ("trtllm",)
+"""Engines whose all-reduce of a sublayer's output does the residual sum and the norm after it too: TensorRT-LLM's
+``AllReduceFusionOp.RESIDUAL_RMS_NORM`` (https://github.com/NVIDIA/TensorRT-LLM, tensorrt_llm/_torch/models/
+modeling_llama.py, read 2026-11-30)."""
+
 E = 2  # bytes of an activation: 16 bits
 
 
@@ -138,6 +143,8 @@ def _norms(layer: spec.LayerSpec, low: Lowering, *, sublayers: int) -> Iterator[
     kernels = sublayers * (2 if layer.placement == "sandwich" else 1)
     if layer.block == "parallel":
         kernels = layer.parallel_norms
+    if low.layout.tensor > 1 and low.engine in JOINED_NORMS:
+        kernels = 0
     if kernels:
         yield Counted(op=Elementwise(bytes=4 * low.m * low.arch.d_model * E), times=kernels, part="elementwise")
 

@@ -75,6 +75,11 @@ class DeviceModel:
             return _catalogued(found.name)
         return _model(found)
 
+    @staticmethod
+    def unknown(name: str) -> DeviceModel:
+        """Of a device that nobody described: what all fitted ones would take, each with its own figures."""
+        return _unknown(name)
+
     def with_figures(self, figures: Figures) -> DeviceModel:
         """The same kernels on a device with these figures, each fraction being of the new figure."""
 
@@ -93,7 +98,7 @@ class DeviceModel:
         )
 
     def constants(self, op: str, dtype: str, engine: str | None) -> Found | None:
-        """What times of `op` are computed from; None where no device like this one was fitted: the datasheet is left."""
+        """What times of `op` are computed from; None where no device like it was fitted: the datasheet is left."""
         key = (op, dtype, engine)
         if key not in self._found:
             self._found[key] = self._look_up(op, dtype, engine)
@@ -145,6 +150,17 @@ def _catalogued(name: str) -> DeviceModel:
     return _model(catalogue.find(name))
 
 
+@lru_cache(maxsize=256)
+def _unknown(name: str) -> DeviceModel:
+    candidates = tuple(
+        _Candidate(name=each.name, figures=fitted(each.latency), kernels=each.latency.kernels, missing=())
+        for each in catalogue.entries()
+        if each.latency is not None
+    )
+    fastest = max((each.figures for each in candidates), key=lambda figures: figures.bandwidth)
+    return DeviceModel(name, fastest, others=candidates, note=f"no device is called {name}")
+
+
 def _model(device: Device) -> DeviceModel:
     family = FAMILIES.get(device.architecture or "")
     candidates: dict[bool, list[_Candidate]] = {True: [], False: []}
@@ -166,15 +182,15 @@ def _model(device: Device) -> DeviceModel:
             device.name, own, own=device.latency.kernels, family=related_ones, others=tuple(candidates[False])
         )
     alike = next((each.figures for each in (*related_ones, *candidates[False])), None)
-    figures = of_datasheet(device) or alike
-    if figures is None:
+    stated: Figures | None = of_datasheet(device) or alike
+    if stated is None:
         from llmprof.errors import InputError
 
         raise InputError(
             f"{device.name}: the catalogue has no peak or no memory bandwidth of it, and no device like it was fitted; "
             "add them to its file, or measure it with llmprof calibrate"
         )
-    return DeviceModel(device.name, figures, family=related_ones, others=tuple(candidates[False]))
+    return DeviceModel(device.name, stated, family=related_ones, others=tuple(candidates[False]))
 
 
 def _refitted(device: Device) -> Device:

@@ -1,7 +1,7 @@
 """The speed of light of an op: its FLOPs at the peak, or the bytes that must cross the memory at its bandwidth.
 
 Every size is counted once: weights that are used, inputs, outputs, the cache that is read. No estimate is below it. A
- cache that still holds an operand could beat it; no estimate here assumes that (docs/latency.md, "Properties").
+cache that still holds an operand could beat it; no estimate here assumes that (docs/latency.md, "Properties").
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from random import Random
 TILES = (16, 32, 64, 128)
 """Rows of the tiles that kernels of grouped products choose from."""
 
-DRAWS = 4
+DRAWS = 8
 SPREAD = 200.0
 """Between the least and the largest load of few tokens."""
 
@@ -77,5 +77,4 @@ def _shares(experts: int, local: int, skew: float, largest: float) -> list[list[
 @lru_cache(maxsize=64)
 def _uniform(experts: int) -> tuple[tuple[float, ...], ...]:
     """Numbers in [0, 1), the same on every machine and in every version, as Python promises of `random()`."""
-    random = Random(0)
-    return tuple(tuple(random.random() for _ in range(experts)) for _ in range(DRAWS))
+    return tuple(tuple(random.random() for _ in range(experts)) for random in map(Random, range(DRAWS)))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Seconds of each. `reply_seconds` is a request's way in or a token's way out, `spacing_seconds` the least between
-    two requests that arrive together, `token_seconds` and `request_seconds` what the front end works on each.
+    """Seconds of each. `round_trip_seconds` is a request's way in and its first token's way out together,
+    `spacing_seconds` the least between two requests that arrive together, `token_seconds` and `request_seconds` what
+    the front end works on each.
 
     `basis` says where the figures come from.
     """
@@ -22,7 +23,7 @@ class Host:
     sequence_seconds: float = 0.0
     token_seconds: float = 0.0
     request_seconds: float = 0.0
-    reply_seconds: float = 0.0
+    round_trip_seconds: float = 0.0
     spacing_seconds: float = 0.0
     basis: str = "no cost of the host"
 

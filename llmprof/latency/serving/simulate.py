@@ -117,12 +117,12 @@ class _Engine:
         load = self.load
         if load.rate is None:
             first = min(load.concurrency, load.requests)
-            return (self.host.reply_seconds + n * self.host.spacing_seconds for n in range(first))
+            return (self.host.round_trip_seconds + n * self.host.spacing_seconds for n in range(first))
         draw, when = random.Random(SEED), 0.0
         times = []
         for _ in range(load.requests):
             when += draw.expovariate(load.rate)
-            times.append(when + self.host.reply_seconds)
+            times.append(when + self.host.round_trip_seconds)
         return times
 
     def _prompts(self) -> tuple[tuple[Chunk, ...], int]:
@@ -160,18 +160,23 @@ class _Engine:
         if not chunks and self.arrivals and room:
             strides = max(1, min(strides, ceil((self.arrivals[0] - self.at) / took)))
         self.at += strides * took
-        answered = (strides * decoding + ended) * self.host.token_seconds + ended * self.host.request_seconds
-        self.behind = max(0.0, self.behind - strides * took + answered)
+        self._answer(strides, took, decoding, ended)
         if decoding:
             self.steps += strides
             self._end_those_done()
         for _ in range(ended):
             seen = self.at + self.behind
-            self.ttft.append(seen - self.queue.popleft().arrived + self.host.reply_seconds)
+            self.ttft.append(seen - self.queue.popleft().arrived + self.host.round_trip_seconds)
             self.running.append((self.steps, seen))
             self.first_steps += self.steps
         if ended and self.load.output_tokens == 1:
             self._end_those_done()
+
+    def _answer(self, strides: int, took: float, decoding: int, ended: int) -> None:
+        """The front end works off what it is behind while a pass runs, and then has that pass's tokens too."""
+        work = (decoding + ended) * self.host.token_seconds + ended * self.host.request_seconds
+        first = max(0.0, self.behind - took) + work
+        self.behind = max(work, first + (strides - 1) * (work - took))
 
     def _end_those_done(self) -> None:
         others = self.load.output_tokens - 1
@@ -183,5 +188,7 @@ class _Engine:
             if self.load.rate is None and self.sent < self.load.requests:
                 self.sent += 1
                 # The front end takes requests in one after another.
-                self.last_arrival = max(seen + self.host.reply_seconds, self.last_arrival + self.host.spacing_seconds)
+                self.last_arrival = max(
+                    seen + self.host.round_trip_seconds, self.last_arrival + self.host.spacing_seconds
+                )
                 self.arrivals.append(self.last_arrival)

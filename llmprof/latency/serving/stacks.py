@@ -44,11 +44,11 @@ TRTLLM = Stack(
     engine="trtllm",
     scheduler=Scheduler(name="continuous", prompts=1, spare_slots=1),
     host=Host(
-        step_seconds=0.8e-3,
-        sequence_seconds=15e-6,
+        step_seconds=0.7e-3,
+        sequence_seconds=20e-6,
         token_seconds=90e-6,
         request_seconds=13e-3,
-        reply_seconds=14e-3,
+        round_trip_seconds=14e-3,
         basis="fitted to served runs of TensorRT-LLM 1.0.0rc3 on H100 SXM",
     ),
     low=0.5,
@@ -59,7 +59,7 @@ VLLM = Stack(
     scheduler=Scheduler(name="chunked"),
     host=Host(
         step_seconds=4.5e-3,
-        reply_seconds=10e-3,
+        round_trip_seconds=10e-3,
         spacing_seconds=4e-3,
         basis="the middle of 4 to 5 ms per step that public vLLM runs leave",
     ),
@@ -69,7 +69,7 @@ SGLANG = Stack(
     scheduler=Scheduler(name="prefill-first"),
     host=Host(
         step_seconds=2.5e-3,
-        reply_seconds=10e-3,
+        round_trip_seconds=10e-3,
         spacing_seconds=4e-3,
         basis="the middle of 2 to 3 ms per step that public SGLang runs leave",
     ),
