@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from llmprof.errors import InputError
 from llmprof.planning.demand import Demand
-from llmprof.planning.inverse import largest_batch, largest_context, maximum_concurrency
+from llmprof.planning.inverse import ANY, largest_batch, largest_context, maximum_concurrency
 from llmprof.planning.memory import Deployment
 from llmprof.planning.terms import MemoryBar
 from llmprof.planning.times import Bound
@@ -97,15 +96,14 @@ class Configuration:
 
     def largest_batch_of(self, tokens: int) -> int | None:
         """The same for requests of other `tokens`."""
-        if not self.keeps:
-            return None
-        return self.replicas * largest_batch(
+        found = largest_batch(
             self.arch,
             self.deployment,
             tokens=tokens,
             chunk_tokens=self.chunk_tokens,
             source_tokens=self.source_tokens,
         )
+        return None if found >= ANY else self.replicas * found
 
     @cached_property
     def largest_context(self) -> int | None:
@@ -116,29 +114,19 @@ class Configuration:
 
     def maximum_concurrency_of(self, tokens: int) -> float | None:
         """How many requests of `tokens` tokens the caches of all replicas have room for; None where any number has."""
-        if not self.keeps:
-            return None
-        return self.replicas * maximum_concurrency(
+        found = maximum_concurrency(
             self.arch,
             self.deployment,
             tokens=tokens,
             chunk_tokens=self.chunk_tokens,
             source_tokens=self.source_tokens,
         )
+        return None if found >= ANY else self.replicas * found
 
 
 def longest(
     arch: ArchSpec, deployment: Deployment, batch: int, *, chunk_tokens: int, source_tokens: int | None
 ) -> int | None:
-    """The most tokens of each of `batch` requests of a replica that have room; None where any number has.
-
-    That is so where a model states no longest context and keeps nothing that grows with it.
-    """
-    try:
-        return largest_context(
-            arch, deployment, sequences=batch, chunk_tokens=chunk_tokens, source_tokens=source_tokens
-        )
-    except InputError:
-        if arch.max_context is not None:
-            raise
-        return None
+    """The most tokens of each of `batch` requests of a replica that have room; None where any number has."""
+    found = largest_context(arch, deployment, sequences=batch, chunk_tokens=chunk_tokens, source_tokens=source_tokens)
+    return None if found >= ANY else found

@@ -1,0 +1,412 @@
+"""The search: what has room is what memory says, what is rejected has a reason, and what would have room does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmprof import catalog
+from llmprof.device import Device, entries, find
+from llmprof.errors import InputError
+from llmprof.planning.ask import RANKS, Ask, Rank
+from llmprof.planning.constraint import of_batch, of_time
+from llmprof.planning.degrees import degrees, words
+from llmprof.planning.demand import Demand, Scenario
+from llmprof.planning.fewest import fewest
+from llmprof.planning.memory import memory_bar
+from llmprof.planning.nearest import Nearest, nearest
+from llmprof.planning.rank import best_of_each, ranked
+from llmprof.planning.rejections import rejections
+from llmprof.planning.scenarios import scenarios
+from llmprof.planning.search import Plan, Search, plan
+from llmprof.planning.work import Predictions
+from llmprof.predict.record import count_record
+from llmprof.predict.sharding.api import sharded_as
+from llmprof.sharding import Sharding
+from llmprof.spec.arch import ArchSpec, Gqa
+from llmprof.workload import Dtypes
+from tests.faults import planted
+from tests.predict_samples import arch, layer, stack
+
+EVERY = [path.stem for path in sorted((catalog.root() / "models").glob("*/*.yaml"))]
+TWO = (find("h200"), find("l4"))
+
+
+@cache
+def named(name: str) -> ArchSpec:
+    (found,) = catalog.resolve([name], variant=None, all_variants=False)
+    return found
+
+
+def ask(prompt: int = 2048, output: int = 256, concurrency: int = 4, **more: object) -> Ask:
+    demand = Demand(prompt_tokens=prompt, output_tokens=output, concurrency=concurrency)
+    return Ask(demand=demand, **more)  # type: ignore[arg-type]
+
+
+def dense(heads: int = 6, kv: int = 2, layers: int = 4, d: int = 48) -> ArchSpec:
+    """Small, with `max_context`, so that every question has an answer."""
+    one = layer(Gqa(n_heads=heads, n_kv_heads=kv, head_dim=8))
+    return replace(arch(stack([one] * layers), d=d, v=64), max_context=4096)
+
+
+# --- plan and count agree ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY[::5])
+def test_the_work_of_a_plan_is_what_count_says(name: str) -> None:
+    spec = named(name)
+    asked = Predictions(spec, Dtypes(), Demand(prompt_tokens=24, output_tokens=5, concurrency=1))
+    passes = [asked.workload("prefill", batch=1, context=24)]
+    if asked.decodes:
+        passes.append(asked.workload("decode", batch=7, context=asked.contexts[1]))
+    for each in passes:
+        record = count_record(spec, each)
+        (work,) = asked.of(each, Sharding())
+        assert work.flops == record["matmul_flops_causal"]
+        assert work.op_level_bytes == record["hbm_bytes_fused"]
+        assert work.weight_bytes <= record["weight_bytes"]
+        assert work.cache_bytes <= record["kv_cache_bytes"] + record["recurrent_state_bytes"]
+
+
+def test_the_memory_of_a_plan_is_what_count_says() -> None:
+    """Weights and caches of the fullest device, spread and not, and in a request's every scenario."""
+    spec = named("llama-3.1-8b")
+    kept: tuple[Scenario, ...] = ("prompt", "prompt+output", "full-context")
+    for scenario in kept:
+        found = plan(spec, TWO, ask(scenario=scenario, concurrency=6))
+        assert len(found.configurations) > 5
+        for c in found.configurations:
+            sharding = replace(c.deployment.sharding, data_parallel=1)
+            asked = Predictions(spec, c.deployment.dtypes, found.ask.demand)
+            work = asked.workload("decode", batch=c.batch, context=found.tokens)
+            ranks = sharded_as(spec, work, sharding).ranks
+            mine = (c.bar.bytes_of("weights"), c.bar.bytes_of("kv cache"))
+            assert mine in [(rank.weight_bytes, rank.kv_cache_bytes) for rank in ranks]
+            if sharding.ranks == 1:
+                record = count_record(spec, work)
+                assert mine == (record["weight_bytes"], record["kv_cache_bytes"])
+
+
+# --- what has room ----------------------------------------------------------------------------------
+
+
+def test_what_has_room_is_what_memory_says() -> None:
+    found = plan(named("llama-3.1-8b"), TWO, ask(prompt=20_000, concurrency=24))
+    assert found.configurations
+    assert found.rejected
+    assert found.considered == len(found.configurations) + len(found.rejected)
+    for c in found.configurations:
+        bar = memory_bar(c.arch, c.deployment, sequences=c.batch, tokens=20_256, chunk_tokens=8192)
+        assert bar == c.bar
+        assert bar.fits
+        assert c.batch == -(-24 // c.replicas)
+        assert c.largest_batch is not None
+        assert c.concurrency <= c.largest_batch
+    for each in found.rejected:
+        bar = memory_bar(found.arch, each.deployment, sequences=each.batch, tokens=20_256, chunk_tokens=8192)
+        assert bar.free_bytes == -each.short_bytes < 0
+        assert (each.batch > 1) == (each.lack == "all requests")
+
+
+def test_as_many_as_have_room() -> None:
+    found = plan(named("llama-3.1-8b"), TWO, ask(fill=True))
+    for c in found.configurations:
+        assert c.concurrency == c.largest_batch
+        assert of_batch(c) == "memory"
+        more = memory_bar(c.arch, c.deployment, sequences=c.batch + 1, tokens=c.tokens, chunk_tokens=8192)
+        assert not more.fits
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    gpus=st.integers(1, 5),
+    prompt=st.integers(1, 3000),
+    memory=st.sampled_from(("l4", "h200", "v100-16gb")),
+    name=st.sampled_from(("llama-3.2-1b", "qwen2.5-0.5b", "gemma-3-1b", "olmoe-1b-7b")),
+)
+def test_more_devices_never_hold_fewer_requests(gpus: int, prompt: int, memory: str, name: str) -> None:
+    h100 = find("h100-sxm")
+    device = replace(h100, name="sample", memory=find(memory).memory)
+
+    def most(count: int) -> int:
+        found = plan(named(name), [device], ask(prompt=prompt, fill=True, max_gpus=count))
+        return max((c.concurrency for c in found.configurations), default=0)
+
+    few = most(gpus)
+    assert most(gpus + 1) >= few
+    if gpus <= 3:
+        assert most(2 * gpus) >= 2 * few, "twice as many replicas, at least"
+
+
+@settings(max_examples=12, deadline=None)
+@given(prompt=st.integers(1, 100_000), further=st.integers(0, 20_000), more=st.integers(0, 9))
+def test_more_context_and_more_requests_never_need_less(prompt: int, further: int, more: int) -> None:
+    spec, device = named("llama-3.2-1b"), [find("h100-sxm")]
+    few = {words(c.deployment.sharding): c for c in plan(spec, device, ask(prompt=prompt, max_gpus=2)).configurations}
+    many = plan(spec, device, ask(prompt=prompt + further, concurrency=4 + more, max_gpus=2)).configurations
+    for c in many:
+        less = few[words(c.deployment.sharding)]
+        assert c.bar.used_bytes >= less.bar.used_bytes
+        assert c.prefill.seconds >= less.prefill.seconds
+        assert c.decode is not None
+        assert less.decode is not None
+        assert c.decode.seconds >= less.decode.seconds * (1 - 1e-12)
+
+
+# --- each pass once ---------------------------------------------------------------------------------
+
+
+def test_a_pass_is_predicted_once_whatever_the_devices() -> None:
+    """The same device under forty names: as many predictions as for one, and no more than there are passes."""
+    h200 = find("h200")
+    forty = [replace(h200, name=f"h200-{number}") for number in range(40)]
+    for spec in (named("llama-3.1-8b"), named("olmoe-1b-7b")):
+        one, many = plan(spec, [h200], ask(concurrency=16)), plan(spec, forty, ask(concurrency=16))
+        assert many.considered == 40 * one.considered
+        assert many.predicted == one.predicted
+        distinct = {(replace(c.deployment.sharding, data_parallel=1), c.batch) for c in one.configurations}
+        # A prompt; the first and the last step, of all sequences and of those of a microbatch.
+        assert one.predicted <= 5 * len(distinct)
+
+
+def test_forgetting_what_was_predicted_is_seen() -> None:
+    h200 = find("h200")
+    two = [h200, replace(h200, name="other")]
+    once = plan(named("llama-3.2-1b"), two, ask()).predicted
+    with planted(Predictions.of, "self._known.get(key)", "None"):
+        assert plan(named("llama-3.2-1b"), two, ask()).predicted > once
+
+
+# --- degrees ----------------------------------------------------------------------------------------
+
+
+def spread_of(spec: ArchSpec, **more: int) -> tuple[set[str], dict[str, str]]:
+    asked = Predictions(spec, Dtypes(), Demand(prompt_tokens=8, output_tokens=2, concurrency=1))
+    limits = {"max_gpus": 8, "node_gpus": 8, "replicas": 1, **more}
+    found = degrees(spec, asked.workload("prefill", batch=1, context=8), **limits)
+    return {words(s) for s in found.shardings}, {each.what: each.why for each in found.refused}
+
+
+def test_degrees_are_those_that_divide() -> None:
+    """6 heads, 2 of keys and values, 4 layers, d_ff 6."""
+    tried, refused = spread_of(dense())
+    assert tried == {"-", "TP2", "TP6", "PP2", "PP4", "TP2 PP2", "TP2 PP4"}
+    assert set(refused) == {"TP4", "TP8", "PP8"}
+    assert "use one of: 1, 2, 6" in refused["TP4"]
+    assert "does not divide the 4 layers" in refused["PP8"]
+
+
+def test_a_tensor_stays_in_its_node_and_a_pipeline_need_not() -> None:
+    tried, _ = spread_of(dense(heads=8, kv=8, layers=8, d=64), max_gpus=16, node_gpus=2)
+    assert "TP2 PP8" in tried
+    assert not any("TP4" in each for each in tried)
+
+
+def test_replicas_are_no_more_than_requests() -> None:
+    tried, _ = spread_of(dense(), replicas=3)
+    assert {"DP2", "DP3", "TP2 DP3", "PP2 DP3"} <= tried
+    assert "DP4" not in tried
+
+
+def test_experts_are_shared_or_sent() -> None:
+    tried, _ = spread_of(named("olmoe-1b-7b"), replicas=8)
+    assert {"EP2 DP2", "EP8 DP8"} <= tried
+
+
+def test_a_model_without_rules_has_replicas_alone() -> None:
+    tried, refused = spread_of(named("mamba-130m"), replicas=2)
+    assert tried == {"-", "DP2"}
+    assert list(refused) == ["TP, PP and EP of any degree"]
+
+
+# --- order ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_the_order_is_what_was_asked_for(rank: Rank) -> None:
+    devices = [find(name) for name in ("h200", "l4", "mi300x", "a100-sxm-80gb")]
+    found = plan(named("llama-3.1-8b"), devices, ask(rank=rank, prices={"h200": 3.5, "l4": 0.5}))
+    by: dict[Rank, list[float]] = {
+        "price": [c.price_per_hour or 1e9 for c in found.configurations],
+        "gpus": [c.gpus for c in found.configurations],
+        "cost": [c.cost_per_million or 1e9 for c in found.configurations],
+        "decode": [c.decode.seconds for c in found.configurations if c.decode],
+        "prefill": [c.prefill.seconds for c in found.configurations],
+        "throughput": [-c.tokens_per_s for c in found.configurations],
+    }
+    assert by[rank] == sorted(by[rank])
+    assert len(set(by[rank])) > 1
+    if rank in ("price", "cost"):
+        assert {c.deployment.device.name for c in found.configurations[-5:]} <= {"mi300x", "a100-sxm-80gb"}
+    best = best_of_each(found.configurations)
+    assert len(best) == len({(c.deployment.device.name, c.gpus) for c in found.configurations})
+    assert best[0] is found.configurations[0]
+    assert ranked(best, rank) == best
+
+
+def test_what_a_million_tokens_cost() -> None:
+    found = plan(named("llama-3.1-8b"), [find("h200")], ask(prices={"h200-sxm": 9.0, "h200": 3.6}))
+    (c,) = [each for each in found.configurations if words(each.deployment.sharding) == "TP2"]
+    assert c.price_per_hour == 7.2
+    assert c.cost_per_million == pytest.approx(7.2 / 3600 * 1e6 / c.tokens_per_s)
+    assert c.tokens_per_s == 256 * c.requests_per_s == 256 / c.request.seconds
+
+
+def test_what_binds() -> None:
+    (c, *_) = plan(named("llama-3.1-8b"), [find("h200")], ask(concurrency=1)).configurations
+    assert of_batch(c) == "concurrency"
+    bound = of_time(c)
+    assert bound.resource == "memory bandwidth"
+    assert bound.weights_share is not None
+    assert bound.weights_share > 0.98
+    assert str(bound) == "memory bandwidth: weights 98%, cache 2%"
+
+
+# --- what is rejected, and what would do ------------------------------------------------------------
+
+
+def test_reasons_are_counted() -> None:
+    found = plan(named("llama-3.1-70b"), entries(), ask(prompt=8192, concurrency=64))
+    reasons = rejections(found)
+    assert sum(each.count for each in reasons) == len(found.rejected)
+    counted = Counter(each.lack for each in found.rejected)
+    assert [each.count for each in reasons] == [counted[k] for k in ("weights", "one request", "all requests")]
+    assert all(" short on a device" in each.nearest for each in reasons)
+    assert {device.name for device, _ in found.unplanned} >= {"a10", "epyc-9654", "b300"}
+
+
+def none_found(search: Search) -> Plan:
+    found = search.plan()
+    assert not found.configurations
+    return found
+
+
+def again(search: Search, change: Nearest, value: int | str) -> Search:
+    """The search with `value` in place of what was asked."""
+    asked = search.ask
+    match change.change:
+        case "device":
+            return Search(search.arch, [find(str(value))], asked)
+        case "devices":
+            return search.asking(replace(asked, max_gpus=int(value)))
+        case "weight_dtype":
+            return search.asking(replace(asked, dtypes=(replace(asked.dtypes[0], weights=value),)))  # type: ignore[arg-type]
+        case "kv_dtype":
+            return search.asking(replace(asked, dtypes=(replace(asked.dtypes[0], kv_cache=value),)))  # type: ignore[arg-type]
+        case "prompt_tokens":
+            return search.asking(replace(asked, demand=replace(asked.demand, prompt_tokens=int(value))))
+        case "concurrency":
+            return search.asking(replace(asked, demand=replace(asked.demand, concurrency=int(value))))
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes"),
+    [
+        (
+            ask(prompt=6_000, concurrency=8, max_gpus=1),
+            {"device", "devices", "concurrency", "prompt_tokens", "kv_dtype"},
+        ),
+        (ask(prompt=3_000, concurrency=70, max_gpus=2), {"device", "devices", "concurrency", "prompt_tokens"}),
+    ],
+)
+def test_the_nearest_has_room_and_one_more_has_not(asked: Ask, changes: set[str]) -> None:
+    search = Search(named("llama-3.1-8b"), [find("l4")], asked)
+    none_found(search)
+    found = nearest(search)
+    assert {each.change for each in found} >= changes
+    for each in found:
+        assert again(search, each, each.value).plan().configurations, each
+        if each.change in ("prompt_tokens", "concurrency"):
+            none_found(again(search, each, int(each.value) + 1))
+        if each.change == "devices":
+            none_found(again(search, each, int(each.value) - 1))
+
+
+def test_narrower_weights_are_the_nearest() -> None:
+    search = Search(named("llama-3.1-8b"), [find("v100-16gb")], ask(dtypes=(Dtypes(activations="fp16"),)))
+    assert not search.devices, "it has no peak"
+    small = replace(find("l4"), name="small", memory=find("v100-16gb").memory)
+    search = Search(named("llama-3.1-8b"), [small], ask(max_gpus=1))
+    none_found(search)
+    by_change = {each.change: each.value for each in nearest(search)}
+    assert by_change["weight_dtype"] == "fp8"
+    assert "kv_dtype" not in by_change
+
+
+def test_nothing_would_do() -> None:
+    tiny = replace(find("l4"), name="tiny", memory=replace(find("l4").memory, value=2**30))  # type: ignore[type-var]
+    search = Search(named("llama-3.1-70b"), [tiny], ask(max_gpus=1))
+    none_found(search)
+    assert {each.change for each in nearest(search)} == {"device"}
+
+
+def test_the_fewest_of_each_device_in_each_format() -> None:
+    devices = [find("l4"), find("h200")]
+    search = Search(named("llama-3.1-70b"), devices, ask())
+    found = {(each.device.name, each.dtypes.weights): each.gpus for each in fewest(search)}
+    assert set(found) == {(device.name, weights) for device in devices for weights in ("bf16", "fp8", "int4")}
+    for device in devices:
+        counts = [found[device.name, weights] or 99 for weights in ("bf16", "fp8", "int4")]
+        assert counts == sorted(counts, reverse=True), "narrower weights never need more"
+    assert found["h200", "bf16"] == min(
+        c.gpus for c in search.plan().configurations if c.deployment.device.name == "h200"
+    )
+
+
+# --- other structures -------------------------------------------------------------------------------
+
+
+def test_an_encoder_has_prompts_alone() -> None:
+    found = plan(named("bert-base"), TWO, ask(prompt=128, output=0))
+    (c, *_) = found.configurations
+    assert c.decode is None
+    assert (c.largest_batch, c.maximum_concurrency_of(128)) == (None, None)
+    assert of_batch(c) == "concurrency"
+    assert c.tokens_per_s == c.requests_per_s * 128
+
+
+def test_an_encoder_decoder_keeps_its_source_apart() -> None:
+    found = plan(named("t5-small"), TWO, ask(prompt=300, output=20))
+    assert found.tokens == 20
+    (c, *_) = found.configurations
+    assert c.decode_contexts == (2, 20)
+    held = scenarios(c, found.ask)
+    assert [each.tokens for each in held.values()] == [1, 20]
+    assert c.bar.bytes_of("kv cache") == 4 * 6 * 2 * 512 * 2 * (20 + 300)
+
+
+def test_a_model_that_no_engine_keeps_is_planned_without_one() -> None:
+    found = plan(named("rwkv-4-169m"), TWO, ask(prompt=100))
+    assert found.engine == "architecture"
+    assert "rwkv-4" in (found.without_engine or "")
+    assert found.configurations
+
+
+def test_a_state_of_one_size_has_room_for_any_context() -> None:
+    (c, *_) = plan(named("mamba-130m"), TWO, ask()).configurations
+    assert c.largest_context is None
+
+
+def test_the_full_context_must_be_stated() -> None:
+    with pytest.raises(InputError, match="states no max_context"):
+        Search(named("mamba-130m"), TWO, ask(scenario="full-context"))
+
+
+def test_a_prompt_that_the_model_cannot_take() -> None:
+    with pytest.raises(InputError, match="learned positions"):
+        Search(named("gpt2"), TWO, ask(prompt=1000, output=200))
+
+
+def test_links_that_nothing_is_known_of() -> None:
+    l4: Device = find("l4")
+    found = plan(named("llama-3.1-8b"), [l4, find("h200")], ask())
+    for c in found.configurations:
+        s = c.deployment.sharding
+        shares = s.tensor_parallel > 1
+        assert (c.unlinked is not None) == (shares and c.deployment.device.name == "l4")
+        assert (c.prefill.link_seconds > 0) == (shares and c.deployment.device.name == "h200")
