@@ -16,8 +16,9 @@ from llmprof.check.evaluate import evaluate, judge
 from llmprof.check.largest import NEAR, meet, search
 from llmprof.check.limit_units import UNITS
 from llmprof.check.limits import read
-from llmprof.check.quantities import QUANTITIES
+from llmprof.check.quantities import PER_RANK, QUANTITIES
 from llmprof.check.update import update
+from llmprof.check.verdict import Finding
 from llmprof.errors import DeviceError, InputError, SpecError
 from llmprof.profiling.timed import Run
 from llmprof.spec.nodes import Mark, Scalar
@@ -28,6 +29,7 @@ numbers = st.one_of(
     st.integers(1, 10**12).map(lambda n: f"{n:_}"),
     st.decimals("0.01", 10**6, places=3).map(str),
 )
+SUFFIX = {"B": " B", "FLOP": " FLOP", "parameters": ""}
 absolute = [name for name in QUANTITIES if not name.startswith("arithmetic")]
 
 
@@ -236,3 +238,45 @@ def test_what_is_met_passes_and_what_is_near_is_met(
     near = [n for n in range(max(least, now - NEAR), now) if passes(n)]
     if near:
         assert found == near[-1]
+
+
+@settings(max_examples=25)
+@given(
+    quantity=st.sampled_from(sorted(set(PER_RANK) - {"collective_calls"})),
+    part=st.integers(1, 120),
+    tensor=st.sampled_from([1, 2, 3, 4, 6]),
+    data=st.sampled_from([1, 2, 3]),
+    stages=st.sampled_from([1, 2, 4]),
+    sequences=st.integers(1, 5),
+    phase=st.sampled_from(["prefill", "decode"]),
+)
+def test_what_is_said_to_pass_on_a_device_passes_and_no_more_does(
+    quantity: str, part: int, tensor: int, data: int, stages: int, sequences: int, phase: str
+) -> None:
+    """Limits of so many hundredths of today's value, on GPT-2 spread over tensor x stages x data devices."""
+    asked = {"batch": data * sequences, "context": 24, "tensor_parallel": tensor, "data_parallel": data}
+
+    def checked(limit: int, **changed: int) -> Finding:
+        keys = ", ".join(f"{key}: {value}" for key, value in {**asked, **changed}.items())
+        text = f"budgets:\n- {{spec: gpt2, phase: {phase}, pipeline_parallel: {stages}, {keys}, "
+        text += f'limits: {{{quantity}: "<= {limit}{SUFFIX[PER_RANK[quantity].unit]}"}}}}\n'
+        (finding,) = judge([load_text(text, file="b.yaml", directory=Path())]).findings
+        return finding
+
+    value = checked(10**15).value
+    assert isinstance(value, int)
+    limit = max(1, value * part // 100)
+    finding = checked(limit)
+    assert (finding.status == "passed") == (value <= limit)
+    if finding.status == "passed":
+        return
+    steps = {"batch": data, "context": 1}
+    for key, best in finding.largest.items():
+        assert best % steps[key] == 0
+        if best:
+            assert checked(limit, **{key: best}).status == "passed"
+        assert checked(limit, **{key: best + steps[key]}).status == "failed"
+    for key, fewest in finding.fewest.items():
+        assert checked(limit, **{key: fewest}).status == "passed"
+        others = [degree for degree in (2, 3, 4, 6, 12) if tensor < degree < fewest]
+        assert all(checked(limit, **{key: degree}).status == "failed" for degree in others)
