@@ -21,6 +21,7 @@ from llmprof.predict.sharding.record import sharding_record
 from llmprof.report import check_github, check_gitlab, check_json, check_junit, check_markdown, check_table
 from llmprof.sharding import Sharding
 from llmprof.workload import Dtypes, Workload
+from tests.repositories import commit, git
 
 ENTRY = """\
 budgets:
@@ -314,6 +315,22 @@ def test_growth_of_a_rank_against_a_saved_baseline(corner: Corner) -> None:
     }
     (problem,) = corner.problems(text.replace("parallel: 2", "parallel: 4"), baseline=path)
     assert "no such entry" in problem.found
+
+
+def test_a_revision_that_could_not_be_spread_so_is_told(corner: Corner) -> None:
+    """Six heads then, which two devices share and four do not."""
+    now = (corner.directory / "small.yaml").read_text()
+    text = held("weight_bytes_per_rank", "<= +200%").replace("parallel: 2", "parallel: 4")
+    corner.budget(text)
+    git(corner.directory, "init", "-q", "-b", "main")
+    commit(corner.directory, {"small.yaml": now.replace("n_heads: 8", "n_heads: 6")})
+    corner.spec(now)
+    (problem,) = corner.problems(text, baseline="git:main")
+    assert "at main, tensor_parallel is 4, but it does not divide n_heads (6)" in problem.found
+    (finding,) = corner.report(text.replace("parallel: 4", "parallel: 2"), baseline="git:main").findings
+    assert (finding.status, finding.value) == ("passed", 245_632)
+    # q and o of one head each less, in 3 layers
+    assert finding.baseline == 245_632 - 3 * 2 * 16 * 64 * 2
 
 
 def test_a_baseline_without_degrees_is_as_it_was(corner: Corner) -> None:
