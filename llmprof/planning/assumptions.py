@@ -7,6 +7,7 @@ unconfirmed, and `Overheads` takes what somebody has measured instead. All sourc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 MIB, GIB = 2**20, 2**30
 
@@ -98,17 +99,51 @@ COMMUNICATION_PCIE = Assumption(
     ),
 )
 
-UTILISATION = (9, 10)
-"""vLLM's gpu_memory_utilization as a fraction: 0.9 in vllm 0.19.0 (vllm/config/cache.py) and in 0.11.0 (VLLM_DOC).
+VllmVersion = Literal["0.11.0", "0.19.0", "0.33.0"]
 
-What is requested is that part of the device, rounded up (vllm/v1/worker/utils.py, `request_memory`). Later versions
-default to 0.92 and take the graphs out of it (https://github.com/gpustack/runner/pull/251).
-"""
 
-UTILISATION_NOTE = (
-    "1 - gpu_memory_utilization (0.9 in vllm 0.19.0, vllm/config/cache.py), less what the context and the graphs "
-    "take of it"
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmRules:
+    """What a version of vLLM does with a device that it is told nothing about.
+
+    `utilisation` is its gpu_memory_utilization, numerator and denominator: of the device it requests that part, rounded
+    up (vllm/v1/worker/utils.py, `request_memory`). `graphs_requested`: whether graphs are taken out of that part; the
+    driver's context never is. `sampler` is how it draws tokens (`sampler.py`). `further_batches`: how many passes it
+    prepares beside those of the stages of a pipeline, whose pages of windows it keeps as well.
+    """
+
+    utilisation: tuple[int, int]
+    graphs_requested: bool
+    sampler: Literal["sorted", "in-place", "fused"]
+    further_batches: int
+    source: str
+
+
+VLLM_RULES: dict[VllmVersion, VllmRules] = {
+    "0.11.0": VllmRules(
+        utilisation=(9, 10),
+        graphs_requested=False,
+        sampler="sorted",
+        further_batches=0,
+        source=VLLM_DOC,
+    ),
+    "0.19.0": VllmRules(
+        utilisation=(9, 10),
+        graphs_requested=False,
+        sampler="in-place",
+        further_batches=0,
+        source="https://pypi.org/project/vllm/0.19.0/, vllm/config/cache.py, vllm/v1/worker/gpu_worker.py",
+    ),
+    "0.33.0": VllmRules(
+        utilisation=(23, 25),
+        graphs_requested=True,
+        sampler="fused",
+        further_batches=1,
+        source="https://pypi.org/project/vllm/0.33.0/, vllm/config/cache.py, vllm/config/vllm.py, "
+        "vllm/v1/worker/gpu_worker.py",
+    ),
+}
+"""The versions whose logs were found, whose source was read, and whose command line is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,13 +129,14 @@ class Caches:
         source = self.passes.source_tokens(tokens)
         return sum(_on_the_way(placed.group.layers[0], tokens, source) for placed in self._groups)
 
-    def blocks_at_most(self, tokens: int) -> int:
+    def blocks_at_most(self, tokens: int, passes: int) -> int:
         """Those that it holds while its prompt is computed in chunks: what vLLM divides its pool by when it starts.
 
-        Read in vllm 0.19.0, vllm/v1/kv_cache_interface.py, `max_memory_usage_bytes`, on 2026-11-30.
+        `passes` are in flight at once, and windows keep the tokens of all of them. Read in vllm 0.19.0 and 0.33.0,
+        vllm/v1/kv_cache_interface.py, `max_memory_usage_bytes`, on 2026-11-30.
         """
-        source = self.passes.source_tokens(tokens)
-        return sum(_most(placed.group.layers[0], tokens, source, self.passes.chunk) for placed in self._groups)
+        source, flight = self.passes.source_tokens(tokens), passes * self.passes.chunk
+        return sum(_most(placed.group.layers[0], tokens, source, flight) for placed in self._groups)
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -166,12 +167,12 @@ def _on_the_way(pages: Pages, tokens: int, source: int) -> int:
             return max(pages.count(tokens, source), *ends, 0)
 
 
-def _most(pages: Pages, tokens: int, source: int, chunk: int) -> int:
-    """The pages of a layer while the last chunk of a prompt of `tokens` is computed."""
+def _most(pages: Pages, tokens: int, source: int, flight: int) -> int:
+    """The pages of a layer while `flight` tokens of a prompt of `tokens` are being computed."""
     match pages.kind:
         case "full" | "cross" | "state":
             return pages.count(tokens, source)
         case "window":
-            return -(-min(pages.reach - 1 + chunk, tokens) // pages.page_tokens) + 1
+            return -(-min(pages.reach - 1 + flight, tokens) // pages.page_tokens) + 1
         case "chunk":
-            return -(-min(pages.reach + chunk, tokens) // pages.page_tokens)
+            return -(-min(pages.reach + flight, tokens) // pages.page_tokens)

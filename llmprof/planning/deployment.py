@@ -7,10 +7,9 @@ from typing import Literal
 
 from llmprof.device import Device
 from llmprof.errors import InputError
-from llmprof.planning.assumptions import DRIVER_TOTALS
+from llmprof.planning.assumptions import DRIVER_TOTALS, VLLM_RULES, VllmRules, VllmVersion
 from llmprof.planning.overheads import Overheads
 from llmprof.planning.passes import Spread
-from llmprof.planning.sampler import VllmVersion
 from llmprof.sharding import Sharding
 from llmprof.workload import Dtypes
 
@@ -27,7 +26,7 @@ class Deployment:
     """How a model is served.
 
     `memory_bytes` is what one device has in all, where the figure of `capacity_bytes` is not meant. `vllm_version`
-    says whose sampler is meant.
+    says whose habits are meant (`VLLM_RULES`).
     """
 
     device: Device
@@ -36,7 +35,7 @@ class Deployment:
     engine: PlannedEngine = "vllm"
     overheads: Overheads = _ASSUMED
     memory_bytes: int | None = None
-    vllm_version: VllmVersion = "0.19.0"
+    vllm_version: VllmVersion = "0.33.0"
 
     @property
     def capacity_bytes(self) -> int:
@@ -60,6 +59,11 @@ class Deployment:
         if reported is None:
             return "what the vendor states; what the driver reports may be more or less"
         return f"what the driver reports ({'; '.join(reported.sources)})"
+
+    @property
+    def rules(self) -> VllmRules | None:
+        """Those of the vLLM that is meant; None where no engine is."""
+        return VLLM_RULES[self.vllm_version] if self.engine == "vllm" else None
 
     @property
     def spread(self) -> Spread:

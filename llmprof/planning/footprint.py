@@ -61,7 +61,7 @@ class Footprint:
             deployment.overheads,
             deployment.device,
             self.capacity_bytes,
-            serves=self.serves,
+            rules=deployment.rules,
             communicates=deployment.communicates,
         )
         self._over = sum(term.bytes for term in self.overheads)
@@ -93,7 +93,7 @@ class Footprint:
 
     @property
     def spare(self) -> Peaks:
-        """The block that vLLM never gives out (vllm 0.19.0, vllm/v1/core/block_pool.py, `null_block`)."""
+        """The block that vLLM never gives out (vllm 0.33.0, vllm/v1/core/block_pool.py, `null_block`)."""
         return self.caches.block_bytes if self.serves else (0,) * self.stages
 
     def live(self, sequences: int, tokens: int) -> Peaks:
@@ -120,7 +120,7 @@ class Footprint:
             self.deployment.vllm_version,
             None if units is None else units.value,
         )
-        # The hidden state of the whole pass, the rows of it that the head reads, and vLLM's random stand-in for them.
+        # The hidden state of the whole pass, the rows of it that the head reads, and a stand-in for them.
         hidden = (self.passes.rows(sequences, tokens) + 2 * rows) * self.arch.d_model * size
         return (*(0,) * (self.stages - 1), held + hidden)
 
@@ -131,6 +131,16 @@ class Footprint:
         return tuple(
             base - weights - transient for weights, transient in zip(self.model.weights(tokens), live, strict=True)
         )
+
+    def concurrent(self, sequences: int, tokens: int) -> float | None:
+        """Requests of `tokens` that the pool has pages for, each at its most; None where they keep nothing."""
+        rules = self.deployment.rules
+        assert rules is not None
+        left = self.pool(sequences, tokens)
+        blocks = [pool // each for pool, each in zip(left, self.caches.block_bytes, strict=True) if each]
+        if not blocks:
+            return None
+        return max(0, min(blocks)) / self.caches.blocks_at_most(tokens, self.stages + rules.further_batches)
 
     # --- the bar --------------------------------------------------------------------------------
 
@@ -185,7 +195,7 @@ class Footprint:
                 name=SPARE,
                 bytes=self.spare[stage],
                 basis="unconfirmed",
-                note="a block that stands for none (vllm 0.19.0, vllm/v1/core/block_pool.py)",
+                note="a block that stands for none (vllm 0.33.0, vllm/v1/core/block_pool.py)",
             )
 
 

@@ -16,8 +16,8 @@ ANY = LARGEST
 """The answer where nothing grows with what is asked for: any number fits, and this is the largest that is taken."""
 
 MANY_GIB, FEW_SEQUENCES, MANY_SEQUENCES = 70, 256, 1024
-"""vLLM's own max_num_seqs: 1024 from 70 GiB on, but not on an A100, else 256 (vllm 0.19.0, vllm/engine/arg_utils.py,
-`get_batch_defaults`, read 2026-11-30)."""
+"""vLLM's own max_num_seqs: 1024 from 70 GiB on, but not on an A100, else 256 (vllm 0.19.0 and 0.33.0,
+vllm/engine/arg_utils.py, `get_batch_defaults`, read 2026-11-30)."""
 
 
 def largest_batch(
@@ -71,10 +71,10 @@ def maximum_concurrency(
     made = footprint(arch, deployment, chunk_tokens, source_tokens)
     at_once = default_sequences(deployment) if sequences is None else sequences
     made.check(at_once, tokens)
-    pool = made.pool(at_once, tokens)
     if made.serves:
-        blocks = [left // each for left, each in zip(pool, made.caches.block_bytes, strict=True) if each]
-        return max(0, min(blocks)) / made.caches.blocks_at_most(tokens) if blocks else float(ANY)
+        found = made.concurrent(at_once, tokens)
+        return float(ANY) if found is None else found
+    pool = made.pool(at_once, tokens)
     shares = [left / each for left, each in zip(pool, made.kept(tokens), strict=True) if each]
     return max(0.0, min(shares)) if shares else float(ANY)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from llmprof.device import Device
 from llmprof.errors import InputError
 from llmprof.planning import assumptions
-from llmprof.planning.assumptions import Assumption
+from llmprof.planning.assumptions import Assumption, VllmRules
 from llmprof.planning.terms import Term
 
 CONTEXT, MODULES, WORKSPACES = "runtime context", "kernel modules", "library workspaces"
@@ -46,13 +46,14 @@ def is_cuda(device: Device) -> bool:
 
 
 def overhead_terms(
-    given: Overheads, device: Device, capacity: int, *, serves: bool, communicates: bool
+    given: Overheads, device: Device, capacity: int, *, rules: VllmRules | None, communicates: bool
 ) -> tuple[Term, ...]:
     """The terms that no model decides, of one device of `capacity` bytes.
 
-    `serves`: whether vLLM runs there, which captures graphs and keeps a part of the device free. `communicates`:
-    whether its collectives have buffers, which takes a second device of the replica.
+    `rules` are those of the vLLM that runs there, which captures graphs and keeps a part of the device free; None for
+    no engine. `communicates`: whether its collectives have buffers, which takes a second device of the replica.
     """
+    serves = rules is not None
     given.check()
     terms = [
         _term(CONTEXT, given.context_bytes, device, assumptions.CONTEXT),
@@ -64,7 +65,7 @@ def overhead_terms(
     buffers = _term(COMMUNICATION, given.communication_bytes, device, _buffers(device))
     alone = not communicates and given.communication_bytes is None
     terms.append(_nothing(COMMUNICATION, "a replica of one device sends nothing") if alone else buffers)
-    terms.append(_kept_free(given, device, capacity, terms, serves=serves))
+    terms.append(_kept_free(given, device, capacity, terms, rules))
     return tuple(terms)
 
 
@@ -95,21 +96,22 @@ def _buffers(device: Device) -> Assumption:
     return assumptions.COMMUNICATION_NVLINK if nvlink else assumptions.COMMUNICATION_PCIE
 
 
-def _kept_free(given: Overheads, device: Device, capacity: int, terms: list[Term], *, serves: bool) -> Term:
-    """What vLLM does not request. The context and the graphs lie in that part: it counts neither (vllm 0.19.0)."""
+def _kept_free(given: Overheads, device: Device, capacity: int, terms: list[Term], rules: VllmRules | None) -> Term:
+    """What vLLM does not request, less what lies in it: the context always, and graphs where they are not requested."""
     if given.kept_free_bytes is not None:
         return Term(name=KEPT_FREE, bytes=given.kept_free_bytes, basis="unconfirmed", note=GIVEN)
-    if not serves:
+    if rules is None:
         return _nothing(KEPT_FREE, "no engine is meant")
     if device.memory is None or device.vendor not in ("nvidia", "amd"):
-        note = f"does not apply: vllm 0.19.0 has no worker for {device.vendor} devices that keeps a part free"
+        note = f"does not apply: vLLM itself has no worker for {device.vendor} devices that keeps a part free"
         return Term(name=KEPT_FREE, bytes=0, basis="unconfirmed", note=note)
-    part, whole = assumptions.UTILISATION
+    part, whole = rules.utilisation
     unrequested = capacity - -(-capacity * part // whole)
-    within = sum(term.bytes for term in terms if term.name in (CONTEXT, GRAPHS))
+    inside = (CONTEXT,) if rules.graphs_requested else (CONTEXT, GRAPHS)
+    within = sum(term.bytes for term in terms if term.name in inside)
     return Term(
         name=KEPT_FREE,
         bytes=max(0, unrequested - within),
         basis="unconfirmed",
-        note=assumptions.UTILISATION_NOTE,
+        note=f"1 - gpu_memory_utilization ({part / whole}), less the {' and the '.join(inside)} ({rules.source})",
     )

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from llmprof import catalog
 from llmprof.device import find
 from llmprof.engines.pages import Kind, Pages
+from llmprof.planning.assumptions import VllmVersion
 from llmprof.planning.caches import _on_the_way
 from llmprof.planning.deployment import Deployment, PlannedEngine
 from llmprof.planning.footprint import footprint
 from llmprof.planning.inverse import largest_batch, largest_context, maximum_concurrency
 from llmprof.planning.memory import memory_bar
 from llmprof.planning.overheads import Overheads
-from llmprof.planning.sampler import VllmVersion, sampling_bytes
+from llmprof.planning.sampler import sampling_bytes
 from llmprof.planning.steps import largest
 from llmprof.sharding import Sharding, tensor_parallel_degrees
 from llmprof.spec.arch import ArchSpec, Gqa
@@ -156,7 +157,7 @@ def test_pages_on_the_way_are_those_of_the_worst_pass(kind: Kind, reach: int, pa
     st.integers(1, 3000),
     st.integers(0, 50),
     st.sampled_from((2, 4)),
-    st.sampled_from(("0.11.0", "0.19.0")),
+    st.sampled_from(("0.11.0", "0.19.0", "0.33.0")),
     st.sampled_from((None, 1, 40, 132)),
 )
 def test_more_rows_never_take_less(rows: int, more: int, size: int, version: VllmVersion, units: int | None) -> None:

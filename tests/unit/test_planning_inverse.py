@@ -13,6 +13,7 @@ from llmprof.device import find
 from llmprof.errors import InputError
 from llmprof.planning import footprint as footprints
 from llmprof.planning import passes
+from llmprof.planning.assumptions import VllmVersion
 from llmprof.planning.footprint import footprint
 from llmprof.planning.inverse import ANY, default_sequences, largest_batch, largest_context, maximum_concurrency
 from llmprof.planning.memory import Deployment, memory_bar
@@ -169,12 +170,11 @@ def test_a_number_is_found_wherever_it_is() -> None:
 # --- as vLLM printed ----------------------------------------------------------------------------
 
 
-def concurrency(arch: ArchSpec, pool: int, *, tokens: int, chunk: int, devices: int = 1) -> float:
+def concurrency(arch: ArchSpec, pool: int, *, tokens: int, chunk: int, version: VllmVersion = "0.19.0") -> float:
     """Of a device whose pool has `pool` bytes, whatever else lies on it."""
-    sharding = Sharding(tensor_parallel=devices)
-    probe = on("h200", overheads=NOTHING, sharding=sharding, memory_bytes=10**13)
+    probe = on("h200", overheads=NOTHING, vllm_version=version, memory_bytes=10**13)
     (left,) = footprint(arch, probe, chunk, None).pool(256, tokens)
-    made = on("h200", overheads=NOTHING, sharding=sharding, memory_bytes=10**13 - left + pool)
+    made = replace(probe, memory_bytes=10**13 - left + pool)
     return maximum_concurrency(arch, made, tokens=tokens, chunk_tokens=chunk, sequences=256)
 
 
@@ -195,6 +195,14 @@ def concurrency(arch: ArchSpec, pool: int, *, tokens: int, chunk: int, devices: 
 )
 def test_maximum_concurrency_that_vllm_printed(name: str, pool: int, tokens: int, printed: float) -> None:
     assert round(concurrency(named(name), pool, tokens=tokens, chunk=2048), 2) == printed
+
+
+def test_windows_keep_the_tokens_of_all_passes_in_flight() -> None:
+    """gemma-3-1b: a full group, and six of windows of 512. 8,192 tokens are 512 pages; windows keep 511 + 1,024 tokens
+    in 0.19.0, 96 pages and one more, and 511 + 2 * 1,024 in 0.33.0, which prepares the next pass: 160 and one."""
+    arch, pool = named("gemma-3-1b"), 10_000 * 4 * 16_384
+    assert concurrency(arch, pool, tokens=8192, chunk=1024) == 10_000 / (512 + 6 * 97)
+    assert concurrency(arch, pool, tokens=8192, chunk=1024, version="0.33.0") == 10_000 / (512 + 6 * 161)
 
 
 def test_a_pool_without_its_last_page() -> None:
