@@ -20,7 +20,8 @@ from llmprof.spec.arch import ArchSpec, LayerSpec
 __all__ = ["Chunk", "Composer", "Layout", "Part", "Pass", "PassTime", "Precision"]
 
 ONE_DEVICE, SIXTEEN_BITS = Layout(), Precision()
-MATTERS = 0.1
+MATTERS = 0.25
+"""Of a pass: what less of its time rests on decides no label."""
 WEAKEST: dict[Basis, int] = {"calibrated": 0, "family": 1, "datasheet": 2}
 
 
@@ -37,7 +38,7 @@ class Part:
 class PassTime:
     """`seconds` of one pass. `low` and `high` are sums of the ops' own: as if all missed on the same side.
 
-    `basis` is the weakest of the ops that take a tenth of the time or more together. `floor` is the speed of light of
+    `basis` is the weakest of the ops that take a quarter of the time or more together. `floor` is the speed of light of
     its ops one after another: what each takes of compute or of memory at least.
     """
 
@@ -155,7 +156,7 @@ class Composer:
 
 
 def _weakest(bases: dict[Basis, float]) -> Basis:
-    """The weakest basis that carries a tenth of the time, with those that are weaker still."""
+    """The weakest basis that carries a quarter of the time, with those that are weaker still."""
     carried, whole = 0.0, sum(bases.values())
     for basis in sorted(bases, key=WEAKEST.__getitem__, reverse=True):
         carried += bases[basis]

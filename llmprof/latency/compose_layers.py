@@ -209,7 +209,7 @@ def _latent(mla: spec.Mla, low: Lowering) -> Iterator[Counted]:
     heads, asked, kv = low.share(mla.n_heads, "the heads"), low.asked, low.precision.kv_cache
     dims = LatentDims(
         d_model=low.arch.d_model,
-        query_rank=mla.q_rank or 0,
+        query_rank=mla.q_rank or _as_bottleneck(low.arch.d_model, heads * mla.key_dim),
         kv_rank=mla.kv_rank,
         rope_dim=mla.rope_dim,
         nope_dim=mla.nope_dim,
@@ -236,6 +236,11 @@ def _latent(mla: spec.Mla, low: Lowering) -> Iterator[Counted]:
             engine=low.engine,
         )
         yield Counted(op=prompt, times=1, part="attention")
+
+
+def _as_bottleneck(d: int, columns: int) -> int:
+    """The width of a bottleneck with as many weights as one product of `d` by `columns`: q (d + c) = d c."""
+    return round(d * columns / (d + columns))
 
 
 def _feed_forward(ffn: spec.Ffn, low: Lowering) -> Iterator[Counted]:

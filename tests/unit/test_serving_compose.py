@@ -1,0 +1,319 @@
+"""The ops of a pass of real architectures by hand, and how their times become that of the pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmprof import catalog
+from llmprof.errors import InputError
+from llmprof.latency.compose import Chunk, Composer, Layout, Pass, Precision
+from llmprof.latency.compose_bounds import DeviceKernels, limit_of
+from llmprof.latency.constants import DeviceModel
+from llmprof.latency.estimate import Basis, Estimate
+from llmprof.latency.op import (
+    Collective,
+    DecodeAttention,
+    Elementwise,
+    Gemm,
+    Launch,
+    MlaDecode,
+    MlaPrefill,
+    Moe,
+    Op,
+    PrefillAttention,
+)
+from llmprof.sharding import Sharding
+from llmprof.workload import Dtypes
+
+STEP = Pass(decode_sequences=8, decode_context=1000)
+PROMPT = Pass(chunks=(Chunk(tokens=512, prefix=256, sequences=2),))
+BOTH = Pass(decode_sequences=8, decode_context=1000, chunks=(Chunk(tokens=512),))
+
+
+class Fixed:
+    """Every op takes as long as its kind says; bounds are not asked for."""
+
+    def __init__(self, launch: float = 0.0, basis: Basis = "calibrated", **seconds: float) -> None:
+        self.launch, self.basis, self.seconds = launch, basis, seconds
+
+    def time(self, op: Op) -> Estimate:
+        if isinstance(op, Launch):
+            seconds = self.launch if op.graph else self.launch * op.kernels
+            return Estimate(seconds=seconds, low=seconds, high=seconds, basis="datasheet")
+        seconds = self.seconds.get(type(op).__name__, 0.0)
+        return Estimate(seconds=seconds, low=seconds / 2, high=seconds * 3, basis=self.basis)
+
+    def floors(self, op: Op) -> tuple[float, float]:
+        return 0.0, self.seconds.get(type(op).__name__, 0.0) / 2
+
+
+def composer(name: str, layout: Layout | None = None, **options: object) -> Composer:
+    options = {"kernels": Fixed(), **options}
+    return Composer(catalog.find(name).arch(), layout=layout or Layout(), **options)  # type: ignore[arg-type]
+
+
+def ops(name: str, asked: Pass, layout: Layout | None = None, **options: object) -> Counter[Op]:
+    found: Counter[Op] = Counter()
+    for each in composer(name, layout, **options).ops(asked):
+        found[each.op] += each.times
+    return found
+
+
+def of(kind: type, found: Counter[Op]) -> dict[Op, int]:
+    return {op: times for op, times in found.items() if isinstance(op, kind)}
+
+
+def test_a_step_of_a_dense_decoder_on_two_devices() -> None:
+    # Llama 3.1 8B: 32 layers, d 4096, 32 heads of 128 on 8 of keys, d_ff 14336, vocabulary 128256. Half of each.
+    found = ops("llama-3.1-8b", STEP, Layout(tensor=2, group=2))
+    assert of(Gemm, found) == {
+        Gemm(m=8, n=(16 + 2 * 4) * 128, k=4096): 32,
+        Gemm(m=8, n=4096, k=16 * 128): 32,
+        Gemm(m=8, n=2 * 7168, k=4096): 32,
+        Gemm(m=8, n=4096, k=7168): 32,
+        Gemm(m=8, n=64128, k=4096): 1,
+    }
+    assert of(DecodeAttention, found) == {
+        DecodeAttention(batch=8, context=1000, heads=16, kv_heads=4, head_dim=128): 32
+    }
+    # After attention, after feed-forward, after the embedding; the logits are gathered: 8 x 128256 of 2 bytes.
+    assert of(Collective, found) == {
+        Collective(bytes=8 * 4096 * 2, devices=2): 65,
+        Collective(kind="allgather", bytes=8 * 128256 * 2, devices=2): 1,
+    }
+    # Two norms a layer and the last read and write 4 x 8 x 4096 of 2 bytes; a rotation reads and writes 20 heads of 128;
+    # the gate reads two of 7168 and writes one; the embedding reads and writes; logits are made fp32 and read.
+    assert of(Elementwise, found) == {
+        Elementwise(bytes=4 * 8 * 4096 * 2): 65,
+        Elementwise(bytes=2 * 8 * 20 * 128 * 2): 32,
+        Elementwise(bytes=3 * 8 * 7168 * 2): 32,
+        Elementwise(bytes=2 * 8 * 4096 * 2): 1,
+        Elementwise(bytes=8 * 128256 * 10, kernels=2): 1,
+    }
+
+
+def test_a_pass_of_prompts_and_a_mixed_one() -> None:
+    found = ops("llama-3.1-8b", PROMPT)
+    assert of(PrefillAttention, found) == {
+        PrefillAttention(batch=2, new_tokens=512, prefix=256, heads=32, kv_heads=8, head_dim=128): 32
+    }
+    assert of(DecodeAttention, found) == {}
+    # 1,024 rows in the layers, 2 in the head.
+    assert {op.m for op in of(Gemm, found) if isinstance(op, Gemm)} == {1024, 2}
+    mixed = ops("llama-3.1-8b", BOTH)
+    assert {op.m for op in of(Gemm, mixed) if isinstance(op, Gemm)} == {8 + 512, 8 + 1}
+    assert len(of(DecodeAttention, mixed)) == len(of(PrefillAttention, mixed)) == 1
+
+
+def test_heads_of_keys_are_kept_by_several_devices_where_there_are_fewer() -> None:
+    # Qwen2.5 7B: 28 heads on 4 of keys. On 4 devices 7 on 1.
+    found = ops("qwen2.5-7b", STEP, Layout(tensor=4, group=4))
+    assert {(op.heads, op.kv_heads) for op in of(DecodeAttention, found) if isinstance(op, DecodeAttention)} == {(7, 1)}
+    with pytest.raises(InputError, match="8 devices cannot share the heads \\(28\\)"):
+        ops("qwen2.5-7b", STEP, Layout(tensor=8, group=8))
+
+
+def test_windows_and_norms_of_queries() -> None:
+    # Gemma 3 27B: five of six layers see 1024 tokens; sandwich norms, four a layer; norms of queries and keys.
+    found = ops("gemma-3-27b", STEP)
+    windows = {op.window: times for op, times in of(DecodeAttention, found).items() if isinstance(op, DecodeAttention)}
+    assert sum(windows.values()) == 62
+    assert windows == {1024: 52, 0: 10}
+    assert found[Elementwise(bytes=4 * 8 * 5376 * 2)] == 4 * 62 + 1
+    assert found[Elementwise(bytes=2 * 8 * (32 + 16) * 128 * 2)] == 2 * 62
+
+
+def test_a_parallel_block_is_summed_once() -> None:
+    # Falcon 40B: attention and feed-forward side by side, one all-reduce a layer, and one of the embedding.
+    found = ops("falcon-40b", STEP, Layout(tensor=2, group=2))
+    assert found[Collective(bytes=8 * 8192 * 2, devices=2)] == 60 + 1
+
+
+def test_experts_of_one_group_of_devices() -> None:
+    # Qwen3 30B-A3B: 48 layers of 128 experts of 768, 8 a token. On 4 devices by whole experts and by width.
+    for layout, tp, ep in ((Layout(tensor=4, group=4), 4, 1), (Layout(tensor=4, group=4, expert=4), 1, 4)):
+        found = ops("qwen3-30b-a3b", STEP, layout)
+        assert of(Moe, found) == {
+            Moe(tokens=8, experts=128, experts_per_token=8, d_model=2048, d_ff=768, tp=tp, ep=ep): 48
+        }
+        assert found[Gemm(m=8, n=128, k=2048)] == 48  # the router
+        assert found[Collective(bytes=8 * 2048 * 2, devices=4)] == 2 * 48 + 1
+
+
+def test_copies_of_the_attention_send_tokens_to_the_experts_and_back() -> None:
+    # Four copies of 8 sequences each: 32 tokens meet the experts.
+    found = ops("qwen3-30b-a3b", STEP, Layout(tensor=1, group=4, expert=4))
+    assert of(Moe, found) == {Moe(tokens=32, experts=128, experts_per_token=8, d_model=2048, d_ff=768, ep=4): 48}
+    assert of(Collective, found) == {
+        Collective(kind="allgather", bytes=32 * 2048 * 2, devices=4): 48,
+        Collective(kind="reducescatter", bytes=32 * 2048 * 2, devices=4): 48,
+    }
+
+
+def test_latent_attention_and_shared_experts() -> None:
+    # DeepSeek-V3: 61 layers, three of them dense; 128 heads on 8 devices; a shared expert of 2048, divided by 8.
+    precision = Precision(dense="fp8_block", experts="fp8_block")
+    found = ops("deepseek-v3", BOTH, Layout(tensor=8, group=8, expert=8), precision=precision)
+    assert {(op.heads, op.batch, times) for op, times in of(MlaDecode, found).items() if isinstance(op, MlaDecode)} == {
+        (16, 8, 61)
+    }
+    assert {op.new_tokens for op in of(MlaPrefill, found) if isinstance(op, MlaPrefill)} == {512}
+    assert found[Gemm(m=520, n=2 * 18432 // 8, k=7168, dtype="fp8_block")] == 3
+    assert found[Gemm(m=520, n=2 * 2048 // 8, k=7168, dtype="fp8_block")] == 58
+    assert found[Gemm(m=520, n=256, k=7168)] == 58  # a router stays in 16 bits
+    assert {op.dtype for op in of(Moe, found) if isinstance(op, Moe)} == {"fp8_block"}
+
+
+def test_stages_of_a_pipeline_send_what_they_have() -> None:
+    found = ops("llama-3.1-8b", STEP, Layout(pipeline=4))
+    assert of(Collective, found) == {Collective(kind="p2p", bytes=8 * 4096 * 2, devices=2): 3}
+    with pytest.raises(InputError, match="33 stages are too many"):
+        composer("llama-3.1-8b", Layout(pipeline=33))
+
+
+def test_an_engine_that_joins_norms_to_all_reduces_has_one_left() -> None:
+    two = Layout(tensor=2, group=2)
+    norm = 4 * 8 * 4096 * 2
+    assert ops("llama-3.1-8b", STEP, two, engine="trtllm")[Elementwise(bytes=norm)] == 1
+    assert ops("llama-3.1-8b", STEP, two, engine="vllm")[Elementwise(bytes=norm)] == 65
+    assert ops("llama-3.1-8b", STEP, engine="trtllm")[Elementwise(bytes=norm)] == 65
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mamba2-2.7b", "attention of kind mamba-2"),
+        ("t5-base", "is of structure encoder-decoder"),
+        ("deepseek-v3.2", "latent attention with an indexer"),
+        ("falcon-h1-0.5b", "a mixer \\(mamba-2\\) beside its attention"),
+    ],
+)
+def test_what_has_no_times_is_refused(name: str, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        composer(name).time(STEP)
+
+
+def test_a_pass_of_nothing_is_none() -> None:
+    with pytest.raises(InputError, match="at least one token"):
+        composer("llama-3.1-8b").time(Pass())
+
+
+def test_times_add_up_with_their_intervals_and_shares() -> None:
+    # 129 products of 1 s and 32 attentions of 2 s: 193 s, between a half and three times that.
+    found = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, DecodeAttention=2.0)).time(STEP)
+    assert (found.seconds, found.low, found.high, found.basis) == (193, 96.5, 579, "calibrated")
+    assert found.floor == 193 / 2
+    assert {part.name: part.seconds for part in found.parts if part.seconds} == {
+        "matrices": 128,
+        "attention": 64,
+        "head": 1,
+    }
+    assert found.binding == ("memory bandwidth", 1.0)
+
+
+def test_the_host_shows_where_it_is_slower_than_the_kernels() -> None:
+    # A step is replayed: one start, 10 s, is added. A prompt is launched kernel by kernel: the slower one counts.
+    step = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=10.0)).time(STEP)
+    assert step.seconds == 129 + 10
+    kernels = sum(ops("llama-3.1-8b", PROMPT).values())
+    quick = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=0.01)).time(PROMPT)
+    assert quick.seconds == 129
+    slow = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=10.0)).time(PROMPT)
+    assert slow.seconds == pytest.approx(10 * kernels)
+    assert slow.binding[0] == "host"
+    eager = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=10.0), graphs=False).time(STEP)
+    assert eager.seconds == pytest.approx(10 * sum(ops("llama-3.1-8b", STEP).values()))
+
+
+def test_the_basis_is_the_weakest_that_matters() -> None:
+    class Mixed(Fixed):
+        def time(self, op: Op) -> Estimate:
+            found = super().time(op)
+            basis: Basis = "family" if isinstance(op, DecodeAttention) else "calibrated"
+            return Estimate(seconds=found.seconds, low=found.low, high=found.high, basis=basis)
+
+    # 32 attentions of t beside 129 s: a quarter of the time is reached at t = 129 / (3 x 32), 1.34.
+    for seconds, basis in ((1.34, "calibrated"), (1.35, "family")):
+        kernels = Mixed(Gemm=1.0, DecodeAttention=seconds)
+        assert composer("llama-3.1-8b", kernels=kernels).time(STEP).basis == basis
+
+
+@pytest.mark.parametrize(
+    ("op", "seconds", "floors", "limit"),
+    [
+        (Gemm(m=1, n=8, k=8), 2.0, (1.0, 0.5), "compute"),
+        (Gemm(m=1, n=8, k=8), 2.0, (0.5, 1.0), "memory bandwidth"),
+        (Gemm(m=1, n=8, k=8), 4.1, (0.5, 1.0), "fixed cost of kernels"),
+        (Collective(bytes=1 << 20, devices=2), 1.0, (0.0, 0.0), "interconnect"),
+        (Collective(bytes=1 << 19, devices=2), 1.0, (0.0, 0.0), "fixed cost of kernels"),
+        (Launch(kernels=1), 1.0, (0.0, 0.0), "host"),
+    ],
+)
+def test_what_limits_an_op(op: Op, seconds: float, floors: tuple[float, float], limit: str) -> None:
+    assert limit_of(op, seconds, floors) == limit
+
+
+def test_layouts_and_formats_of_a_deployment() -> None:
+    assert Layout.of(Sharding(tensor_parallel=4, data_parallel=2, expert_parallel=8)) == Layout(
+        tensor=4, group=8, expert=8
+    )
+    assert Layout.of(Sharding(tensor_parallel=8, expert_parallel=4)).expert_tensor == 2
+    with pytest.raises(InputError, match="context_parallel is 2"):
+        Layout.of(Sharding(context_parallel=2))
+    with pytest.raises(InputError, match="expert_parallel is 6"):
+        Layout.of(Sharding(tensor_parallel=4, expert_parallel=6))
+    assert Precision.of(Dtypes(weights="int4", kv_cache="fp8")) == Precision(
+        dense="int4", experts="int4", kv_cache="fp8"
+    )
+    with pytest.raises(InputError, match="no times are known for tensors in fp32"):
+        Precision.of(Dtypes(weights="fp32"))
+
+
+H100 = DeviceModel.of("h100-sxm")
+passes = st.builds(
+    Pass,
+    decode_sequences=st.integers(1, 256),
+    decode_context=st.integers(1, 20000),
+    chunks=st.sampled_from([(), (Chunk(tokens=64),), (Chunk(tokens=700, prefix=900),)]),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(asked=passes, more=st.integers(1, 100))
+def test_more_is_never_quicker_and_nothing_beats_light(asked: Pass, more: int) -> None:
+    llama = composer("llama-3.1-8b", kernels=DeviceKernels(H100), engine="vllm")
+    base = llama.time(asked)
+    assert base.low <= base.seconds <= base.high
+    assert base.seconds >= base.floor * (1 - 1e-9)
+    longer = Pass(
+        decode_sequences=asked.decode_sequences, decode_context=asked.decode_context + more, chunks=asked.chunks
+    )
+    wider = Pass(
+        decode_sequences=asked.decode_sequences + more, decode_context=asked.decode_context, chunks=asked.chunks
+    )
+    assert llama.time(longer).seconds >= base.seconds * (1 - 1e-9)
+    assert llama.time(wider).seconds >= base.seconds * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("figure", ["bandwidth", "bf16", "link"])
+@pytest.mark.parametrize("asked", [STEP, PROMPT, BOTH])
+def test_a_faster_device_is_never_slower(figure: str, asked: Pass) -> None:
+    def seconds(factor: float) -> float:
+        figures = replace(H100.figures, **{figure: factor * (getattr(H100.figures, figure) or 4e11)})
+        kernels = DeviceKernels(H100.with_figures(figures))
+        return composer("llama-3.1-8b", Layout(tensor=4, group=4), kernels=kernels).time(asked).seconds
+
+    times = [seconds(factor) for factor in (1, 1.5, 3)]
+    assert times == sorted(times, reverse=True)
+
+
+def test_queries_without_a_bottleneck_have_the_weights_of_one_product() -> None:
+    # DeepSeek-V2-Lite: 2048 x 16 heads of 192. q (2048 + 3072) = 2048 x 3072: q = 1228.8.
+    (op,) = of(MlaDecode, ops("deepseek-v2-lite", STEP))
+    assert isinstance(op, MlaDecode)
+    assert op.dims.query_rank == 1229
