@@ -71,7 +71,6 @@ FLAGS: dict[str, dict[str, tuple[type | None, str]]] = {
         "--max_batch_size": (int, TRTLLM),
         "--max_num_tokens": (int, TRTLLM),
         "--enable_chunked_prefill": (None, TRTLLM),
-        "--kv_cache_free_gpu_memory_fraction": (float, TRTLLM),
         "--extra_llm_api_options": (str, TRTLLM),
     },
 }

@@ -53,12 +53,14 @@ def test_a_model_on_one_device() -> None:
         "mem_fraction_static": 0.886,
     }
     assert parsed(lines["tensorrt-llm"]) == common | {
-        "config": {"dtype": "bfloat16", "kv_cache_config": {"dtype": "auto"}},
+        "config": {
+            "dtype": "bfloat16",
+            "kv_cache_config": {"dtype": "auto", "free_gpu_memory_fraction": 0.8108},
+        },
         "max_seq_len": 2096,
         "max_batch_size": 64,
         "max_num_tokens": 4096,
         "enable_chunked_prefill": True,
-        "kv_cache_free_gpu_memory_fraction": 0.8108,
     }
 
 
@@ -70,7 +72,8 @@ def test_the_text_as_it_is_printed() -> None:
         "--enable-chunked-prefill --gpu-memory-utilization 0.9"
     )
     assert lines["tensorrt-llm"].text.startswith(
-        "printf '%s\\n' 'dtype: bfloat16' 'kv_cache_config: {dtype: auto}' > trtllm-serve.yaml && trtllm-serve meta-llama/"
+        "printf '%s\\n' 'dtype: bfloat16' 'kv_cache_config: {dtype: auto, free_gpu_memory_fraction: 0.8108}' "
+        "> trtllm-serve.yaml && trtllm-serve meta-llama/"
     )
 
 
@@ -225,7 +228,7 @@ def test_a_server_that_divides_what_it_is_told_is_told_all_of_it() -> None:
         (
             Dtypes(kv_cache="fp8"),
             "tensorrt-llm",
-            {"config": {"dtype": "bfloat16", "kv_cache_config": {"dtype": "fp8"}}},
+            {"config": {"dtype": "bfloat16", "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.8108}}},
         ),
         (Dtypes(kv_cache="int8"), "vllm", {"kv_cache_dtype": "int8_per_token_head"}),
         (Dtypes(kv_cache="fp16"), "vllm", {"kv_cache_dtype": "float16"}),
@@ -323,7 +326,6 @@ def test_shares_that_are_not_known_are_said_to_be_left(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(shares, "memory_bar", unknown)
     for line in served().values():
-        assert not {"gpu_memory_utilization", "mem_fraction_static", "kv_cache_free_gpu_memory_fraction"} & set(
-            parsed(line)
-        )
+        assert not {"gpu_memory_utilization", "mem_fraction_static"} & set(parsed(line))
+        assert "free_gpu_memory_fraction" not in line.text
         assert any("left" in note and "no rule" in note for note in line.notes)

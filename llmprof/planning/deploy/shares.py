@@ -3,8 +3,8 @@
 Each engine counts something else, so that the caches get what the bar leaves to them. Read on 2026-11-30 in the
 packages vllm 0.33.0 (vllm/v1/worker/gpu_worker.py, `determine_available_memory`: graphs are inside since 0.21, the
 driver's context is not) and sglang 0.5.23 (sglang/srt/mem_cache/kv_cache_configurator.py, `_profile_available_bytes`),
-and in the help of TensorRT-LLM's option. Fractions are rounded down to a ten-thousandth: no engine is told to take more
-than the plan gives it.
+and in the help of TensorRT-LLM's `--kv_cache_free_gpu_memory_fraction`. Fractions are rounded down to a ten-thousandth:
+no engine is told to take more than the plan gives it.
 """
 
 from __future__ import annotations

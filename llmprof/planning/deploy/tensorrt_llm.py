@@ -55,16 +55,18 @@ def words(a: Asked, shares: Shares | str) -> Words:
     w.flag("--max_batch_size", a.sequences)
     w.flag("--max_num_tokens", a.chunk)
     w.flag("--enable_chunked_prefill")
-    if isinstance(shares, Shares):
-        w.flag("--kv_cache_free_gpu_memory_fraction", shares.of_free)
-    else:
-        w.note(f"--kv_cache_free_gpu_memory_fraction is left at its own {OWN_SHARE}: {shares}")
     w.flag("--extra_llm_api_options", CONFIG)
     if a.deployment.engine == "vllm":
         w.note(f"pages are of {PAGE_TOKENS} tokens, its own default, where the plan counts 16")
     else:
         w.note("pages are its own: the plan counts the architecture's cache without pages")
-    lines = (f"dtype: {DTYPES[dtypes.activations]}", f"kv_cache_config: {{dtype: {_cache_dtype(a)}}}")
+    # A mapping in the file takes the place of all that flags say of it, so that it says all.
+    cache = f"dtype: {_cache_dtype(a)}"
+    if isinstance(shares, Shares):
+        cache += f", free_gpu_memory_fraction: {shares.of_free}"
+    else:
+        w.note(f"free_gpu_memory_fraction is left at its own {OWN_SHARE}: {shares}")
+    lines = (f"dtype: {DTYPES[dtypes.activations]}", f"kv_cache_config: {{{cache}}}")
     w.first = f"{shlex.join(('printf', LINES, *lines))} > {CONFIG}"
     return w
 
