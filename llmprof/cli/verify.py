@@ -64,6 +64,14 @@ def verify(
             help="Predict the served runs of a CSV table instead, and hold the times against those that it measured.",
         ),
     ] = None,
+    ops: Annotated[
+        str | None,
+        typer.Option(
+            "--ops",
+            metavar="FILE.csv",
+            help="Instead: predict the times of measured ops, one a row, and say how far off they are.",
+        ),
+    ] = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
@@ -86,6 +94,9 @@ def verify(
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     _check_module(spec, config, module, allow_code)
     check_writable(output)
+    measured = {"--ops": ops}
+    if any(file is not None for file in measured.values()):
+        raise typer.Exit(_against_measured(measured, spec, output_format, output))
     require_torch(referees=False, command="verify")
     factory = _factory(module)
     results, errors = [], []
@@ -122,6 +133,22 @@ def _check_alone(
     for name, given in others.items():
         if given:
             raise InputError(f"{name} has no effect with {option}, which holds times of a table; leave it out")
+
+
+def _against_measured(
+    measured: dict[str, str | None], spec: Sequence[str] | None, output_format: str, output: str | None
+) -> int:
+    """The exit code of holding times against the one table that is given: no SPEC has a part in it."""
+    from llmprof.errors import InputError
+
+    given = [option for option, file in measured.items() if file is not None]
+    if spec or len(given) > 1:
+        raise InputError(f"{' and '.join(given)}: goes alone; leave out {' '.join(spec or given[1:])}")
+    file = measured[given[0]]
+    assert file is not None
+    from llmprof.cli import verify_ops
+
+    return verify_ops.run(file, output_format, output)
 
 
 def _check_module(spec: Sequence[str] | None, config: str | None, module: str | None, allow_code: bool) -> None:

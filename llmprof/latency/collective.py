@@ -31,7 +31,7 @@ GIGA = 1e9
 
 
 def seconds(op: Collective, figures: Figures, c: Constants) -> float:
-    """The time with constants a1_n, c1_n, a2_n, c2_n for n of 2, 4, 8; between them by powers of log2 n, above as for 8.
+    """The time with constants a1_n, c1_n, a2_n, c2_n for n of 2, 4, 8; between them by log2 n, above them as for 8.
 
     On a device whose links are faster or slower than the `link` of the constants (GB/s), rates are so too.
     """

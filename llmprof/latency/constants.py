@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Literal
 
 from llmprof import device as catalogue
-from llmprof.device_figures import Device, KernelConstants
+from llmprof.device_figures import Device, Figure, KernelConstants, LatencyConstants
+from llmprof.errors import InputError
 from llmprof.latency.figures import FAMILIES, Figures, borrowed, fitted, of_datasheet
 
 Basis = Literal["calibrated", "family", "datasheet"]
@@ -21,6 +22,9 @@ NEAREST = {"fp8": ("fp8_block",), "fp8_block": ("fp8",), "fp4": ("fp8", "fp8_blo
 
 SAME = {("fp16", "bf16")}
 """Dtypes whose constants are each other's."""
+
+
+NEARNESS = ("the same target", "its family", "other families, whose kernels differ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,11 @@ class _Candidate:
 
 
 class DeviceModel:
-    """A device as the latency models see it. Compared by identity, so that estimates are remembered per model."""
+    """A device as the latency models see it. Compared by identity, so that estimates are remembered per model.
+
+    `near` are devices that were fitted: those of the same target, of the same family, and the others. `bounded` says
+    that the figures are the device's own, so that they bound its times.
+    """
 
     def __init__(
         self,
@@ -59,12 +67,11 @@ class DeviceModel:
         figures: Figures,
         *,
         own: tuple[KernelConstants, ...] = (),
-        family: tuple[_Candidate, ...] = (),
-        others: tuple[_Candidate, ...] = (),
-        note: str = "",
+        near: tuple[tuple[_Candidate, ...], ...] = (),
+        bounded: bool = True,
     ) -> None:
-        self.name, self.figures, self.note = name, figures, note
-        self._own, self._family, self._others = own, family, others
+        self.name, self.figures, self.bounded = name, figures, bounded
+        self._own, self._near = own, near
         self._found: dict[tuple[str, str, str | None], Found | None] = {}
 
     @staticmethod
@@ -83,19 +90,14 @@ class DeviceModel:
     def with_figures(self, figures: Figures) -> DeviceModel:
         """The same kernels on a device with these figures, each fraction being of the new figure."""
 
-        def moved(candidate: _Candidate) -> _Candidate:
-            return replace(candidate, figures=figures)
-
-        family, others = tuple(map(moved, self._family)), tuple(map(moved, self._others))
-        return DeviceModel(self.name, figures, own=self._own, family=family, others=others, note=self.note)
+        near = tuple(tuple(replace(each, figures=figures) for each in candidates) for candidates in self._near)
+        return DeviceModel(self.name, figures, own=self._own, near=near)
 
     def with_kernels(self, kernels: tuple[KernelConstants, ...], figures: Figures) -> DeviceModel:
         """The device with constants that were measured here, which come before those of its file."""
         measured = {(each.op, each.dtype, each.engine) for each in kernels}
         kept = tuple(each for each in self._own if (each.op, each.dtype, each.engine) not in measured)
-        return DeviceModel(
-            self.name, figures, own=kernels + kept, family=self._family, others=self._others, note=self.note
-        )
+        return DeviceModel(self.name, figures, own=kernels + kept, near=self._near)
 
     def constants(self, op: str, dtype: str, engine: str | None) -> Found | None:
         """What times of `op` are computed from; None where no device like it was fitted: the datasheet is left."""
@@ -110,7 +112,7 @@ class DeviceModel:
             kernel, exact, said = own
             basis: Basis = "calibrated" if exact else "family"
             return Found(bounds=(Bound(kernel=kernel, figures=self.figures),), basis=basis, note=said)
-        for candidates, kind in ((self._family, "its family"), (self._others, "other families, whose kernels differ")):
+        for candidates, kind in zip(self._near, NEARNESS, strict=True):
             picked = [(each, found) for each in candidates if (found := _pick(each.kernels, op, dtype, engine))]
             if picked:
                 names = ", ".join(each.name for each, _ in picked)
@@ -158,47 +160,45 @@ def _unknown(name: str) -> DeviceModel:
         if each.latency is not None
     )
     fastest = max((each.figures for each in candidates), key=lambda figures: figures.bandwidth)
-    return DeviceModel(name, fastest, others=candidates, note=f"no device is called {name}")
+    return DeviceModel(name, fastest, near=((), (), candidates), bounded=False)
 
 
 def _model(device: Device) -> DeviceModel:
-    family = FAMILIES.get(device.architecture or "")
-    candidates: dict[bool, list[_Candidate]] = {True: [], False: []}
-    for other in catalogue.entries() if device.vendor == "nvidia" else ():
-        if other.latency is None or other.name == device.name:
-            continue
-        like = device if device.latency is None else _refitted(device)
-        figures, missing = borrowed(like, other.latency, other.name)
-        related = family is not None and family == FAMILIES.get(other.architecture or "")
-        candidates[related].append(
-            _Candidate(name=other.name, figures=figures, kernels=other.latency.kernels, missing=missing)
-        )
-    closest = [each for each in candidates[True] if _target(each.name) == device.architecture]
-    related_ones = tuple(closest or candidates[True])
-    if device.latency is not None:
+    own = device.latency
+    near = _near(device if own is None else _refitted(device, own)) if device.vendor == "nvidia" else ((), (), ())
+    if own is not None:
         link = device.interconnect
-        own = fitted(device.latency, None if link is None else link.per_direction.value)
-        return DeviceModel(
-            device.name, own, own=device.latency.kernels, family=related_ones, others=tuple(candidates[False])
-        )
-    alike = next((each.figures for each in (*related_ones, *candidates[False])), None)
-    stated: Figures | None = of_datasheet(device) or alike
-    if stated is None:
-        from llmprof.errors import InputError
-
+        figures = fitted(own, None if link is None else link.per_direction.value)
+        return DeviceModel(device.name, figures, own=own.kernels, near=near)
+    stated = of_datasheet(device)
+    if stated is not None:
+        return DeviceModel(device.name, stated, near=near)
+    alike = next((each.figures for candidates in near for each in candidates), None)
+    if alike is None:
         raise InputError(
             f"{device.name}: the catalogue has no peak or no memory bandwidth of it, and no device like it was fitted; "
             "add them to its file, or measure it with llmprof calibrate"
         )
-    return DeviceModel(device.name, stated, family=related_ones, others=tuple(candidates[False]))
+    return DeviceModel(device.name, alike, near=near, bounded=False)
 
 
-def _refitted(device: Device) -> Device:
-    """A fitted device whose catalogue lacks a figure that its fit has: with those of the fit."""
-    from llmprof.device_figures import Figure
+def _near(device: Device) -> tuple[tuple[_Candidate, ...], ...]:
+    """The other devices that were fitted, by how near they are (`NEARNESS`), with the figures of `device`."""
+    found: tuple[list[_Candidate], ...] = ([], [], [])
+    family = FAMILIES.get(device.architecture or "")
+    for other in catalogue.entries():
+        if other.latency is None or other.name == device.name:
+            continue
+        figures, missing = borrowed(device, other.latency, other.name)
+        related = family is not None and family == FAMILIES.get(other.architecture or "")
+        distance = 0 if related and other.architecture == device.architecture else 1 if related else 2
+        kernels = other.latency.kernels
+        found[distance].append(_Candidate(name=other.name, figures=figures, kernels=kernels, missing=missing))
+    return tuple(tuple(each) for each in found)
 
-    constants = device.latency
-    assert constants is not None
+
+def _refitted(device: Device, constants: LatencyConstants) -> Device:
+    """A fitted device with the figures of its fit where its catalogue lacks them."""
     sources = constants.sources
     peaks = {"bf16": Figure(value=constants.bf16, sources=sources), **device.peak_flops}
     if constants.fp8 is not None:
@@ -210,8 +210,3 @@ def _refitted(device: Device) -> Device:
         units=device.units or Figure(value=constants.units, sources=sources),
         last_level_cache=device.last_level_cache or Figure(value=constants.last_level_cache, sources=sources),
     )
-
-
-def _target(name: str) -> str | None:
-    found = catalogue.called(name)
-    return None if found is None else found.architecture

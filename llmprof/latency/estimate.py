@@ -77,12 +77,14 @@ class Estimate:
 def estimate(op: Op, model: DeviceModel) -> Estimate:
     """How long `op` takes on the device: never less than its speed of light, nor less with more tokens."""
     if isinstance(op, Launch):
-        return _around(op.kernels * LAUNCHED[op.graph] + (REPLAYED if op.graph else 0.0), 0.0, WIDER, "datasheet", "")
-    least = light.floor(op, model.figures)
+        return _around(op.kernels * LAUNCHED[op.graph] + (REPLAYED if op.graph else 0.0), WIDER, "datasheet", "")
+    least = light.floor(op, model.figures) if model.bounded else 0.0
     if isinstance(op, Elementwise):
-        return _elementwise(op, model, least)
+        return _elementwise(op, model)
     if isinstance(op, MlaPrefill) and op.latent is None:
         return _as_engines_run(op, model)
+    if isinstance(op, Collective) and op.devices < 2:
+        return Estimate(seconds=0.0, low=0.0, high=0.0, basis="calibrated", note="nothing is sent")
     found = model.constants(*_key(op))
     if found is None:
         return _datasheet(op, model, least)
@@ -90,7 +92,7 @@ def estimate(op: Op, model: DeviceModel) -> Estimate:
     seconds = max(least, exp(sum(map(log, times)) / len(times)) if min(times) > 0 else 0.0)
     if found.basis != "calibrated":
         spread = max(WIDE, *(time / seconds * 1.5 for time in times), *(seconds / time * 1.5 for time in times if time))
-        return _around(seconds, least, spread, "family", found.note)
+        return _around(seconds, spread, "family", found.note)
     kernel = found.bounds[0].kernel
     low, high = kernel.short if seconds < SHORT else kernel.long
     return Estimate(
@@ -153,14 +155,15 @@ def _as_engines_run(op: MlaPrefill, model: DeviceModel) -> Estimate:
     return min(latent, heads, key=lambda each: each.seconds)
 
 
-def _elementwise(op: Elementwise, model: DeviceModel, least: float) -> Estimate:
+def _elementwise(op: Elementwise, model: DeviceModel) -> Estimate:
     """Their bytes as fast as a product reads its weights, and its start per kernel: measured for no device here."""
     found = model.constants("gemm", "bf16", None)
     if found is None:
-        return _around(op.kernels * EFFICIENT[2] + least / EFFICIENT[1], least, WIDE, "datasheet", "")
+        _, part, start = EFFICIENT
+        return _around(op.kernels * start + op.bytes / (part * model.figures.bandwidth), WIDE, "datasheet", "")
     c = found.bounds[0].kernel.constants
-    seconds = op.kernels * c["t0"] * US + least / c["e_b"]
-    return _around(seconds, least, WIDE, "family", "start and bandwidth of the device's bf16 products")
+    seconds = op.kernels * c["t0"] * US + op.bytes / (c["e_b"] * found.bounds[0].figures.bandwidth)
+    return _around(seconds, WIDE, "family", "start and bandwidth of the device's bf16 products")
 
 
 def _datasheet(op: Op, model: DeviceModel, least: float) -> Estimate:
@@ -171,18 +174,19 @@ def _datasheet(op: Op, model: DeviceModel, least: float) -> Estimate:
     rate = peak(op.dtype, model.figures) if isinstance(op, Gemm | Moe) else model.figures.bf16
     compute, bandwidth, start = EFFICIENT
     seconds = max(flops / (compute * rate), moved / (bandwidth * model.figures.bandwidth)) + start
-    return _around(seconds, least, WIDER, "datasheet", "a roofline: no device with kernels like these was fitted")
+    return _around(max(seconds, least), WIDER, "datasheet", "a roofline: no device with kernels like these was fitted")
 
 
 def _linked(op: Collective, model: DeviceModel) -> Estimate:
     seconds = collective.linked(op, model.figures)
     if seconds is None:
         raise InputError(
-            f"{model.name}: the catalogue has no interconnect of it, so {op.kind} among {op.devices} has no time; "
+            f"{model.name}: the catalogue has no interconnect of it, so {op.kind} there has no time; "
             "add `interconnect` to its file"
         )
-    return _around(seconds, 0.0, WIDER, "datasheet", "a ring at the stated bandwidth of the links")
+    return _around(seconds, WIDER, "datasheet", "a ring at the stated bandwidth of the links")
 
 
-def _around(seconds: float, least: float, factor: float, basis: Basis, note: str) -> Estimate:
-    return Estimate(seconds=seconds, low=max(least, seconds / factor), high=seconds * factor, basis=basis, note=note)
+def _around(seconds: float, factor: float, basis: Basis, note: str) -> Estimate:
+    """An interval that may reach below the speed of light: where nothing was fitted, figures may be wrong as well."""
+    return Estimate(seconds=seconds, low=seconds / factor, high=seconds * factor, basis=basis, note=note)

@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from llmprof.device_figures import Device, LatencyConstants
 
 FAMILIES = {
-    "sm80": "Ampere and Ada",
-    "sm86": "Ampere and Ada",
-    "sm89": "Ampere and Ada",
-    "sm90": "Hopper",
-    "sm100": "Blackwell",
-    "sm103": "Blackwell",
+    "sm70": "mma.sync",
+    "sm75": "mma.sync",
+    "sm80": "mma.sync",
+    "sm86": "mma.sync",
+    "sm89": "mma.sync",
+    "sm90": "wgmma",
+    "sm100": "tcgen05",
+    "sm103": "tcgen05",
+    "sm120": "mma.sync",
 }
-"""Which devices run the same kernels: FlashAttention 2 and mma.sync before Hopper, FlashAttention 3 and wgmma on it,
-tcgen05 on data centre Blackwell. The Blackwell of graphics cards (sm120) has none of these to itself."""
+"""Which devices multiply matrices with the same instructions, and so run the same kernels: FlashAttention 2 with
+mma.sync, FlashAttention 3 with Hopper's wgmma, others with data centre Blackwell's tcgen05, which its graphics cards
+lack (PTX ISA 9.0, "Target ISA notes" of these instructions; recalled)."""
 
 ALIKE = (0.75, 1.34)
 """Devices whose peaks differ by less than this are taken for one chip at another clock, not for a smaller chip."""

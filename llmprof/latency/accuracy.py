@@ -1,0 +1,85 @@
+"""How far predictions were from what was measured: medians, upper tails and how many intervals held the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from llmprof.latency.constants import DeviceModel
+from llmprof.latency.estimate import Estimate, estimate
+from llmprof.latency.systems import device_of
+from llmprof.latency.table import Row
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Of rows of one op, device and dtype: relative errors, and how many intervals held, all in percent."""
+
+    op: str
+    device: str
+    dtype: str
+    basis: str
+    count: int
+    median: float
+    p90: float
+    coverage: float
+
+
+def model_of(name: str) -> DeviceModel:
+    """The model of a device as a table calls it; of one that nobody described, the average of all that were fitted."""
+    found = device_of(name)
+    return DeviceModel.unknown(name) if found is None else DeviceModel.of(found)
+
+
+def predict(rows: Iterable[Row]) -> list[Estimate]:
+    """One estimate for each row, from everything but what was measured."""
+    models: dict[str, DeviceModel] = {}
+    found = []
+    for row in rows:
+        if row.device not in models:
+            models[row.device] = model_of(row.device)
+        found.append(estimate(row.op, models[row.device]))
+    return found
+
+
+def judge(rows: Sequence[Row], estimates: Sequence[Estimate]) -> list[Accuracy]:
+    """By op, device and dtype, then by op and all together; rows without a measured time are left out."""
+    pairs = [(row, each) for row, each in zip(rows, estimates, strict=True) if row.measured is not None]
+    groups: dict[tuple[str, str, str], list[tuple[Row, Estimate]]] = {}
+    for row, each in pairs:
+        for key in ((row.kind, row.device, row.dtype), (row.kind, ALL, ALL), (ALL,) * 3):
+            groups.setdefault(key, []).append((row, each))
+    order = sorted(groups, key=lambda key: tuple((part == ALL, part) for part in key))
+    return [_accuracy(key, groups[key]) for key in order]
+
+
+def _accuracy(key: tuple[str, str, str], pairs: Sequence[tuple[Row, Estimate]]) -> Accuracy:
+    errors, held = [], 0
+    for row, each in pairs:
+        assert row.measured is not None
+        seconds = row.measured * 1e-6
+        errors.append(abs(each.seconds / seconds - 1) * 100)
+        held += each.low <= seconds <= each.high
+    bases = sorted({each.basis for _, each in pairs})
+    return Accuracy(
+        op=key[0],
+        device=key[1],
+        dtype=key[2],
+        basis=" and ".join(bases),
+        count=len(errors),
+        median=median(errors),
+        p90=quantile(errors, 0.9),
+        coverage=100 * held / len(errors),
+    )
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The value that `part` of all are below, between the two that it falls between."""
+    ordered = sorted(values)
+    place = part * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

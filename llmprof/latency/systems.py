@@ -1,0 +1,29 @@
+"""Names of measured systems, as tables of measurements write them, and the devices of the catalogue that they are.
+
+The names with underscores are those of ai-dynamo/aiconfigurator (systems/*.yaml, read 2026-11-30), whose A100 and H100
+have 80 GB; every name or alias of the catalogue is understood as well, with - or _ between its parts.
+"""
+
+from __future__ import annotations
+
+from llmprof import device as catalogue
+from llmprof.device_figures import Device
+
+SYSTEMS = {
+    "a100_sxm": "a100-sxm-80gb",
+    "a100_pcie": "a100-pcie-80gb",
+    "h100_sxm": "h100-sxm-80gb",
+    "h100_pcie": "h100-pcie-80gb",
+    "h200_sxm": "h200",
+    "b200_sxm": "b200",
+    "gb200_sxm": "gb200",
+    "gb200": "gb200",
+    "b300_sxm": "b300",
+}
+
+
+def device_of(name: str) -> Device | None:
+    """The device of the catalogue that a table calls `name`; None where there is none, never one that is like it."""
+    wanted = name.strip().lower()
+    known = SYSTEMS.get(wanted.replace("-", "_"), wanted)
+    return catalogue.called(known) or catalogue.called(wanted.replace("_", "-"))
