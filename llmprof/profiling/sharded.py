@@ -72,7 +72,8 @@ class ShardedResult:
         if Verdict.DIFFERS in found:
             return "failed"
         whole = not self.interrupted and self.failure is None and not self.missing
-        return "confirmed" if whole and found == {Verdict.AGREES} else "unconfirmed"
+        held = found <= {Verdict.AGREES, Verdict.BELOW_BOUND}
+        return "confirmed" if whole and held else "unconfirmed"
 
     @property
     def missing(self) -> list[str]:

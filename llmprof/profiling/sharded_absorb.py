@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmprof.predict.sharding.api import sharded_as
 from llmprof.profiling.run import WITNESS, cut_of
 from llmprof.profiling.sharded import ShardedRequest, ShardedResult
-from llmprof.profiling.sharded_rows import account_rows, difference_rows, merged, without_kernel
-from llmprof.sharding import StageAccount
+from llmprof.profiling.sharded_rows import Bound, account_rows, difference_rows, merged, without_kernel
+from llmprof.routing import loads
+from llmprof.sharding import Sharding, StageAccount
+from llmprof.spec.arch import Moe
 from llmprof.workload import Workload
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def absorb(each: RankPass, reports: Mapping[int, RankReport], where: Place) -> N
     for name in names:
         accounts = {rank: dict(report.accounts)[name] for rank, report in reports.items() if report.accounts}
         on = f"{len(accounts)} rank{'s' * (len(accounts) > 1)}, {where.backend}"
-        absorb_counts(each, accounts, where=on, fused_kernels=name == "fused" and where.kind == "cuda")
+        fused = (name, where.kind) == ("fused", "cuda")
+        kernels = _predicted_kernels(each.request.sharding, _busiest(each)) if fused else ()
+        absorb_counts(each, accounts, where=on, fused_kernels=kernels)
         found = {
             rank: dict(report.differences)[name] for rank, report in reports.items() if name in dict(report.differences)
         }
@@ -54,7 +58,9 @@ def absorb(each: RankPass, reports: Mapping[int, RankReport], where: Place) -> N
     result.heard = heard if first else tuple(rank for rank in result.heard if rank in heard)
 
 
-def absorb_counts(each: RankPass, accounts: Mapping[int, StageAccount], *, where: str, fused_kernels: bool) -> None:
+def absorb_counts(
+    each: RankPass, accounts: Mapping[int, StageAccount], *, where: str, fused_kernels: Container[int]
+) -> None:
     """Add the rows of what ranks counted, who ran `where`; `fused_kernels`: as `account_rows` has it."""
     request, result = each.request, each.result
     cut = cut_of(request)
@@ -67,9 +73,35 @@ def absorb_counts(each: RankPass, accounts: Mapping[int, StageAccount], *, where
         phase=each.workload.phase,
         witness=witness,
         fused_kernels=fused_kernels,
+        busiest=_busiest(each),
         stands_for=None if result.layers_run is None else cut.representative,
     )
     result.rows = merged([*result.rows, *rows])
+
+
+def _busiest(each: RankPass) -> Bound:
+    """Where experts of other ranks than the first of a stage get fewer tokens (docs/reference-sharding.md, section 9).
+
+    The first block of experts has no fewer than any other.
+    """
+    s, w = each.request.sharding, each.workload
+    tokens = w.batch * w.new_tokens // (1 if s.sends_tokens else s.data_parallel * s.context_parallel)
+    paths = set()
+    for index, layer in enumerate(each.request.arch.main.layers):
+        if isinstance(layer.ffn, Moe):
+            found = loads(w.routing, tokens, layer.ffn.top_k, layer.ffn.n_experts)
+            block = len(found) // s.expert_parallel
+            if len({sum(found[first : first + block]) for first in range(0, len(found), block)}) > 1:
+                paths.add(f"layers.{index}.ffn.experts")
+    stage = s.ranks // s.data_parallel // s.pipeline_parallel
+    return Bound(paths=frozenset(paths), ranks=frozenset(range(0, stage * s.pipeline_parallel, stage)))
+
+
+def _predicted_kernels(sharding: Sharding, busiest: Bound) -> list[int]:
+    """The ranks whose own kernels are predicted: the first that share a sequence, the busiest where experts differ."""
+    tensor, context = sharding.tensor_parallel, sharding.context_parallel
+    firsts = [rank for rank in range(sharding.ranks) if rank // tensor % context == 0]
+    return [rank for rank in firsts if rank in busiest.ranks] if busiest.paths else firsts
 
 
 def finished(reports: Mapping[int, RankReport], ranks: Iterable[int]) -> bool:

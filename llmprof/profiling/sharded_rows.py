@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,22 @@ class RankRow:
     note: str = ""
 
 
+_SILENT = "no rank of this stage reported"
+_LESS = "predicted for the first rank of the stage, to whose experts most tokens go; to those of this one go fewer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """The `paths` whose figures are predicted for the `ranks` to which most tokens go, and are less on others."""
+
+    paths: frozenset[str]
+    ranks: frozenset[int]
+
+    def excuses(self, path: str, ranks: Iterable[int], short: int) -> bool:
+        """Whether `ranks` may be `short` of the prediction at `path`."""
+        return short > 0 and path in self.paths and not self.ranks.intersection(ranks)
+
+
 def figures(account: StageAccount) -> dict[Key, int]:
     """What an account says, by path and quantity: a collective has calls and payload. Nothing is 0."""
     found: dict[Key, int] = {(entry.path, entry.quantity): entry.value for entry in account.ledger if entry.value}
@@ -67,14 +83,15 @@ def account_rows(
     *,
     phase: str,
     witness: str,
-    fused_kernels: bool,
+    fused_kernels: Container[int],
+    busiest: Bound | None = None,
     stands_for: Callable[[str], str] | None = None,
 ) -> Iterator[RankRow]:
     """The rows of one pass, of which rank r counted `measured[r]`.
 
-    A path that one side does not have is 0 there. `fused_kernels`: whether they were those of fused attention on a GPU;
-    without them `OF_FUSED_KERNELS` have no rows. `stands_for` gives the path of the slice that stands for one of the
-    whole model. A stage of which no rank reported has UNMEASURED rows.
+    A path that one side does not have is 0 there. `fused_kernels` are the ranks whose `OF_FUSED_KERNELS` are those that
+    are predicted; the others have no rows of these. `busiest`: where other ranks may do less. `stands_for` gives the
+    path of the slice that stands for one of the whole model. A stage of which no rank reported has UNMEASURED rows.
     """
     counted = {rank: figures(account) for rank, account in measured.items()}
     for account in predicted:
@@ -83,26 +100,31 @@ def account_rows(
         own = {rank: _whole(counted[rank], expected, stands_for) for rank in ranks}
         unseen: dict[Key, str] = {key: reason for rank in ranks for key, reason in measured[rank].unmeasured.items()}
         for path, quantity in dict.fromkeys((*expected, *(key for found in own.values() for key in found))):
-            if quantity in OF_FUSED_KERNELS and not fused_kernels:
+            own_kernels = quantity in OF_FUSED_KERNELS
+            asked = [rank for rank in ranks if rank in fused_kernels] if own_kernels else ranks
+            if own_kernels and not asked:
                 continue
             value = expected.get((path, quantity), 0)
             reason = unseen.get((path if stands_for is None else stands_for(path), quantity))
             by_value: dict[int | None, list[int]] = {}
-            for rank in ranks:
+            for rank in asked:
                 by_value.setdefault(None if reason else own[rank].get((path, quantity), 0), []).append(rank)
             for found, sharers in by_value.items() or [(None, [])]:
+                verdict, note = confirm.compare(value, found), reason or ("" if sharers else _SILENT)
+                if busiest is not None and found is not None and busiest.excuses(path, sharers, value - found):
+                    verdict, note = Verdict.BELOW_BOUND, _LESS
                 yield RankRow(
                     path=path,
                     quantity=quantity,
-                    attention="fused" if quantity in OF_FUSED_KERNELS else "",
+                    attention="fused" if own_kernels else "",
                     phase="" if quantity in _FREE else phase,
                     stage=account.stage,
                     ranks=tuple(sharers),
                     predicted=value,
                     measured=found,
                     witness=witness if sharers else "",
-                    verdict=confirm.compare(value, found),
-                    note=reason or ("" if sharers else "no rank of this stage reported"),
+                    verdict=verdict,
+                    note=note,
                 )
 
 

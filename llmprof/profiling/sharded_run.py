@@ -78,7 +78,7 @@ def run_on_meta(passes: Sequence[RankPass], progress: Progress) -> None:
             interrupt(passes[index:])
             return
         by_rank = dict(zip(result.asked, accounts, strict=True))
-        fused = "fused" in request.attentions
+        fused = result.asked if "fused" in request.attentions else ()
         absorb_counts(each, by_rank, where="one rank of each stage, on meta", fused_kernels=fused)
         result.heard = result.asked
 

@@ -120,6 +120,9 @@ def _totals(rows: Sequence[RankRow], record: dict[str, Any]) -> Table:
             )
         )
     witnesses = dict.fromkeys(row.witness for row in rows if row.witness)
+    remarks = dict.fromkeys(
+        f"{row.verdict.value}: {row.note}." for row in rows if row.note and row.verdict is not Verdict.AGREES
+    )
     reported = len(record["ranks_heard"])
     heard = f"{reported:,} of {record['ranks']:,} ranks reported." if record["device"] != "meta" else ""
     return Table(
@@ -127,7 +130,7 @@ def _totals(rows: Sequence[RankRow], record: dict[str, Any]) -> Table:
         columns=("quantity", "phase", "stage", "ranks", "about", "predicted", "measured", "verdict"),
         rows=tuple(lines),
         left=4,
-        notes=tuple(filter(None, (heard, *(f"Measured by: {witness}." for witness in witnesses)))),
+        notes=tuple(filter(None, (heard, *(f"Measured by: {witness}." for witness in witnesses), *remarks))),
     )
 
 

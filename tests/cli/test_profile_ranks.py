@@ -50,6 +50,20 @@ def test_two_real_ranks(cli: Cli, small: dict[str, str]) -> None:
         assert timing["warm"]["n"] >= 3
 
 
+def test_experts_of_which_one_rank_has_more(cli: Cli, small: dict[str, str]) -> None:
+    """Two tokens of two experts each: the first four of eight experts, all on the first rank."""
+    words = ("--phase", "decode", "--context", "8", "--batch", "2", "--data-parallel", "2", "--expert-parallel", "2")
+    done = cli("profile", small["experts"], *words, *REAL[2:], "--seconds", "0")
+    (result,) = done.json["results"]
+    assert (done.code, result["verdict"]) == (0, "confirmed")
+    rows = [r for r in result["rows"] if (r["path"], r["quantity"]) == ("layers.1.ffn.experts", "matmul_flops")]
+    assert [(row["ranks"], row["measured"], row["verdict"]) for row in rows] == [
+        ([0], 2 * 4 * 3 * 24 * 16, "AGREES"),
+        ([1], 0, "BELOW_BOUND"),
+    ]
+    assert differences(result)["logits"][0] == "AGREES"
+
+
 def test_a_wrong_part_is_found_and_a_killed_rank_heard_of(
     cli: Cli, small: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

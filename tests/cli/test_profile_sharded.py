@@ -118,6 +118,11 @@ def test_every_degree_at_once(cli: Cli, small: dict[str, str]) -> None:
     experts = cli("profile", small["experts"], *PREFILL, "--tp", "2", "--expert-parallel", "2", *META)
     (result,) = experts.json["results"]
     assert (experts.code, result["verdict"], result["expert_parallel"]) == (0, "confirmed", 2)
+    ring = cli("profile", small["learned"], *PREFILL, "--tp", "2", "--context-parallel", "2", *META)
+    (result,) = ring.json["results"]
+    assert (ring.code, result["verdict"], result["ranks"]) == (0, "confirmed", 4)
+    # Keys and values of 2 sequences, 4 tokens and 2 heads of 8 go once to the other rank.
+    assert at(result, "layers.0.attn.core", "send_bytes") == [(0, 2 * 2 * 4 * 2 * 8 * 2, [0])]
 
 
 def test_lists_of_lengths_and_formats(cli: Cli, small: dict[str, str]) -> None:

@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from llmprof.sharding import Sharding
-from llmprof.spec.arch import ArchSpec
+from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.twin.build import build
 from llmprof.twin.passes import Output
+from llmprof.twin.routes import table as routes
 from llmprof.twin.session import Session
 from llmprof.twin.sharded import build_sharded
+from llmprof.twin.sharded_ring import own_chunks
 from llmprof.workload import Dtypes, Execution, Workload
 
 COMPARED = Dtypes(weights="fp32", activations="fp32", kv_cache="fp32")
@@ -57,16 +59,25 @@ def differences(
     whole_pass = replace(workload, dtypes=COMPARED)
     part, own_pass = build_sharded(arch, whole_pass, sharding, mesh, device=device, seed=seed)
     whole = build(arch, dtypes=COMPARED, device=device, seed=seed)
-    replica = mesh.get_local_rank("data")
+    cut = _Cut(mesh=mesh, of_all=sharding.sends_tokens)
+    if not cut.of_all:
+        whole_pass = replace(whole_pass, batch=own_pass.batch)
+        seed += mesh.get_local_rank("data")
+    if sharding.context_parallel > 1:
+        if workload.logits == "last":  # each rank has those of its own last row
+            whole_pass = replace(whole_pass, logits="all")
+        if not _same_routes(arch, whole_pass, own_pass, cut):
+            reason = (
+                "the experts of a rank's tokens are chosen by a table of its own, which is no part of the whole one"
+            )
+            unlike = (Difference(what="logits", largest=None, scale=None, reason=reason),)
+            return dict.fromkeys(executions, unlike)
     found = {}
     for name, execution in executions.items():
-        if sharding.sends_tokens:
-            expected, cut = Session(whole, whole_pass, execution, seed=seed), _Cut(mesh=mesh, of_all=True)
-        else:
-            expected, cut = Session(whole, own_pass, execution, seed=seed + replica), _Cut(mesh=mesh, of_all=False)
+        expected = Session(whole, whole_pass, execution, seed=seed)
         session = Session(part, own_pass, execution, seed=seed)
         for key, mine in session.inputs.items():
-            mine.copy_(cut.replica(expected.inputs[key]))
+            mine.copy_(cut.rows(expected.inputs[key], dim=1))
         for path, cache in session.caches.items():
             cache.copy_(cut.cache(path, expected.caches[path]))
         out, all_out = session.run(), expected.run()
@@ -87,15 +98,25 @@ class _Cut:
     mesh: DeviceMesh
     of_all: bool
 
-    def replica(self, x: Tensor) -> Tensor:
-        """The sequences of this rank's replica."""
-        return x.chunk(self.mesh["data"].size())[self.mesh.get_local_rank("data")] if self.of_all else x
+    def rows(self, x: Tensor, *, dim: int, index: int | None = None) -> Tensor:
+        """The sequences of this rank's replica, and its own chunks of their tokens, which are along `dim`.
+
+        `index`: of another rank of those that share the tokens.
+        """
+        if self.of_all:
+            x = x.chunk(self.mesh["data"].size())[self.mesh.get_local_rank("data")]
+        ranks = self.mesh["context"].size()
+        if ranks == 1:
+            return x
+        index = self.mesh.get_local_rank("context") if index is None else index
+        chunks = own_chunks(index, ranks, x.shape[dim])
+        return torch.cat([x.narrow(dim, chunk.start, len(chunk)) for chunk in chunks], dim)
 
     def cache(self, path: str, whole: Tensor) -> Tensor:
         """Of keys or values `[B, K, S, h]` the heads of this rank, repeated where they are replicated; else all."""
-        mine = self.replica(whole)
         if path.rpartition(".")[2] not in ("k", "v"):
-            return mine
+            return self.rows(whole, dim=1)
+        mine = self.rows(whole, dim=2)
         n, rank = self.mesh["tensor"].size(), self.mesh.get_local_rank("tensor")
         return mine.repeat_interleave(max(n // mine.shape[1], 1), dim=1).chunk(n, dim=1)[rank]
 
@@ -106,14 +127,34 @@ def _outputs(out: Output, expected: Output, sharding: Sharding, mesh: DeviceMesh
         return
     if out.logits is not None:
         assert expected.logits is not None
-        yield _difference("logits", out.logits, cut.replica(expected.logits))
+        logits = cut.rows(expected.logits, dim=1)
+        if expected.logits.shape[1] != logits.shape[1] and out.logits.shape[1] == 1:
+            logits = logits[:, -1:]
+        yield _difference("logits", out.logits, logits)
         return
     assert out.hidden is not None
     assert expected.hidden is not None
-    hidden = cut.replica(expected.hidden)
+    hidden = cut.rows(expected.hidden, dim=1)
     if sharding.splits_rows:
         hidden = hidden.chunk(sharding.tensor_parallel, dim=1)[mesh.get_local_rank("tensor")]
     yield _difference("hidden state", out.hidden, hidden)
+
+
+def _same_routes(arch: ArchSpec, whole: Workload, own: Workload, cut: _Cut) -> bool:
+    """Whether every rank's tokens have the experts that they have in the whole pass: each has a table of its own.
+
+    The same is said on every rank.
+    """
+    for layer in arch.main.layers:
+        if isinstance(layer.ffn, Moe):
+            each = (layer.ffn.top_k, layer.ffn.n_experts)
+            table = routes(whole.routing, whole.batch * whole.new_tokens, *each)
+            by_token = table.view(whole.batch, whole.new_tokens, -1)
+            mine = routes(own.routing, own.batch * own.new_tokens, *each)
+            for index in range(cut.mesh["context"].size()):
+                if not torch.equal(cut.rows(by_token, dim=1, index=index).flatten(0, 1), mine):
+                    return False
+    return True
 
 
 def _difference(what: str, found: Tensor, expected: Tensor) -> Difference:
