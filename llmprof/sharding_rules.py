@@ -127,8 +127,8 @@ def _of_layer(layer: LayerSpec) -> str | None:
         return "a parallel block without a first norm"
     match layer.attention:
         case Gqa() as gqa:
-            if gqa.sinks or gqa.output_gate is not None or gqa.shared_kv:
-                return "attention with sinks, an output gate or the keys and values of another layer"
+            if gqa.shared_kv:
+                return "attention to the keys and values of another layer"
             if not isinstance(layer.position, Rope | Alibi | NoPosition):
                 return f"positions of kind {layer.position.kind}"
         case Mla() | NoAttention():
@@ -139,8 +139,6 @@ def _of_layer(layer: LayerSpec) -> str | None:
         case Moe() as moe:
             if moe.latent is not None:
                 return "experts that see a latent"
-            if moe.expert.bias:
-                return "experts with biases"
         case Mlp() | Glu() | NoFfn():
             pass
         case unknown:
@@ -258,6 +256,8 @@ def check_context_parallel(arch: ArchSpec, workload: Workload, c: int) -> None:
         )
     multiple = 4 if w.dtypes.activations in ("fp32", "tf32") else 8
     for gqa in known.grouped:
+        if gqa.sinks:
+            raise InputError(f"{without} {arch.label} has sinks, which no rule of a ring is about; leave it at 1")
         if gqa.softcap is not None:
             raise InputError(f"{without} {arch.label} caps its scores (softcap), which no kernel of a ring does")
         for name, reach in (("window", gqa.window), ("chunk", gqa.chunk)):

@@ -151,6 +151,33 @@ layers:
     count: 1
     attention: {kind: mla, n_heads: 4, kv_rank: 16, nope_dim: 8, rope_dim: 4, value_dim: 12, norm: {kind: rmsnorm}}
 """,
+    # Sinks, a gate of every value and one of every head, experts with biases.
+    "sinks": """
+name: sinks
+vocab_size: 40
+tied_embeddings: false
+position: {kind: rope, theta: 10000}
+layers:
+  count: 2
+  pattern: [drained, gated]
+  norm: {kind: rmsnorm, placement: pre}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, qkv_bias: true, out_bias: true}
+  ffn: {kind: moe, n_experts: 8, top_k: 2, expert: {kind: swiglu-clamped, beta: 1.702, limit: 7.0, d_ff: 16, bias: true},
+        router_bias: true, scores: softmax-chosen}
+  drained: {attention: {sinks: true, window: 5}}
+  gated: {attention: {output_gate: head, qk_norm: {kind: rmsnorm}}}
+""",
+    "gated": """
+name: gated
+vocab_size: 40
+tied_embeddings: true
+position: {kind: rope, theta: 10000, rotary_dim: 4}
+layers:
+  count: 2
+  norm: {kind: rmsnorm, placement: pre}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, output_gate: value}
+  ffn: {kind: relu, d_ff: 24}
+""",
     "parallel-experts": """
 name: parallel-experts
 vocab_size: 40
@@ -198,7 +225,7 @@ def _tensor(
     )
 
 
-DENSE = ("grouped", "learned", "parallel", "two-norms", "alibi", "sandwich")
+DENSE = ("grouped", "learned", "parallel", "two-norms", "alibi", "sandwich", "gated")
 RINGS = ("learned", "parallel", "two-norms", "experts")
 MIXED = tuple(name for name in SPECS if name not in DENSE)
 
@@ -216,7 +243,7 @@ CASES: dict[int, tuple[Case, ...]] = {
         Case("grouped", PREFILL, _tensor(1, replicas=2)),
         *(Case(name, workload, _tensor(2)) for name in MIXED for workload in (AFTER_PAST, DECODE)),
         *(Case(name, PREFILL, _tensor(2, rows=True, experts=2)) for name in MIXED),
-        *(Case(name, PREFILL, _tensor(1, replicas=2, experts=2)) for name in ("experts", "latent")),
+        *(Case(name, PREFILL, _tensor(1, replicas=2, experts=2)) for name in ("experts", "latent", "sinks")),
         Case("experts", DECODE, _tensor(1, replicas=2, experts=2)),
         *(Case("grouped", packed(AFTER_PAST, form), _tensor(2)) for form in QUANTISED),
         *(Case("latent", packed(PREFILL, form), _tensor(2, experts=2)) for form in QUANTISED),

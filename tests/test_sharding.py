@@ -111,7 +111,7 @@ EXPERTS = (
 )
 
 
-@pytest.mark.parametrize("name", ["experts", "latent"])
+@pytest.mark.parametrize("name", ["experts", "latent", "sinks"])
 @pytest.mark.parametrize("workload", [AFTER_PAST, DECODE], ids=["prefill", "decode"])
 @pytest.mark.parametrize("routing", [BALANCED, Routing("concentrated")], ids=str)
 def test_both_halves_agree_on_ranks_that_share_experts(name: str, workload: Workload, routing: Routing) -> None:
@@ -141,7 +141,7 @@ def test_both_halves_agree_on_ranks_that_share_tokens(name: str, dtypes: Dtypes)
 
 
 @pytest.mark.parametrize("weights", QUANTISED)
-@pytest.mark.parametrize("name", ["grouped", "experts", "latent"])
+@pytest.mark.parametrize("name", ["grouped", "experts", "latent", "sinks"])
 def test_both_halves_agree_on_packed_weights(name: str, weights: StorageDtype) -> None:
     workload = packed(PREFILL, weights)
     for n in (2, 4) if name != "grouped" else (2,):  # a quarter of 40 inputs is no whole number of groups
@@ -178,6 +178,10 @@ def test_both_halves_agree_on_a_cache_of_any_dtype(kv_cache: str) -> None:
         ("gpt-neox-20b", Sharding(tensor_parallel=4, sequence_parallel=True, data_parallel=2)),
         ("gemma-2-9b", Sharding(tensor_parallel=16)),
         ("qwen3-8b", Sharding(tensor_parallel=4, pipeline_parallel=3)),
+        ("gpt-oss-20b", Sharding(tensor_parallel=4, expert_parallel=2)),
+        ("llama-4-scout-17b-16e", Sharding(tensor_parallel=2, expert_parallel=2, sequence_parallel=True)),
+        ("deepseek-v3", Sharding(tensor_parallel=8, pipeline_parallel=4)),
+        ("deepseek-v2-lite", Sharding(data_parallel=2, expert_parallel=2)),
     ],
 )
 def test_both_halves_agree_on_models_of_the_catalogue(name: str, sharding: Sharding) -> None:
@@ -262,7 +266,7 @@ def test_a_70b_block_on_eight_ranks() -> None:
 
 
 def test_what_cannot_be_shared_is_refused_by_both() -> None:
-    [gpt_oss] = catalog.resolve(["gpt-oss-20b"])
+    [mamba] = catalog.resolve(["mamba2-130m"])
     refused = [
         (spec("grouped"), PREFILL, Sharding(tensor_parallel=3), "use one of: 1, 2, 4, 8"),
         (spec("grouped"), DECODE, Sharding(tensor_parallel=2, sequence_parallel=True), "leave it out"),
@@ -275,7 +279,8 @@ def test_what_cannot_be_shared_is_refused_by_both() -> None:
             Sharding(tensor_parallel=4),
             "10 inputs that a rank has of 40 are no",
         ),
-        (gpt_oss, PREFILL, Sharding(tensor_parallel=2), "layers.0 has"),
+        (mamba, PREFILL, Sharding(tensor_parallel=2), "layers.0 has attention of kind mamba-2"),
+        (spec("sinks"), LONG, Sharding(context_parallel=2), "has sinks"),
         (spec("grouped"), PREFILL, Sharding(tensor_parallel=2, expert_parallel=2), "no experts; use one of: 1"),
         (spec("experts"), PREFILL, Sharding(tensor_parallel=2, expert_parallel=4), "no divisor of tensor_parallel"),
         (spec("latent"), PREFILL, Sharding(tensor_parallel=4, expert_parallel=8), "use one of: 1, 2, 4"),

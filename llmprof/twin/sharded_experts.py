@@ -52,22 +52,22 @@ def _cut(experts: Experts, into: Experts, block: int, blocks: int, piece: int, p
     for name, whole in stored:
         own = part(whole, 0, block, blocks)
         matrix, _, kind = name.partition("_")
-        if kind == "scales":
-            if _scales_are_split(experts, matrix):
-                own = part(own, 2 if matrix == "down" else 1, piece, pieces)
-        else:
-            own = part(own, 2 if matrix == "down" else 1, piece, pieces)
+        by_rows = matrix == "down"
+        if kind == "bias" and by_rows:
+            own = own / pieces  # the sum over the pieces has it once
+        elif kind != "scales" or _scales_are_split(experts, by_rows=by_rows):
+            own = part(own, 2 if by_rows else 1, piece, pieces)
         put(into, name, own)
 
 
-def _scales_are_split(experts: Experts, matrix: str) -> bool:
+def _scales_are_split(experts: Experts, *, by_rows: bool) -> bool:
     """Of columns those of int8 and int4, which have a row each; of rows those of int4, which have groups."""
     assert experts.packing is not None
     match experts.packing.format:
         case "fp8":
             return False
         case "int8":
-            return matrix != "down"
+            return not by_rows
         case "int4":
             return True
 

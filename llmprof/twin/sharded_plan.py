@@ -70,6 +70,10 @@ def dense_plan(path: str, ffn: Mlp | Glu, gives: Placement | None) -> Plan:
 def _grouped(path: str, attention: SelfAttention, mesh: DeviceMesh) -> Plan:
     ranks, rank = mesh.size(), mesh.get_local_rank()
     plan: Plan = {f"{path}.{name}": Columns() for name in ("q_proj", "k_proj", "v_proj")}
+    if attention.gate is not None:
+        plan[f"{path}.gate_proj"] = Columns()
+    if attention.spec.sinks:
+        plan[f"{path}.core"] = Columns()
     if attention.spec.qk_norm is not None and attention.spec.qk_norm_over == "each-head":
         plan[f"{path}.q_norm"] = plan[f"{path}.k_norm"] = Columns()
     q, k, v = attention.queries, attention.keys, attention.values
