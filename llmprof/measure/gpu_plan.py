@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from llmprof.measure.gpu_process import REPOSITORY, Completed
 
 ENVIRONMENT = "environment"
@@ -30,6 +32,8 @@ COUNTED = (
 """Whose counters are read, prefill and decode, fused and unfused: head_dim 128 and 64, grouped heads of 1, 4 and 71."""
 TRAINED = ("gpt2 --layers 2 --context 512 --batch 2",)
 """Whose training step is run: its peak, what it saves, its gradients and its optimiser."""
+SHARDED = ("llama-3-8b --layers 2 --context 2048 --attention fused",)
+"""What is spread over as many ranks as there are GPUs, each one rank of NCCL; with one GPU it is a group of one."""
 SLICES = (
     "deepseek-v2-lite --layers 2",
     "gpt-oss-20b --layers 2",
@@ -66,6 +70,7 @@ def plan(
     *,
     counted: Sequence[str] = COUNTED,
     trained: Sequence[str] = TRAINED,
+    sharded: Sequence[str] = SHARDED,
     tests: Path = REPOSITORY / "tests" / "gpu",
     profile_seconds: float = PROFILE_SECONDS,
 ) -> list[Part]:
@@ -102,11 +107,20 @@ def plan(
         *(_counters(model, source) for model in counted[:1] for source in _OTHERS),
         *more[2:],
         *(_profile(f"training {model}", model, ("--phase", "train"), profile_seconds) for model in trained),
+        *(
+            _profile(f"ranks {model}", model, ("--tp", _ranks(), "--seconds", "5"), profile_seconds)
+            for model in sharded
+        ),
         *(_profile(f"profile {model}", model, (*_PASSES, "--counters", "none"), profile_seconds) for model in models),
     ]
 
 
 _PASSES = ("--attention", "fused,unfused", "--phase", "prefill,decode")
+
+
+def _ranks() -> str:
+    """The largest power of two of the GPUs that are there, which divides the heads of most models."""
+    return str(1 << max(torch.cuda.device_count(), 1).bit_length() - 1)
 
 
 def _profile(name: str, model: str, options: Sequence[str], limit: float) -> Part:

@@ -65,7 +65,7 @@ def run(world: World, todo: list[Part], output: Path, budget: float = 540.0) -> 
 
 
 def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
-    todo = plan(["a", "b"], counted=["c", "d", "e", "f", "g"], trained=["t"], tests=tmp_path)
+    todo = plan(["a", "b"], counted=["c", "d", "e", "f", "g"], trained=["t"], sharded=["s"], tests=tmp_path)
     assert [part.name for part in todo] == [
         "environment",
         "counters c",
@@ -78,6 +78,7 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
         "counters cupti c",
         "counters g",
         "training t",
+        "ranks s",
         "profile a",
         "profile b",
     ]
@@ -101,20 +102,22 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
         "--format",
         "json",
     )
+    ranks = "-m llmprof profile s --device cuda --tp 1 --seconds 5 --format json"  # no GPU here: a group of one
+    assert by_name["ranks s"].arguments == tuple(ranks.split())
     assert by_name["experiments"].arguments == ("-m", "llmprof.measure.gpu_experiments")
 
 
 def test_a_model_may_have_options_of_its_own(tmp_path: Path) -> None:
-    todo = plan(["a --layers 2", "'my specs/b.yaml'"], counted=[], trained=[], tests=tmp_path)
+    todo = plan(["a --layers 2", "'my specs/b.yaml'"], counted=[], trained=[], sharded=[], tests=tmp_path)
     assert [part.name for part in todo[3:]] == ["profile a --layers 2", "profile 'my specs/b.yaml'"]
     assert todo[3].arguments[2:7] == ("profile", "a", "--layers", "2", "--device")
     assert todo[4].arguments[2:5] == ("profile", "my specs/b.yaml", "--device")
 
 
-@pytest.mark.parametrize("model", [*gpu_plan.COUNTED, *gpu_plan.TRAINED])
+@pytest.mark.parametrize("model", [*gpu_plan.COUNTED, *gpu_plan.TRAINED, *gpu_plan.SHARDED])
 def test_every_command_of_the_default_plan_is_one(cli: Cli, model: str) -> None:
     """Run on meta, small: what is refused here would be refused on a GPU, whose minutes count."""
-    (part,) = (each for each in plan([]) if each.name in (f"counters {model}", f"training {model}"))
+    (part,) = (each for each in plan([]) if each.name.partition(" ")[2] == model)
     words = list(part.arguments[2:])
     for option, value in (("--device", "meta"), ("--counters", "none"), ("--context", "16"), ("--batch", "1")):
         if option in words:
