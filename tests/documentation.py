@@ -25,6 +25,7 @@ COMMANDS = (
     ("count",),
     ("profile",),
     ("check",),
+    ("plan",),
     ("compare",),
     ("import",),
     ("verify",),

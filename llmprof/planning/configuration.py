@@ -77,9 +77,12 @@ class Configuration:
         return None if price is None else price / SECONDS_PER_HOUR / self.tokens_per_s * MILLION
 
     def as_planned(self, demand: Demand) -> Demand:
-        """`demand` with as many requests as run and, where more is kept of each than it has, longer prompts."""
-        longer = self.tokens - demand.output_tokens if self.source_tokens is None else 0
-        prompt = max(demand.prompt_tokens, longer)
+        """`demand` with as many requests as run and, where more is kept of each than it has, longer prompts.
+
+        Of an encoder-decoder it is what its decoder takes: one token before the answer.
+        """
+        before = demand.prompt_tokens if self.source_tokens is None else 1
+        prompt = max(before, self.tokens - demand.output_tokens)
         return replace(demand, concurrency=self.concurrency, prompt_tokens=prompt)
 
     # --- what else it has room for, made on first use -------------------------------------------
