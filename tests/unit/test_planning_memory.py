@@ -407,3 +407,15 @@ def test_every_assumption_has_its_sources() -> None:
     for each in found:
         assert len(each.sources) > 1
         assert sum("https://" in source for source in each.sources) > 1
+
+
+def test_a_source_of_its_own_length() -> None:
+    """t5-base: keys and values of 12 layers of 12 heads of 64 in bf16 are 36,864 bytes a token, of target and source."""
+    arch, deployment = named("t5-base"), on("h200", engine="architecture")
+    bar = memory_bar(arch, deployment, sequences=3, tokens=10, chunk_tokens=64, source_tokens=100)
+    assert bar.bytes_of("kv cache") == 3 * 110 * 36_864
+    alike = memory_bar(arch, deployment, sequences=3, tokens=10, chunk_tokens=64)
+    assert alike.bytes_of("kv cache") == 3 * 20 * 36_864
+    # An encoder of sound reads all of its 1,500 positions.
+    whisper = memory_bar(named("whisper-large-v3"), deployment, sequences=1, tokens=10, chunk_tokens=64)
+    assert whisper.bytes_of("kv cache") == 32 * 2 * 1280 * 2 * 1510
