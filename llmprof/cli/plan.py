@@ -24,7 +24,7 @@ def plan(
     context: plan_options.PromptOption = None,
     output_tokens: plan_options.OutputTokensOption = None,
     concurrency: plan_options.ConcurrencyOption = "1",
-    scenario: plan_options.ScenarioOption = "prompt+output",
+    scenario: plan_options.ScenarioOption = plan_options.DEFAULT_SCENARIO,
     chunk_tokens: plan_options.ChunkOption = None,
     dtype: options.Dtype = "bf16",
     weight_dtype: plan_options.WeightDtypes = None,
@@ -35,6 +35,8 @@ def plan(
     max_gpus: plan_options.MaxGpusOption = "8",
     node_size: plan_options.NodeOption = "8",
     price: plan_options.PriceOption = None,
+    engine: plan_options.EngineOption = "vllm",
+    overhead: plan_options.OverheadOption = None,
     rank: plan_options.RankOption = None,
     top: plan_options.TopOption = "10",
     output_format: options.FormatOption = "table",
@@ -64,6 +66,8 @@ def plan(
         node_size=node_size,
         price=price,
         rank=rank,
+        engine=engine,
+        overhead=overhead,
         devices=devices,
     )
     ask = replace(ask, routing=routes.parse_routing(routing), latent=routes.parse_latent(latent))
@@ -74,11 +78,14 @@ def plan(
     for arch in archs:
         from llmprof.planning.search import Search
 
-        search = Search(arch, devices, plan_options.of_model(ask, arch, context, output_tokens))
+        asked = plan_options.of_model(ask, arch, context=context, output_tokens=output_tokens, scenario=scenario)
+        search = Search(arch, devices, asked)
         if not search.devices:
             raise InputError("; ".join(f"{each.name} cannot be planned: {why}" for each, why in search.unplanned))
         searches.append(search)
-    options.warn_beyond_limits([(search.arch, search.longest_pass()) for search in searches])
+    runs = [(search.arch, search.longest_pass()) for search in searches]
+    options.refuse_idle_kv_dtype(runs)
+    options.warn_beyond_limits(runs)
     plans = [search.plan() for search in searches]
     _report(searches, plans, output_format, output, top=shown)
     empty = [each.arch.label for each in plans if not each.configurations]

@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from llmprof.device import Device
     from llmprof.planning.ask import Ask, Rank
     from llmprof.planning.demand import Demand, Scenario
+    from llmprof.planning.memory import PlannedEngine
+    from llmprof.planning.overheads import Overheads
     from llmprof.spec.arch import ArchSpec
     from llmprof.workload import Dtypes
 
 DEFAULT_OUTPUT = 256
 """Tokens of an answer where nobody says."""
 
+DEFAULT_SCENARIO = "prompt+output"
+
 FILL = "max"
 """`--concurrency max`: as many requests as have room."""
+
+OVERHEADS = ("context", "modules", "workspace", "graphs", "communication", "kept-free")
 
 MOST_GPUS = 1024
 """The most devices that a search goes through."""
@@ -78,6 +84,21 @@ PriceOption = Annotated[
         help="What an hour of a device costs: one number, or h100-sxm=2.5,l40s=1.0, in any currency.",
     ),
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="Whose memory is meant: vllm, or architecture for what the model itself needs."
+    ),
+]
+OverheadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--overhead",
+        metavar="SIZES",
+        help="What was measured of a device, such as graphs=0B,context=480MiB: also modules, workspace, communication "
+        "and kept-free. Default: the assumptions of docs/planning.md.",
+    ),
+]
 RankOption = Annotated[
     str | None,
     typer.Option(
@@ -110,11 +131,14 @@ def parse_ask(
     node_size: str,
     price: str | None,
     rank: str | None,
+    engine: str,
+    overhead: str | None,
     devices: Sequence[Device],
 ) -> Ask:
     """What is asked, of prompts whose length is still to be said for each model."""
     from llmprof.planning.ask import RANKS, Ask
     from llmprof.planning.demand import SCENARIOS, Demand
+    from llmprof.planning.overheads import Overheads
 
     fill = concurrency.strip() == FILL
     demand = Demand(
@@ -141,6 +165,8 @@ def parse_ask(
         node_gpus=_gpus(node_size, "--node-size"),
         prices=prices,
         rank=cast("Rank", rank),
+        engine=cast("PlannedEngine", options.choice(engine, ("vllm", "architecture"), option="--engine")),
+        overheads=Overheads() if overhead is None else parse_overheads(overhead),
     )
 
 
@@ -178,20 +204,38 @@ def parse_prices(text: str, devices: Sequence[Device]) -> dict[str, float]:
     return found
 
 
+def parse_overheads(text: str) -> Overheads:
+    """Bytes of the terms that no model decides. InputError for a name that is none of them, or what is no size."""
+    from llmprof.planning.overheads import Overheads
+
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, size = part.partition("=")
+        key = options.choice(name.strip(), OVERHEADS, option="--overhead")
+        found[f"{key.replace('-', '_').removesuffix('s')}_bytes"] = options.size(size, option=f"--overhead {key}")
+    return Overheads(**found)
+
+
 def top(text: str) -> int | None:
     """How many are listed; None for all."""
     return None if text.strip() == "all" else options.length(text, option="--top")
 
 
-def of_model(ask: Ask, arch: ArchSpec, context: str | None, output_tokens: str | None) -> Ask:
+def of_model(ask: Ask, arch: ArchSpec, *, context: str | None, output_tokens: str | None, scenario: str) -> Ask:
     """The question with its lengths for one model.
 
-    InputError where an answer is asked of an encoder, which makes none.
+    InputError where an answer, or a part of a request that is kept, is asked of an encoder, which has neither.
     """
     demand: Demand = ask.demand
     if arch.structure == "encoder":
         if output_tokens is not None:
             raise InputError(f"--output-tokens has no effect: {arch.label} is an encoder, which answers nothing")
+        if ask.fill:
+            raise InputError(
+                f"--concurrency {FILL}: {arch.label} is an encoder, of which any number of requests has room"
+            )
+        if scenario != DEFAULT_SCENARIO:
+            raise InputError(f"--scenario has no effect: {arch.label} is an encoder, which keeps nothing of a request")
         demand = replace(demand, output_tokens=0)
     return replace(ask, demand=replace(demand, prompt_tokens=_prompt(arch, context, demand.output_tokens)))
 

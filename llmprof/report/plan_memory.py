@@ -16,7 +16,7 @@ from llmprof.units import format_bytes
 WIDTH = 40
 """Characters of a bar."""
 
-_USED, _FREE = "\u2588", "\u2591"
+_USED, _LESS, _FREE = "\u2588", "\u2592", "\u2591"
 _STAR = " *"
 _URL = " (http"
 
@@ -46,7 +46,7 @@ def memory_table(c: Configuration) -> Table:
         )
     return Table(
         title=f"Memory of {many} {c.deployment.device.name}{'' if spread == '-' else f' ({spread})'}, "
-        f"{format_bytes(bar.capacity_bytes)}: {c.batch:,} request{'s' if c.batch > 1 else ''} of {c.tokens:,} tokens "
+        f"{format_bytes(bar.capacity_bytes)}: {requests(c.batch)} of {c.tokens:,} tokens "
         "to a replica",
         columns=("", "", "bytes  ", "share"),
         rows=tuple(rows),
@@ -56,18 +56,20 @@ def memory_table(c: Configuration) -> Table:
 
 
 def drawn(bar: MemoryBar) -> list[str]:
-    """A line of `WIDTH` characters for each term that has bytes, and one for what is free.
+    """A line of `WIDTH` characters at most for each term that has bytes, and one for what is free.
 
-    Ends are rounded, so that no line is further off than half a character; a term of less than that has none.
+    Ends are rounded, so that no line is further off than half a character; a term of less than that has none. What an
+    engine keeps less than the architecture needs goes back, in another shade.
     """
     shown = [term.bytes for term in bar.terms if term.bytes]
-    whole = max(bar.capacity_bytes, bar.used_bytes)
-    ends = [round(WIDTH * end / whole) for end in accumulate(shown, initial=0)]
+    ends = list(accumulate(shown, initial=0))
+    scale = WIDTH / max(bar.capacity_bytes, *ends)
     lines = []
-    for start, end in pairwise(ends):
+    for start, end in pairwise(round(scale * end) for end in ends):
         first, last = sorted((start, end))
-        lines.append(" " * first + _USED * (last - first))
-    return [*lines, " " * ends[-1] + _FREE * (WIDTH - ends[-1])]
+        lines.append(" " * first + (_USED if end >= start else _LESS) * (last - first))
+    used, whole = round(scale * ends[-1]), round(scale * bar.capacity_bytes)
+    return [*lines, " " * used + _FREE * (whole - used)]
 
 
 def scenario_table(c: Configuration, ask: Ask) -> Table:
@@ -91,7 +93,7 @@ def scenario_table(c: Configuration, ask: Ask) -> Table:
         notes=(
             "requests at once: with the activations of a pass of them; maximum concurrency: what the cache alone has "
             "room for, as vLLM prints it. Of all replicas together.",
-            f"With {c.batch:,} request{'s' if c.batch > 1 else ''} to a replica each may keep "
+            f"With {requests(c.batch)} to a replica each may keep "
             f"{_count(c.largest_context)} tokens{'' if c.largest_context is None else ' at most'}.",
         ),
     )
@@ -103,3 +105,8 @@ def _percent(part: int, whole: int) -> str:
 
 def _count(value: int | None) -> str:
     return "any number of" if value is None else f"{value:,}"
+
+
+def requests(number: int) -> str:
+    """``1 request``, ``16 requests``."""
+    return f"{number:,} request{'s' if number > 1 else ''}"

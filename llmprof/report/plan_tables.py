@@ -18,7 +18,7 @@ from llmprof.planning.rank import IN_WORDS
 from llmprof.planning.rejections import rejections
 from llmprof.planning.search import Plan
 from llmprof.planning.times import Bound
-from llmprof.report.plan_memory import memory_table, scenario_table
+from llmprof.report.plan_memory import memory_table, requests, scenario_table
 from llmprof.report.tables import Table
 from llmprof.spec.arch import Moe
 from llmprof.units import format_count
@@ -147,7 +147,7 @@ def bounds_table(c: Configuration) -> Table:
     if contexts is not None:
         span = f"{contexts[0]:,}" if contexts[0] == contexts[1] else f"{contexts[0]:,} to {contexts[1]:,}"
         notes.append(
-            f"decode step: the mean over contexts of {span} tokens, of {c.batch:,} requests to a replica; one request: "
+            f"decode step: the mean over contexts of {span} tokens, of {requests(c.batch)} to a replica; one request: "
             f"what a replica spends on each, with {c.batch:,} in flight."
         )
     notes.append(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmprof.errors import InputError
 
-_ASCII = str.maketrans({"\u2500": "-", "\u00d7": "x", "\u2026": "..."})
+_ASCII = str.maketrans({"\u2500": "-", "\u00d7": "x", "\u2026": "...", "\u2588": "#", "\u2592": "-", "\u2591": "."})
 """Stand-ins for the characters of our own that an old encoding may lack."""
 
 
