@@ -20,7 +20,7 @@ SHOWN = 20
 
 NOTES = (
     "Errors are |predicted - measured| / measured. Where the basis is calibrated, 90% of measured times should lie "
-    "within the interval; elsewhere times are uncalibrated, and the interval is at least a factor of two wide each way.",
+    "within the interval; elsewhere times are uncalibrated, with an interval at least a factor of two wide each way.",
 )
 
 

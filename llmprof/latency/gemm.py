@@ -45,6 +45,9 @@ TILES = (
 )
 """What vendors' libraries have kernels for."""
 
+SQUARE = 128 * 128
+"""The tile that constants are stated of."""
+
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 SHORTEST_SPLIT = 256
 BY_ROWS = ((64, 64, 64, 64), (64, 128, 128, 128), (128, 128, 256, None))
@@ -71,10 +74,12 @@ def _searched(op: Gemm, figures: Figures, c: Constants, memory: float, ew: float
     feed, tau = c["b_sm"] * figures.clock, c["tau"] * KILOCYCLE / figures.clock
     fast, share, q, p = c["r_l2"] * figures.bandwidth, c.get("u", 0.0), c["q"], c["p"]
     best = inf
+    small = c.get("k_t", 0.0)
     for tm, tn in TILES:
-        per = max(2.0 * tm * tn / rate, (tm * ex + tn * ew) / feed)
+        area = tm * tn / SQUARE
+        per = max(2.0 * tm * tn / rate * (area + small) / (area * (1 + small)), (tm * ex + tn * ew) / feed)
         tiles = ceil(op.m / tm) * ceil(op.n / tn) / figures.units
-        start = tau * (1 - share + share * tm * tn / 16384)
+        start = tau * (1 - share + share * area)
         for s in SPLITS:
             if s > 1 and op.k / s < SHORTEST_SPLIT:
                 break

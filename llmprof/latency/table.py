@@ -2,8 +2,8 @@
 
 Columns: `row_id op device` of every row, `framework kernel dtype kv_dtype` where they say more, and the sizes of its
 op: `m n k` of a product; `b s h g d` (and `prefix window`) of attention; `b s h` of latent attention; `m E topk D I
-moe_tp moe_ep routing` of a mixture; `num_gpus bytes` of a collective. `us`, where it is given, is what was measured: no op
-has it.
+moe_tp moe_ep routing` of a mixture; `num_gpus bytes` of a collective. `us`, where it is given, is what was measured:
+no op has it.
 """
 
 from __future__ import annotations
