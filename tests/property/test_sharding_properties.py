@@ -5,24 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmprof.claims.specs import changed
 from llmprof.ledger import Quantity
 from llmprof.predict.api import predict
 from llmprof.predict.sharding.api import sharded
-from llmprof.sharding import tensor_parallel_degrees
+from llmprof.sharding import expert_parallel_degrees, tensor_parallel_degrees
 from llmprof.spec.arch import ArchSpec
-from llmprof.workload import Execution, Workload
+from llmprof.workload import Dtypes, Execution, Workload
 from tests.spreading import passes
 from tests.unit.divided import prefill
 
 HELD: tuple[Quantity, ...] = ("params", "weight_bytes", "kv_cache_bytes")
+PACKED = (Dtypes(), Dtypes(weights="fp8"), Dtypes(weights="int8"), Dtypes(weights="int4", group_size=2))
 RUN: tuple[Quantity, ...] = ("peak_live_bytes", "hbm_bytes", "matmul_flops", "matmul_flops_causal")
 
 
-@given(passes())
+@given(passes() | passes(sparse=True))
 def test_more_ranks_never_hold_more_each_and_together_hold_the_model(made: tuple[ArchSpec, Workload]) -> None:
     arch, workload = made
     whole = predict(arch, workload, Execution(attention="fused"))
@@ -41,7 +42,26 @@ def test_more_ranks_never_hold_more_each_and_together_hold_the_model(made: tuple
             assert sum(each.kv_cache_bytes for each in stages.ranks) == rank.kv_cache_bytes
 
 
-@given(passes())
+@settings(max_examples=50)
+@given(passes(sparse=True), st.sampled_from(PACKED), st.sampled_from([1, 2]))
+def test_more_ranks_that_share_experts_never_store_more_each(
+    made: tuple[ArchSpec, Workload], dtypes: Dtypes, replicas: int
+) -> None:
+    """Neither of weights nor, where all rows are sent at once, of rows: the busiest rank has a share of both."""
+    arch, workload = made[0], replace(made[1], dtypes=dtypes)
+    for n in tensor_parallel_degrees(arch, dtypes=dtypes):
+        degrees = expert_parallel_degrees(arch, tensor_parallel=n, data_parallel=replicas)
+        shared = [x for x in degrees if n % x == 0]
+        ranks = [
+            sharded(arch, workload, tensor_parallel=n, data_parallel=replicas, expert_parallel=x).fullest
+            for x in shared
+        ]
+        assert len({rank.params for rank in ranks}) == 1, "experts whole or in parts: each rank has as much of them"
+        assert sorted((rank.weight_bytes for rank in ranks), reverse=True) == [rank.weight_bytes for rank in ranks]
+
+
+@settings(max_examples=50)
+@given(passes() | passes(sparse=True))
 def test_one_rank_holds_and_runs_what_the_reference_execution_says(made: tuple[ArchSpec, Workload]) -> None:
     arch, workload = made
     (account,) = sharded(arch, workload).stages
@@ -50,7 +70,8 @@ def test_one_rank_holds_and_runs_what_the_reference_execution_says(made: tuple[A
     assert found == {(entry.path, entry.quantity): entry.value for entry in whole}
 
 
-@given(passes(), st.sampled_from([2, 3, 4, 6]), st.booleans())
+@settings(max_examples=50)
+@given(passes() | passes(sparse=True), st.sampled_from([2, 3, 4, 6]), st.booleans())
 def test_totals_are_those_of_the_accounts(made: tuple[ArchSpec, Workload], p: int, sequence: bool) -> None:
     arch, workload = made
     arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers * p),))
@@ -66,6 +87,7 @@ def test_totals_are_those_of_the_accounts(made: tuple[ArchSpec, Workload], p: in
         assert rank.collective_wire_bytes == sum(call.wire_bytes for call in account.collectives)
 
 
+@settings(max_examples=25)
 @given(passes())
 def test_scattered_sums_send_as_many_bytes_as_whole_ones(made: tuple[ArchSpec, Workload]) -> None:
     arch, _ = made
