@@ -1,4 +1,7 @@
-"""`profile --device-spec`: an accelerator of the catalogue below whose cache the passes are simulated."""
+"""`profile --device-spec`: an accelerator of the catalogue below whose cache the passes are simulated.
+
+And `--device-profile`: the constants of the local device.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,16 @@ DeviceSpecOption = Annotated[
         metavar="NAME",
         help="An accelerator of the catalogue such as h200: also confirm the bytes that reach its memory, by a "
         "simulated cache. Counters are held against it too; without it, against the device of the driver's name.",
+    ),
+]
+
+DeviceProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device-profile",
+        metavar="FILE",
+        help="Constants that llmprof calibrate fitted on this device: predict times too. By default those of its last "
+        "run here.",
     ),
 ]
 

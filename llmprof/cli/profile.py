@@ -82,6 +82,7 @@ def profile(
     data_parallel: parallel_options.DataParallelOption = None,
     expert_parallel: parallel_options.ExpertParallelOption = None,
     context_parallel: parallel_options.ContextParallelOption = None,
+    device_profile: memory_option.DeviceProfileOption = None,
     compare: profile_sharded.CompareOption = None,
     rank_timeout: profile_sharded.RankTimeoutOption = None,
     output_format: options.FormatOption = "table",
@@ -121,6 +122,7 @@ def profile(
             "--counters": (None if counters == "none" else counters, "auto"),
             "--caches": (caches, "cold"),
             "--device-spec": (device_spec, None),
+            "--device-profile": (device_profile, None),
         },
     )
     if step is not None:
@@ -137,6 +139,7 @@ def profile(
             "counters": counters if counters != "none" else None,
             "caches": caches,
             "device_spec": device_spec,
+            "device_profile": device_profile,
             "unfused_reference": unfused_reference,
         }
         defaults = {
@@ -211,6 +214,7 @@ def profile(
                 time_seconds=budget or None,
                 referees=referees,
                 reference=reference,
+                device_profile=device_profile,
             )
             result = Result(arch=arch, workloads=group, attentions=attentions, not_applicable=skipped)
             planned.append((request, result))

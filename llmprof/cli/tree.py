@@ -16,7 +16,7 @@ from llmprof.cli.command import Command, Group
 
 COMMANDS = {
     name: f"{name}_" if name == "import" else name
-    for name in ("count", "profile", "check", "plan", "compare", "import", "verify", "mask", "claims")
+    for name in ("count", "profile", "check", "plan", "compare", "import", "verify", "mask", "claims", "calibrate")
 }
 """Command -> its file, in which a function has the file's name."""
 

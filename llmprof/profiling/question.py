@@ -21,7 +21,10 @@ Attention = Literal["fused", "unfused"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to profile: one architecture, its workloads, and how."""
+    """What to profile: one architecture, its workloads, and how.
+
+    `device_profile` is the file with the constants that times are predicted with, by default that of the device.
+    """
 
     arch: ArchSpec
     workloads: tuple[Workload, ...]
@@ -32,6 +35,7 @@ class Request:
     time_seconds: float | None = 10.0
     referees: bool = True
     reference: UnfusedReference = "lean-eager"
+    device_profile: str | None = None
 
     def execution(self, attention: Attention, kernels: Literal["cuda", "cpu"]) -> Execution:
         """How a pass with this attention runs; the reference is what unfused means."""

@@ -11,6 +11,7 @@ from llmprof.ledger import Ledger, Quantity, Row, Verdict
 from llmprof.predict.api import Prediction, predict
 from llmprof.profiling.experts import expected_experts
 from llmprof.profiling.fit import kernels_of, out_of_memory_refused, refuse_what_does_not_fit
+from llmprof.profiling.predicted import profile_of
 from llmprof.profiling.question import Request, Result, require_torch
 from llmprof.profiling.timing import compare, time_pass
 from llmprof.spec.arch import ArchSpec
@@ -20,6 +21,7 @@ from llmprof.workload import Execution, Workload
 if TYPE_CHECKING:
     import torch
 
+    from llmprof.latency.device_profile import Profile
     from llmprof.twin.model import Twin
 
 Progress = Callable[[str], None]
@@ -38,6 +40,8 @@ def preflight(request: Request) -> None:
 
     device = resolve_device(request.device)
     refuse_what_does_not_fit(request, cut_of(request).arch, device)
+    if request.device_profile is not None:
+        profile_of(device, request.device_profile)
 
 
 def profile(request: Request, result: Result, progress: Progress) -> None:
@@ -68,8 +72,9 @@ def _profile(request: Request, result: Result, progress: Progress) -> None:
         progress(f"{request.arch.label}: building {cut.arch.n_layers} layers on {device}")
         first = request.workloads[0]
         twin = build(cut.arch, dtypes=first.dtypes, device=device, seed=request.seed, mtp=first.mtp)
+        calibrated = profile_of(device, request.device_profile)
         for workload in request.workloads:
-            _profile_workload(request, cut, twin, device, workload, result, progress)
+            _profile_workload(request, cut, twin, device, workload, calibrated, result, progress)
 
 
 def cut_of(request: Request) -> Slice:
@@ -86,6 +91,7 @@ def _profile_workload(
     twin: Twin,
     device: torch.device,
     workload: Workload,
+    calibrated: Profile | None,
     result: Result,
     progress: Progress,
 ) -> None:
@@ -118,7 +124,7 @@ def _profile_workload(
             result.rows += _referee_rows(arch, request.arch.n_layers, asked, workload, execution)
         if device.type != "meta" and request.time_seconds is not None:
             progress(f"{request.arch.label}: timing {workload.phase}, {attention} attention")
-            time_pass(request, cut.arch, twin, device, workload, execution, result)
+            time_pass(request, cut.arch, twin, device, workload, execution, calibrated, result)
     result.rows += expected_experts(request.arch, workload)
     compare(workload, outputs, result)
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from llmprof.predict.api import predict
+from llmprof.predict.api import Prediction, predict
+from llmprof.profiling.predicted import predicted_record, why_none
 from llmprof.profiling.question import Request, Result
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Execution, Workload
@@ -14,7 +15,10 @@ from llmprof.workload import Execution, Workload
 if TYPE_CHECKING:
     import torch
 
+    from llmprof.latency.device_profile import Profile
+    from llmprof.measure.time import Timing
     from llmprof.twin.model import Twin
+    from llmprof.twin.session import Session
 
 
 def time_pass(
@@ -24,9 +28,13 @@ def time_pass(
     device: torch.device,
     workload: Workload,
     execution: Execution,
+    calibrated: Profile | None,
     result: Result,
 ) -> None:
-    """Time the pass without any counter in the way, and sense the allocator's peak where it has one."""
+    """Time the pass without any counter in the way, and sense the allocator's peak where it has one.
+
+    Its predicted time stands beside it where the device is `calibrated`.
+    """
     from llmprof.measure.memory import SensedPeak, sense_peak
     from llmprof.measure.time import measure_time, rates
     from llmprof.twin.session import Session
@@ -37,7 +45,8 @@ def time_pass(
     sensed = SensedPeak(peak_bytes=None, reason="interrupted")
     if not timing.interrupted:
         sensed = sense_peak(session.run, session.restore, device, also_live=session.constants)
-    expected = predict(ran, workload, execution).ledger
+    prediction = predict(ran, workload, execution)
+    expected = prediction.ledger
     tokens = workload.batch * workload.new_tokens
     entry: dict[str, Any] = {
         "phase": workload.phase,
@@ -72,9 +81,34 @@ def time_pass(
             "stable": summary.stable,
             **asdict(speed),
         }
+    _predicted(prediction, calibrated, session, device, timing, entry, result)
     result.timings.append(entry)
     if timing.interrupted:
         raise KeyboardInterrupt
+
+
+def _predicted(
+    prediction: Prediction,
+    calibrated: Profile | None,
+    session: Session,
+    device: torch.device,
+    timing: Timing,
+    entry: dict[str, Any],
+    result: Result,
+) -> None:
+    """What the pass should take, or why nothing says so, in its entry."""
+    dtype = prediction.workload.dtypes.activations
+    if calibrated is None or dtype not in calibrated.models:
+        reason = why_none(calibrated, dtype)
+        if reason not in result.notes:
+            result.notes.append(reason)
+        return
+    from llmprof.measure.module_time import module_seconds
+
+    measured = None if timing.warm is None else timing.warm.median_ns / 1e9
+    modules = {} if timing.interrupted else module_seconds(session, device)
+    made = predicted_record(prediction, calibrated.models[dtype], measured, modules)
+    entry["predicted"] = {**made, "calibrated_on": calibrated.measured}
 
 
 def compare(workload: Workload, outputs: dict[str, torch.Tensor], result: Result) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from llmprof.ledger import Row, Verdict
 from llmprof.report.collapse import collapse
 from llmprof.report.counter_tables import counters
+from llmprof.report.predicted_tables import predicted_times
 from llmprof.report.tables import Table
 from llmprof.report.time_tables import comparisons, times
 from llmprof.units import format_bytes, format_count, format_exact
@@ -56,6 +57,7 @@ def pages(record: dict[str, Any], rows: Sequence[Row]) -> list[Table]:
     if record["timings"]:
         full, ran = record["n_layers"], record["layers_run"]
         found.append(times(record["timings"], "the whole model" if ran is None else f"{ran} of {full} layers"))
+        found += predicted_times(record["timings"])
     if record["comparisons"]:
         found.append(comparisons(record["comparisons"]))
     return [*found, *counters(record.get("counters")), *differing(record)]

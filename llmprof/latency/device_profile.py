@@ -1,0 +1,174 @@
+"""The file that `llmprof calibrate` writes: what was fitted on one device, and where and when.
+
+One file has one device and as many dtypes as were calibrated. It is the strict YAML of specs: what is wrong in one that
+was edited is said with its line. The default place is the user's configuration directory, under the device's name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from llmprof.errors import InputError
+from llmprof.latency.eager import Constants, EagerModel
+from llmprof.spec import source
+from llmprof.spec.problems import Report
+from llmprof.spec.validate import check
+from llmprof.spec.yamlload import parse
+from llmprof.workload import ComputeDtype
+
+SCHEMA_VERSION = 1
+
+NotNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which device was calibrated. Times of another one, or with another number of threads, are no times of this.
+
+    `name` is what the driver or the processor calls itself; `threads` those of torch on a CPU, None on a GPU.
+    """
+
+    kind: Literal["cpu", "cuda"]
+    name: Annotated[str, MinLen(1)]
+    threads: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.threads is None else f"{self.name}, {self.threads} threads"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What was fitted. `measured` is the day, `torch` the version whose kernels ran."""
+
+    device: Identity
+    measured: str
+    torch: str
+    models: Mapping[ComputeDtype, EagerModel]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kernel:
+    family: Literal["matmul", "batched", "core", "memory"]
+    kind: str
+    t0: NotNegative
+    per_product: NotNegative
+    flops_per_s: Positive | None
+    cached_bytes_per_s: Positive
+    slowdown: Annotated[float, Ge(1)]
+    cache_bytes: Positive
+    overlap: Positive
+    low: Positive
+    high: Positive
+    points: int
+    error: NotNegative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    module_s: NotNegative
+    host_s: NotNegative | None
+    kernels: tuple[_Kernel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Models:
+    fp32: _Model | None = None
+    tf32: _Model | None = None
+    bf16: _Model | None = None
+    fp16: _Model | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    schema_version: Literal[1]
+    device: Identity
+    measured: Annotated[str, MinLen(1)]
+    torch: Annotated[str, MinLen(1)]
+    dtypes: _Models
+
+
+def default_path(device: Identity) -> Path:
+    """Where the profile of `device` lies unless the user says otherwise (XDG base directories, version 0.8)."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    root = Path(base) if base else Path.home() / ".config"
+    name = re.sub(r"[^a-z0-9]+", "-", str(device).lower()).strip("-")
+    return root / "llmprof" / "devices" / f"{name}.yaml"
+
+
+def load(path: Path) -> Profile:
+    """The profile in a file. SpecError with every problem of it, InputError where there is none."""
+    report = Report(str(path))
+    written = check(_Document, parse(source.read_file(path), file=str(path)), report)
+    report.raise_if_any()
+    assert written is not None
+    models: dict[ComputeDtype, EagerModel] = {}
+    for dtype in ("fp32", "tf32", "bf16", "fp16"):
+        model: _Model | None = getattr(written.dtypes, dtype)
+        if model is not None:
+            models[dtype] = _model(model)
+    return Profile(device=written.device, measured=written.measured, torch=written.torch, models=models)
+
+
+def find(device: Identity, path: str | None) -> tuple[Profile, Path] | None:
+    """The profile that is meant: of `path` where one is named, else that of the default place; None without one.
+
+    InputError where the file is of another device, SpecError where it is wrong.
+    """
+    place = default_path(device) if path is None else Path(path)
+    if path is None and not place.is_file():
+        return None
+    profile = load(place)
+    if profile.device != device:
+        raise InputError(
+            f"{place} is a profile of {profile.device}, and this is {device}; name another, or run `llmprof calibrate`"
+        )
+    return profile, place
+
+
+def text(profile: Profile) -> str:
+    """The file of `profile`."""
+    import yaml
+
+    dtypes = {dtype: _written(model) for dtype, model in profile.models.items()}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "device": {key: value for key, value in asdict(profile.device).items() if value is not None},
+        "measured": profile.measured,
+        "torch": profile.torch,
+        "dtypes": dtypes,
+    }
+    head = "# What `llmprof calibrate` fitted on one device: seconds, and rates per second (docs/latency.md).\n"
+    return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _written(model: EagerModel) -> dict[str, object]:
+    kernels = []
+    for (family, kind), constants in model.constants.items():
+        values = asdict(constants)
+        if constants.flops_per_s == float("inf"):
+            values["flops_per_s"] = None
+        kernels.append({"family": family, "kind": kind, **{k: _short(v) for k, v in values.items()}})
+    return {"module_s": _short(model.module_s), "host_s": _short(model.host_s), "kernels": kernels}
+
+
+def _short(value: float | int | None) -> float | int | None:
+    """Six digits: more is noise."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _model(written: _Model) -> EagerModel:
+    constants: dict[tuple[str, str], Constants] = {}
+    for each in written.kernels:
+        values = {name: getattr(each, name) for name in Constants.__dataclass_fields__}
+        if each.flops_per_s is None:
+            values["flops_per_s"] = float("inf")
+        constants[each.family, each.kind] = Constants(**values)
+    return EagerModel(constants=constants, module_s=written.module_s, host_s=written.host_s)
