@@ -384,7 +384,7 @@ def test_numbers_below_one_are_refused(ask: dict[str, int], message: str) -> Non
         ("llama-3.1-8b", dict(dtypes=Dtypes(kv_cache="int4")), 9, r"vllm has no cache in int4"),
         ("llama-3.1-8b", dict(sharding=Sharding(pipeline_parallel=5)), 9, r"pipeline_parallel is 5, .* the 32 layers"),
         ("gpt2", {}, 1025, r"1,?025"),
-        ("mamba-2.8b", dict(sharding=Sharding(tensor_parallel=2)), 9, r"cannot be sharded"),
+        ("mamba-2.8b", dict(sharding=Sharding(tensor_parallel=2)), 9, r"attention of kind mamba-1"),
         ("recurrentgemma-2b", {}, 9, r"vLLM has no rg-lru"),
     ],
 )
