@@ -28,7 +28,11 @@ _HELD = {
 }
 _CALLS, _PAYLOAD = "_calls", "_bytes"
 _DIFFERENCE = "relative_difference"
-_WHERE = {"meta": "meta, shapes alone", "cpu": "the CPU", "cuda": "a GPU each"}
+_WHERE = {
+    "meta": "on meta (shapes alone), one rank of each stage in torch's fake group",
+    "cpu": "on the CPU, over gloo",
+    "cuda": "on a GPU each, over NCCL",
+}
 
 
 def pages(record: dict[str, Any], rows: Sequence[RankRow]) -> list[Table]:
@@ -57,15 +61,16 @@ def _remarks(record: dict[str, Any]) -> Iterator[str]:
         d = record["workloads"][0]["dtypes"]
         yield (
             f"weights {d['weights']}, activations {d['activations']}, KV cache {d['kv_cache']}; "
-            f"{_degrees(record)}; on {_WHERE[record['device']]}, over {record['backend']}"
+            f"{_degrees(record)}; {_WHERE[record['device']]}"
         )
     if record["kernels"]:
         kernels = ", ".join(f"{key.replace('/', ' ')} {kernel}" for key, kernel in record["kernels"].items())
         yield f"attention kernels: {kernels}"
     if record["layers_run"] is not None:
+        also = "" if record["device"] == "meta" else ", and outputs and times are of what ran"
         yield (
-            f"ran {record['layers_run']} of {record['n_layers']} layers; the others are extrapolated from equal ones, "
-            "and outputs and times are of what ran"
+            f"ran {record['layers_run']} of {record['n_layers']} layers; the others are extrapolated from equal "
+            f"ones{also}"
         )
     if record["missing"]:
         rest = len(record["missing"]) - _LISTED
