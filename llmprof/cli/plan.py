@@ -147,17 +147,17 @@ def _pages(search: Search, plan: Plan, top: int | None) -> list[Table]:
     from llmprof.planning.fewest import fewest
     from llmprof.planning.nearest import nearest
     from llmprof.planning.rank import best_of_each
-    from llmprof.report import plan_tables
+    from llmprof.report import plan_rejections, plan_tables
 
     best = best_of_each(plan.configurations)
     if not best:
-        pages = [plan_tables.nothing_table(plan, nearest(search))]
+        pages = [plan_rejections.nothing_table(plan, nearest(search))]
     else:
         shown = best[:top]
         pages = [plan_tables.ranking_table(plan, shown, len(plan.configurations) - len(shown))]
         pages += plan_tables.best_tables(best[0], plan.ask)
     pages.append(plan_tables.fewest_table(list(fewest(search)), plan.ask.max_gpus))
-    pages += plan_tables.rejection_tables(plan)
+    pages += plan_rejections.rejection_tables(plan)
     if best:
         from llmprof.planning.deploy import command_lines
 

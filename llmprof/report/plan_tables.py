@@ -13,9 +13,7 @@ from llmprof.planning.constraint import of_batch, of_time
 from llmprof.planning.degrees import words
 from llmprof.planning.deploy.line import CommandLine
 from llmprof.planning.fewest import Fewest
-from llmprof.planning.nearest import Nearest
 from llmprof.planning.rank import IN_WORDS
-from llmprof.planning.rejections import rejections
 from llmprof.planning.search import Plan
 from llmprof.planning.times import Bound
 from llmprof.report.plan_memory import memory_table, requests, scenario_table
@@ -25,10 +23,14 @@ from llmprof.units import format_count
 from llmprof.workload import Dtypes
 
 BOUNDS_NOTE = (
-    "first >=, step >=: lower bounds of the time to the first token of a prompt that is alone, and of a mean decode "
-    "step; tokens/s <=: an upper bound with all requests in flight{money}. They rest on the dense peaks and bandwidths "
-    "of the catalogue alone: no engine is as quick, and nothing measured confirms them (docs/planning.md). bound by: "
+    "{times}; tokens/s <=: an upper bound with all requests in flight{money}. They rest on the dense peaks and "
+    "bandwidths of the catalogue alone: no engine is as quick, and nothing measured confirms them (docs/planning.md). bound by: "
     "reading weights or caches, with their part of what is read, compute, or links."
+)
+PROMPTS = "first >=: a lower bound of the time that a prompt takes that is alone"
+STEPS = (
+    "first >=, step >=: lower bounds of the time to the first token of a prompt that is alone, and of a mean step "
+    "of decoding"
 )
 LINKS_NOTE = "+ nothing is known of the links between these devices: what collectives take is left out."
 _PLUS = "+"
@@ -83,7 +85,10 @@ def ranking_table(plan: Plan, shown: Sequence[Configuration], behind: int) -> Ta
         *settings(plan),
         f"Ranked by {IN_WORDS[ask.rank]} (--rank). Each number of a device stands once, spread as ranks best; "
         f"{behind:,} more have room (--top). free: of the fullest device; room: for so many requests at once.",
-        BOUNDS_NOTE.format(money="; per M >=: what a million of them costs at least" if priced else ""),
+        BOUNDS_NOTE.format(
+            times=STEPS if decodes else PROMPTS,
+            money="; per M >=: what a million of them costs at least" if priced else "",
+        ),
     ]
     if marks:
         notes.append(LINKS_NOTE)
@@ -178,53 +183,6 @@ def fewest_table(found: Sequence[Fewest], max_gpus: int) -> Table:
     )
 
 
-def rejection_tables(plan: Plan) -> list[Table]:
-    """What was rejected and why: for want of room, of a figure, or of a degree that divides what it has to."""
-    room = rejections(plan)
-    made = []
-    if room:
-        made.append(
-            Table(
-                title=f"Rejected: {len(plan.rejected):,} of {plan.considered:,} configurations",
-                columns=("why", "the nearest of them", "how many"),
-                rows=tuple((each.reason, each.nearest, f"{each.count:,}") for each in room),
-                left=2,
-            )
-        )
-    by_reason: dict[str, list[str]] = {}
-    for device, why in plan.unplanned:
-        by_reason.setdefault(why, []).append(device.name)
-    notes = [f"{why}: {', '.join(names)}" for why, names in by_reason.items()]
-    alike: dict[str, list[str]] = {}
-    for each in plan.refused:
-        # What is wrong with one degree begins with its number, and goes on alike for all that are wrong alike.
-        _, says, rest = each.why.partition(f" is {each.what[2:]}, ")
-        alike.setdefault(rest if says else each.why, []).append(each.what)
-    notes += [f"{', '.join(whats)}: {why}" for why, whats in alike.items()]
-    if notes:
-        made.append(Table(title="Not tried", columns=(), rows=(), notes=tuple(notes)))
-    return made
-
-
-def nothing_table(plan: Plan, found: Sequence[Nearest]) -> Table:
-    """What would have room where nothing has, by one change each."""
-    rows = tuple(
-        (
-            _change(each),
-            f"{each.deployment.sharding.ranks} x {each.deployment.device.name}",
-            words(each.deployment.sharding),
-        )
-        for each in found
-    )
-    notes = ["Nothing has room. By one of these changes alone something would, as the same search has found."]
-    if not found:
-        notes = [
-            "Nothing has room, nor by one change: more devices, narrower weights or cache, fewer or shorter requests."
-        ]
-    columns = ("change", "then on", "spread") if found else ()
-    return Table(title=heading(plan), columns=columns, rows=rows, left=3, notes=(*settings(plan), *notes))
-
-
 def command_table(c: Configuration, lines: Sequence[CommandLine]) -> Table:
     """How each engine would be started, a line to be copied under each name."""
     notes = []
@@ -286,15 +244,3 @@ def _formats(dtypes: Sequence[Dtypes]) -> str:
     if weights == first.activations == first.kv_cache:
         return f"all in {weights}"
     return f"weights {weights}, activations {first.activations}, KV cache {first.kv_cache}"
-
-
-def _change(each: Nearest) -> str:
-    options = {
-        "device": "--device",
-        "devices": "--max-gpus",
-        "weight_dtype": "--weight-dtype",
-        "kv_dtype": "--kv-dtype",
-        "prompt_tokens": "--context",
-        "concurrency": "--concurrency",
-    }
-    return f"{options[each.change]} {each.value}"
