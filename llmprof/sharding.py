@@ -120,6 +120,12 @@ def check_sharding(arch: ArchSpec, workload: Workload, sharding: Sharding) -> No
     reason = without_rule(arch) or workload_without_rule(workload)
     if reason is not None:
         raise InputError(f"{arch.label} cannot be sharded: {reason}, for which docs/reference-sharding.md has no rule")
+    indivisible = facts(arch).indivisible
+    if indivisible is not None and (s.tensor_parallel, s.expert_parallel, s.context_parallel) != (1, 1, 1):
+        raise InputError(
+            f"{arch.label} has stages and replicas alone: {indivisible}, for which, where ranks share it, "
+            "docs/reference-sharding.md has no rule; leave tensor_parallel, expert_parallel and context_parallel at 1"
+        )
     _check_tensor_parallel(arch, workload, s)
     if s.context_parallel > 1:
         check_context_parallel(arch, workload, s.context_parallel)

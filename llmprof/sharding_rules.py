@@ -5,7 +5,7 @@ Searches ask thousands of times, so what an architecture says once and for all i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from llmprof.errors import InputError
@@ -37,12 +37,14 @@ _KEPT = 64
 class Facts:
     """What the rules ask of an architecture, each value once. `arch` is kept, so that its identity stays its own.
 
-    `reason`: why no rule is about it. `widths`: d_ff of dense feed-forwards and shared experts; `expert_widths`: of
-    experts. `row_widths`: d_in of the matrices that are split by rows, but for those of experts.
+    `reason`: why no rule is about it; `indivisible`: why none is about ranks that share its layers. `widths`: d_ff of
+    dense feed-forwards and shared experts; `expert_widths`: of experts. `row_widths`: d_in of the matrices that are
+    split by rows, but for those of experts.
     """
 
     arch: ArchSpec
     reason: str | None
+    indivisible: str | None
     grouped: tuple[Gqa, ...]
     latent_heads: tuple[int, ...]
     widths: tuple[int, ...]
@@ -78,6 +80,7 @@ def _find(arch: ArchSpec) -> Facts:
     return Facts(
         arch=arch,
         reason=_without_rule(arch),
+        indivisible=_first(arch, _indivisible),
         grouped=tuple(dict.fromkeys(gqas)),
         latent_heads=_once(mla.n_heads for mla in mlas),
         widths=_once(widths),
@@ -110,39 +113,42 @@ def _without_rule(arch: ArchSpec) -> str | None:
         return "its token table has a width of its own (embedding_width)"
     if arch.pooler or arch.type_vocab_size:
         return "it has a pooler or segments"
+    return _first(arch, _of_layer)
+
+
+def _first(arch: ArchSpec, reason_of: Callable[[LayerSpec], str | None]) -> str | None:
+    """The first layer of which there is something to say."""
     for index, layer in enumerate(arch.main.layers):
-        reason = _of_layer(layer)
+        reason = reason_of(layer)
         if reason is not None:
             return f"layers.{index} has {reason}"
     return None
 
 
 def _of_layer(layer: LayerSpec) -> str | None:
-    """What of `layer` has no rule."""
-    if layer.mixer is not None:
-        return f"a mixer ({layer.mixer.kind}) beside its attention"
+    """What of `layer` has no rule, however it is spread."""
     if layer.cross_attention is not None:
         return "a cross-attention"
+    if isinstance(layer.attention, Gqa):
+        if layer.attention.shared_kv:
+            return "attention to the keys and values of another layer"
+        if not isinstance(layer.position, Rope | Alibi | NoPosition):
+            return f"positions of kind {layer.position.kind}"
+    return None
+
+
+def _indivisible(layer: LayerSpec) -> str | None:
+    """What of `layer` ranks cannot share."""
+    if layer.mixer is not None:
+        return f"a mixer ({layer.mixer.kind}) beside its attention"
     if layer.block == "parallel" and not layer.first_norm:
         return "a parallel block without a first norm"
-    match layer.attention:
-        case Gqa() as gqa:
-            if gqa.shared_kv:
-                return "attention to the keys and values of another layer"
-            if not isinstance(layer.position, Rope | Alibi | NoPosition):
-                return f"positions of kind {layer.position.kind}"
-        case Mla() | NoAttention():
-            pass
-        case other:
-            return f"attention of kind {other.kind}"
-    match layer.ffn:
-        case Moe() as moe:
-            if moe.latent is not None:
-                return "experts that see a latent"
-        case Mlp() | Glu() | NoFfn():
-            pass
-        case unknown:
-            return f"a feed-forward of kind {unknown.kind}"
+    if not isinstance(layer.attention, Gqa | Mla | NoAttention):
+        return f"attention of kind {layer.attention.kind}"
+    if isinstance(layer.ffn, Moe) and layer.ffn.latent is not None:
+        return "experts that see a latent"
+    if not isinstance(layer.ffn, Mlp | Glu | Moe | NoFfn):
+        return f"a feed-forward of kind {layer.ffn.kind}"
     return None
 
 
@@ -168,6 +174,8 @@ def tensor_parallel_degrees(
     those that the parts of packed matrices allow.
     """
     known = facts(arch)
+    if known.indivisible is not None:
+        return (1,) if expert_parallel == 1 else ()
     heads = [*(gqa.n_heads for gqa in known.grouped), *known.latent_heads]
     most = min(heads or known.widths or known.expert_widths, default=1)
     return tuple(

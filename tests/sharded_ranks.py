@@ -178,6 +178,23 @@ layers:
   attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, output_gate: value}
   ffn: {kind: relu, d_ff: 24}
 """,
+    # What has states: stages alone can have parts of it.
+    "states": """
+name: states
+vocab_size: 40
+tied_embeddings: true
+position: {kind: none}
+layers:
+  count: 4
+  pattern: [delta, mamba]
+  norm: {kind: rmsnorm, placement: pre}
+  delta:
+    attention: {kind: gated-deltanet, n_heads: 4, n_key_heads: 2, key_dim: 4, value_dim: 6, d_conv: 3, chunk: 4}
+    ffn: {kind: moe, n_experts: 4, top_k: 2, expert: {kind: swiglu, d_ff: 8}, latent: 12}
+  mamba:
+    attention: {kind: mamba-2, n_heads: 4, head_dim: 6, d_state: 4, n_groups: 2, d_conv: 3, norm_groups: 2, chunk: 4}
+    ffn: {kind: none}
+""",
     "parallel-experts": """
 name: parallel-experts
 vocab_size: 40
@@ -227,7 +244,9 @@ def _tensor(
 
 DENSE = ("grouped", "learned", "parallel", "two-norms", "alibi", "sandwich", "gated")
 RINGS = ("learned", "parallel", "two-norms", "experts")
-MIXED = tuple(name for name in SPECS if name not in DENSE)
+MIXED = tuple(name for name in SPECS if name not in (*DENSE, "states"))
+SHARED = (*DENSE, *MIXED)
+"""Those whose layers ranks can share."""
 
 
 def packed(workload: Workload, weights: StorageDtype) -> Workload:
@@ -238,8 +257,9 @@ def packed(workload: Workload, weights: StorageDtype) -> Workload:
 CASES: dict[int, tuple[Case, ...]] = {
     2: (
         *(Case(name, workload, _tensor(2)) for name in DENSE for workload in (PREFILL, DECODE)),
-        *(Case(name, workload, _tensor(2, rows=True)) for name in DENSE for workload in (PREFILL, AFTER_PAST)),
-        *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "grouped")),
+        *(Case(name, AFTER_PAST, _tensor(2, rows=True)) for name in DENSE),
+        *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "grouped", "states")),
+        Case("states", AFTER_PAST, _tensor(1, replicas=2)),
         Case("grouped", PREFILL, _tensor(1, replicas=2)),
         *(Case(name, workload, _tensor(2)) for name in MIXED for workload in (AFTER_PAST, DECODE)),
         *(Case(name, PREFILL, _tensor(2, rows=True, experts=2)) for name in MIXED),

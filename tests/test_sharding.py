@@ -24,7 +24,7 @@ from tests.sharded_ranks import (
     LONG,
     PREFILL,
     RINGS,
-    SPECS,
+    SHARED,
     Case,
     count_cases,
     fail,
@@ -36,12 +36,13 @@ QUANTITIES: tuple[Quantity, ...] = (
     "params",
     "weight_bytes",
     "kv_cache_bytes",
+    "recurrent_state_bytes",
     "matmul_flops",
     "matmul_flops_causal",
     "hbm_bytes",
     "peak_live_bytes",
 )
-UNFUSED: tuple[Quantity, ...] = QUANTITIES[:5]
+UNFUSED: tuple[Quantity, ...] = QUANTITIES[:6]
 """What does not depend on whether a core is fused: real processes run on CPUs, unfused."""
 
 
@@ -90,7 +91,7 @@ DEGREES = (
 )
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("workload", [AFTER_PAST, DECODE], ids=["prefill", "decode"])
 def test_both_halves_agree_on_small_models(name: str, workload: Workload) -> None:
     arch = spec(name)
@@ -138,6 +139,29 @@ def test_both_halves_agree_on_ranks_that_share_tokens(name: str, dtypes: Dtypes)
         for logits in LOGITS if sharding.ranks == 2 else LOGITS[:1]:
             now = replace(workload, logits=logits)
             agree(predicted(arch, now, sharding), accounts_on_meta(arch, now, sharding))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("mamba2-130m", 2),
+        ("nemotron-h-8b", 8),
+        ("qwen3-next-80b-a3b", 4),
+        ("jamba-v0.1", 8),
+        ("recurrentgemma-2b", 4),
+        ("lfm2-1.2b", 4),
+        ("rwkv-4-169m", 2),
+        ("falcon-h1-0.5b", 2),
+    ],
+)
+def test_both_halves_agree_on_stages_of_any_layers(name: str, layers: int) -> None:
+    """The first layers of models whose states no ranks can share."""
+    [arch] = catalog.resolve([name])
+    arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers[:layers]),))
+    for phase, new in (("prefill", 6), ("decode", 1)):
+        workload = Workload(phase=phase, batch=2, new_tokens=new, context=9)  # type: ignore[arg-type]
+        for sharding in (Sharding(pipeline_parallel=2), Sharding(data_parallel=2)):
+            agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))
 
 
 @pytest.mark.parametrize("weights", QUANTISED)

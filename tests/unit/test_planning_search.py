@@ -219,9 +219,16 @@ def test_experts_are_shared_or_sent() -> None:
 
 
 def test_a_model_without_rules_has_replicas_alone() -> None:
-    tried, refused = spread_of(named("mamba-130m"), replicas=2)
+    tried, refused = spread_of(named("opt-350m"), replicas=2)
     assert tried == {"-", "DP2"}
     assert list(refused) == ["TP, PP and EP of any degree"]
+
+
+def test_a_model_whose_layers_no_ranks_share_has_stages_and_replicas() -> None:
+    tried, refused = spread_of(named("mamba-130m"), replicas=2)
+    assert {"PP2", "DP2", "PP2 DP2"} <= tried
+    assert set(refused) == {"TP2", "TP4", "TP8"}
+    assert "attention of kind mamba-1" in refused["TP2"]
 
 
 # --- order ------------------------------------------------------------------------------------------

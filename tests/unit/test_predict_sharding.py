@@ -257,7 +257,7 @@ def test_replicas_and_one_rank_say_nothing() -> None:
             {"tensor_parallel": 2},
             r"over \(all-heads\)",
         ),
-        (shipped("jamba-1.5-mini"), prefill(), {}, "attention of kind mamba"),
+        (shipped("jamba-1.5-mini"), prefill(), {"tensor_parallel": 2}, "attention of kind mamba"),
         (shipped("bert-base"), prefill(), {}, "its structure is encoder"),
     ],
 )
