@@ -24,8 +24,8 @@ from llmprof.workload import Dtypes
 
 BOUNDS_NOTE = (
     "{times}; tokens/s <=: an upper bound with all requests in flight{money}. They rest on the dense peaks and "
-    "bandwidths of the catalogue alone: no engine is as quick, and nothing measured confirms them (docs/planning.md). bound by: "
-    "reading weights or caches, with their part of what is read, compute, or links."
+    "bandwidths of the catalogue alone: no engine is as quick, and nothing measured confirms them (docs/planning.md). "
+    "bound by: reading weights or caches, with their part of what is read, compute, or links."
 )
 PROMPTS = "first >=: a lower bound of the time that a prompt takes that is alone"
 STEPS = (
