@@ -1,8 +1,9 @@
 """The kernels that a device is calibrated with: every kind that models launch often, over sizes from small to large.
 
-A point makes its operands and then launches one kernel as often as it is told. Matrices stand in enough copies that
-none is in a cache when it is read again, as in a model; what other kernels read was written a moment ago, as in a
-model too. Values are random: a product of zeros takes less power, and so less time.
+A point takes its operands and then launches one kernel as often as it is told. Matrices stand in enough copies that
+none is in a cache when it is read again, and so do kept keys and values, as every layer of a model has its own; what
+other kernels read was written a moment ago, as in a model too. Values are random: a product of zeros takes less power,
+and so less time.
 
 Axis legend: m rows, n columns, k contraction; p products, t queries, s keys, h head_dim; r rows of c values.
 """
@@ -136,16 +137,16 @@ def _batched(dtype: torch.dtype) -> Iterator[Point]:
         moved = p * (t * h + s * h + t * s) * size
 
         def scores(pool: Pool, p: int = p, t: int = t, s: int = s, h: int = h) -> Launch:
-            q, k = pool.random(p, t, h), pool.random(p, s, h)
+            q, k = pool.random(p, t, h), pool.random(p, s, h, copy=1)
             return lambda: torch.bmm(q, k.transpose(1, 2))
 
         def masked(pool: Pool, p: int = p, t: int = t, s: int = s, h: int = h) -> Launch:
-            q, k = pool.random(p, t, h), pool.random(p, s, h)
-            mask = pool.random(t, s)
+            q, k = pool.random(p, t, h), pool.random(p, s, h, copy=1)
+            mask = pool.own(t, s)
             return lambda: torch.baddbmm(mask, q, k.transpose(1, 2), alpha=0.125)
 
         def values(pool: Pool, p: int = p, t: int = t, s: int = s, h: int = h) -> Launch:
-            w, v = pool.random(p, t, s), pool.random(p, s, h)
+            w, v = pool.random(p, t, s), pool.random(p, s, h, copy=1)
             return lambda: torch.bmm(w, v)
 
         where = f"{p} x {t} x {s} x {h}"
@@ -165,9 +166,10 @@ def _cores(dtype: torch.dtype, device: torch.device) -> Iterator[Point]:
         moved = p * (2 * t * h + 2 * s * h) * size + 4 * p * t
 
         def make(pool: Pool, p: int = p, t: int = t, s: int = s, h: int = h, causal: bool = causal) -> Launch:
-            q = pool.random(1, p, t, h)
-            k, v = (pool.random(1, p, s, h) for _ in range(2))
-            return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+            q = pool.own(1, p, t, h)
+            held = min(pool.copies(p * s * h), MOST_COPIES) // 2 * 2
+            turn = _Turn([pool.random(1, p, s, h, copy=copy) for copy in range(held)])
+            return lambda: F.scaled_dot_product_attention(q, turn.next(), turn.next(), is_causal=causal)
 
         work = Work(kind=kind, flops=4 * p * visible * h, bytes=moved, products=p)
         yield Point(label=f"attention {p} x {t} x {s} x {h}", work=work, make=make)
@@ -175,9 +177,9 @@ def _cores(dtype: torch.dtype, device: torch.device) -> Iterator[Point]:
 
 # --- what moves memory -----------------------------------------------------------------------------
 
-# Kind -> the kernel on x and y of r rows of c values, w of one row, ids of r numbers below r; values read and written
-# in units of r * c, of r and of c. As in the reference execution, a row that all share is read once.
-_MOVERS: dict[str, tuple[Callable[[Tensor, Tensor, Tensor, Tensor], object], float, int]] = {
+# Kind -> the kernel on x and y of r rows of c values, w of one row, ids of r numbers below r; values read and
+# written in units of r * c and of c. As in the reference execution, a row that all share is read once.
+_MOVERS: dict[str, tuple[Callable[[Tensor, Tensor, Tensor, Tensor], object], int, int]] = {
     "add": (lambda x, y, w, ids: torch.add(x, y), 3, 0),
     "mul": (lambda x, y, w, ids: torch.mul(x, w), 2, 1),
     "sub": (lambda x, y, w, ids: torch.sub(x, y), 3, 0),
@@ -192,7 +194,7 @@ _MOVERS: dict[str, tuple[Callable[[Tensor, Tensor, Tensor, Tensor], object], flo
     "sigmoid": (lambda x, y, w, ids: torch.sigmoid(x), 2, 0),
     "softplus": (lambda x, y, w, ids: F.softplus(x), 2, 0),
     "softmax": (lambda x, y, w, ids: torch.softmax(x, dim=-1), 2, 0),
-    "layer_norm": (lambda x, y, w, ids: F.layer_norm(x, (x.shape[-1],), w, w), 2, 2),
+    "layer_norm": (lambda x, y, w, ids: F.layer_norm(x, (WIDTH,), w, y[0]), 2, 2),
     "mean": (lambda x, y, w, ids: x.mean(-1, keepdim=True), 1, 0),
     "sum": (lambda x, y, w, ids: x.sum(-1, keepdim=True), 1, 0),
     "rsqrt": (lambda x, y, w, ids: torch.rsqrt(x), 2, 0),
@@ -208,13 +210,18 @@ _MOVERS: dict[str, tuple[Callable[[Tensor, Tensor, Tensor, Tensor], object], flo
 }
 
 
+_PER_ROW = {"mean": 1, "sum": 1, "layer_norm": 2}
+"""Values written for each row beside the rows themselves; a layer norm keeps its mean and deviation."""
+
+
 def _movers(dtype: torch.dtype) -> Iterator[Point]:
     for kind, (launch, rows_moved, row_moved) in _MOVERS.items():
         for r in SIZES:
-            moved = round((rows_moved * r * WIDTH + row_moved * WIDTH) * dtype.itemsize)
-            moved += {"mean": r * dtype.itemsize, "sum": r * dtype.itemsize}.get(kind, 0)
-            moved += 8 * r if kind in ("embedding", "index_select", "index_add_") else 0
-            yield _mover(kind, r, moved, launch)
+            if kind == "clone" and r == 1:
+                continue  # one row is contiguous however it is seen
+            values = rows_moved * r * WIDTH + row_moved * WIDTH + _PER_ROW.get(kind, 0) * r
+            ids = 8 * r if kind in ("embedding", "index_select", "index_add_") else 0
+            yield _mover(kind, r, values * dtype.itemsize + ids, launch)
     other = torch.float32 if dtype != torch.float32 else torch.bfloat16
     for r in SIZES:
         moved = r * WIDTH * (dtype.itemsize + other.itemsize)

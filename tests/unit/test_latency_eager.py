@@ -1,0 +1,219 @@
+"""Times of kernels that are launched one by one: the form, the fit, the file, and the pass that they add up to."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from math import exp, inf
+from pathlib import Path
+
+import pytest
+
+from llmprof.errors import InputError, LlmprofError
+from llmprof.latency.device_profile import Identity, Profile, default_path, find, load, text
+from llmprof.latency.eager import FAMILY, Constants, EagerModel, pass_time, work_of
+from llmprof.latency.eager_fit import FEWEST, Sample, fit
+from llmprof.predict.api import predict
+from llmprof.work import Work
+from tests.predict_samples import FUSED, UNFUSED, decode, gpt2, prefill
+
+CPU = Identity(kind="cpu", name="A Processor", threads=4)
+
+
+def constants(**given: float) -> Constants:
+    made: dict[str, float] = {
+        "t0": 0.0, "per_product": 0.0, "flops_per_s": inf, "cached_bytes_per_s": inf, "slowdown": 1.0,
+        "cache_bytes": 1e6, "overlap": 1.0, "low": 0.9, "high": 1.2, "error": 0.05,
+    }  # fmt: skip
+    return Constants(points=9, **(made | given))
+
+
+def everywhere(each: Constants, **model: float) -> EagerModel:
+    families = ("matmul", "batched", "core", "memory")
+    return EagerModel(constants={(family, FAMILY): each for family in families}, module_s=0.0, **model)
+
+
+# --- one kernel ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "work", "seconds"),
+    [
+        # A launch, and nothing that takes time.
+        ({"t0": 5e-6}, Work(kind="add", flops=0, bytes=10**9), 5e-6),
+        # 8e9 FLOPs at 2e12 a second: 4 ms; one after the other with 1e9 bytes at 1e12: 1 ms more.
+        ({"flops_per_s": 2e12, "cached_bytes_per_s": 1e12}, Work(kind="mm", flops=8 * 10**9, bytes=10**9), 5e-3),
+        # The same side by side: the square root of 16 + 1.
+        (
+            {"flops_per_s": 2e12, "cached_bytes_per_s": 1e12, "overlap": 2.0},
+            Work(kind="mm", flops=8 * 10**9, bytes=10**9),
+            17**0.5 * 1e-3,
+        ),
+        # 12 products of 2 us each.
+        ({"per_product": 2e-6}, Work(kind="bmm", flops=0, bytes=0, products=12), 24e-6),
+        # A thousand times what a cache holds, at a fifth of its bandwidth: 1e9 / 1e12 * 5.
+        ({"cached_bytes_per_s": 1e12, "slowdown": 5.0}, Work(kind="add", flops=0, bytes=10**9), 5e-3),
+        # At its very size half of the bytes are slow: 1e6 / 1e12 * (1/2 + 5/2).
+        ({"cached_bytes_per_s": 1e12, "slowdown": 5.0}, Work(kind="add", flops=0, bytes=10**6), 3e-6),
+    ],
+)
+def test_a_kernel_by_hand(given: dict[str, float], work: Work, seconds: float) -> None:
+    assert constants(**given).seconds(work) == pytest.approx(seconds, rel=1e-9)
+
+
+def test_what_a_predicted_op_has_to_do() -> None:
+    program = predict(gpt2(), prefill(8, batch=2), FUSED).program
+    (group,) = program.groups
+    by_kind = {op.kind: work_of(op) for op in group.ops}
+    # 2 sequences x 12 heads; 8 * 9 / 2 visible pairs; scores and values: 2 x 2 x 64 FLOPs for each.
+    assert by_kind["flash"] == Work(kind="flash", flops=2 * 12 * 36 * 256, bytes=by_kind["flash"].bytes, products=24)
+    assert by_kind["addmm"].products == 1
+    assert by_kind["addmm"].family == "matmul"
+    assert by_kind["add"].family == "memory"
+
+
+# --- a pass ------------------------------------------------------------------------------------------
+
+
+def test_a_pass_is_its_kernels_and_what_stands_around_them() -> None:
+    prediction = predict(gpt2(), decode(16), UNFUSED)
+    model = replace(everywhere(constants(t0=1e-6)), module_s=1e-5)
+    launches = sum(line.count for line in prediction.ops)
+    made = pass_time(prediction, model)
+    called = sum(len(leaf.paths) for leaf in made.leaves)
+    assert made.seconds == pytest.approx(launches * 1e-6 + called * 1e-5)
+    assert made.low == pytest.approx(launches * 0.9e-6 + called * 1e-5)
+    assert made.high == pytest.approx(launches * 1.2e-6 + called * 1e-5)
+    assert made.bound == "device"
+    assert not made.known  # every kind has the constants of its family
+    paths = [path for leaf in made.leaves for path in leaf.paths]
+    assert len(paths) == len(set(paths))
+    assert "layers.11.ffn.down" in paths
+
+
+def test_a_host_that_is_slower_than_the_device_decides() -> None:
+    prediction = predict(gpt2(), decode(16), UNFUSED)
+    launches = sum(line.count for line in prediction.ops)
+    made = pass_time(prediction, everywhere(constants(t0=1e-6), host_s=4e-6))
+    assert made.bound == "host"
+    assert made.seconds == pytest.approx(launches * 4e-6)
+    assert made.low == pytest.approx(0.9 * made.seconds)
+
+
+def test_a_family_that_was_not_timed_is_no_zero() -> None:
+    model = EagerModel(constants={("memory", FAMILY): constants(t0=1e-6)}, module_s=0.0)
+    with pytest.raises(KeyError):
+        pass_time(predict(gpt2(), decode(16), UNFUSED), model)
+
+
+# --- the fit -----------------------------------------------------------------------------------------
+
+SIZES = [(m, n) for m in (1, 4, 16, 64, 256, 512) for n in (512, 1024, 2048, 8192)]
+
+
+def products(true: Constants, noise: float) -> list[Sample]:
+    """Timed products of matrices, by known constants, each off by a few percent."""
+    draw = random.Random(1)
+    works = [Work(kind="mm", flops=2 * m * n * n, bytes=2 * (m * n + n * n + m * n)) for m, n in SIZES]
+    return [Sample(work=work, seconds=true.seconds(work) * exp(draw.gauss(0, noise))) for work in works]
+
+
+def test_known_constants_are_found_again_and_judged_on_what_was_held_out() -> None:
+    true = constants(t0=2e-5, flops_per_s=9e11, cached_bytes_per_s=2.5e10, overlap=1.3)
+    found = fit(products(true, noise=0.02))["matmul", "mm"]
+    for work in (Work(kind="mm", flops=2 * 100 * 3000**2, bytes=2 * 3000**2), Work(kind="mm", flops=1000, bytes=1000)):
+        assert found.seconds(work) == pytest.approx(true.seconds(work), rel=0.08)
+    assert found.points == len(SIZES)
+    assert 0.002 < found.error < 0.05
+    assert 0.85 < found.low <= 1 <= found.high < 1.15
+
+
+def test_one_sample_that_was_disturbed_does_not_move_the_rest() -> None:
+    true = constants(t0=2e-5, flops_per_s=9e11, cached_bytes_per_s=2.5e10, overlap=1.3)
+    samples = products(true, noise=0.01)
+    samples[5] = replace(samples[5], seconds=40 * samples[5].seconds)
+    found = fit(samples)["matmul", "mm"]
+    work = Work(kind="mm", flops=2 * 100 * 3000**2, bytes=2 * 3000**2)
+    assert found.seconds(work) == pytest.approx(true.seconds(work), rel=0.1)
+
+
+def test_rare_kinds_have_the_constants_of_their_family() -> None:
+    true = constants(t0=1e-6, cached_bytes_per_s=5e10)
+    works = [
+        Work(kind=kind, flops=0, bytes=size) for kind in ("add", "mul") for size in (10**3, 10**4, 10**5, 10**6, 10**7)
+    ]
+    works.append(Work(kind="tanh", flops=0, bytes=10**5))
+    found = fit([Sample(work=work, seconds=true.seconds(work)) for work in works])
+    assert set(found) == {("memory", FAMILY), ("memory", "add"), ("memory", "mul")}
+    model = EagerModel(constants=found, module_s=0.0)
+    assert model.of(works[-1]) == (found["memory", FAMILY], False)
+    assert model.of(works[0]) == (found["memory", "add"], True)
+
+
+def test_too_few_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match=f"2 points of matmul: at least {FEWEST}"):
+        fit([Sample(work=Work(kind="mm", flops=1, bytes=1), seconds=1.0)] * 2)
+
+
+# --- the file ------------------------------------------------------------------------------------------
+
+
+def profile() -> Profile:
+    found = {
+        ("matmul", "mm"): constants(flops_per_s=9e11, cached_bytes_per_s=3e10),
+        ("memory", FAMILY): constants(cached_bytes_per_s=7e10),
+    }
+    return Profile(
+        device=CPU,
+        measured="2026-11-30",
+        torch="2.13.0",
+        models={"bf16": EagerModel(constants=found, module_s=1e-6, host_s=None)},
+    )
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cpu.yaml"
+    path.write_text(text(profile()))
+    assert load(path) == profile()
+    assert find(CPU, str(path)) == (profile(), path)
+
+
+def test_the_default_place_is_the_users_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert default_path(CPU) == tmp_path / "llmprof" / "devices" / "a-processor-4-threads.yaml"
+    assert find(CPU, None) is None
+    default_path(CPU).parent.mkdir(parents=True)
+    default_path(CPU).write_text(text(profile()))
+    found = find(CPU, None)
+    assert found is not None
+    assert found[0] == profile()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("schema_version: 1", "schema_version: 2", "schema_version"),
+        ("t0: 0.0", "t0: -1.0", "t0"),
+        ("slowdown: 1.0", "slowdown: 0.5", "slowdown"),
+        ("family: matmul", "family: matmull", "did you mean"),
+        ("cached_bytes_per_s: 30000000000.0", "cached_bytes_per_s: .nan", "cached_bytes_per_s"),
+        ("measured:", "measurd:", "measurd"),
+    ],
+)
+def test_an_edited_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = tmp_path / "cpu.yaml"
+    written = text(profile())
+    assert old in written
+    path.write_text(written.replace(old, new, 1))
+    with pytest.raises(LlmprofError, match=words) as error:
+        load(path)
+    assert f"{path}:" in str(error.value)
+
+
+def test_a_profile_of_another_device_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cpu.yaml"
+    path.write_text(text(profile()))
+    with pytest.raises(InputError, match=r"a profile of A Processor, 4 threads, and this is A Processor, 2 threads"):
+        find(replace(CPU, threads=2), str(path))
+    with pytest.raises(LlmprofError, match="no-such"):
+        find(CPU, str(tmp_path / "no-such.yaml"))
