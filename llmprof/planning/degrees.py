@@ -33,15 +33,15 @@ class Degrees:
 def degrees(arch: ArchSpec, pass_of: Workload, *, max_gpus: int, node_gpus: int, replicas: int) -> Degrees:
     """Every way to spread `arch` over at most `max_gpus` devices, of at most so many replicas.
 
-    `pass_of` is a pass of one sequence, in the dtypes and the phase that are meant. A tensor, or experts, are shared
-    within a node of `node_gpus`. Context parallelism is not tried.
+    `pass_of` is a pass of one sequence, in the dtypes and the phase that are meant. A tensor is shared within a node
+    of `node_gpus`, and so are experts, but for those that tokens are sent to. Context parallelism is not tried.
     """
     refused: dict[str, str] = {}
     accepted = [Sharding()]
     wide: list[Sharding] = []
     if _spreads(arch, pass_of, refused):
         accepted += _one_replica(arch, pass_of, max_gpus, min(max_gpus, node_gpus), refused)
-        wide = list(_wide_experts(arch, pass_of, min(max_gpus, node_gpus, replicas), refused))
+        wide = list(_wide_experts(arch, pass_of, min(max_gpus, replicas), refused))
     shardings = wide + [
         replace(one, data_parallel=count) for one in accepted for count in _counts(min(max_gpus // one.ranks, replicas))
     ]

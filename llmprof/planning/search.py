@@ -6,7 +6,7 @@ Passes are predicted once for each way to spread and each batch, whatever the de
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmprof.device import Device
@@ -210,6 +210,9 @@ class Search:
         passes, demand = self.passes(deployment.dtypes), self.ask.demand
         sharding = deployment.sharding
         at = times.speeds(deployment.device, deployment.dtypes.activations)
+        unlinked = self._unlinked(deployment)
+        if unlinked is not None:
+            at = replace(at, link_bytes=None)
         prefill, steps = passes.prefill(sharding), passes.decode(sharding, batch)
         decode = None
         if steps is not None:
@@ -238,7 +241,7 @@ class Search:
             decode=decode,
             request=request,
             decode_contexts=None if steps is None else (steps.first_context, steps.last_context),
-            unlinked=_unlinked(deployment),
+            unlinked=unlinked,
             price=self.ask.prices.get(deployment.device.name),
         )
 
@@ -248,6 +251,17 @@ class Search:
             return Rejected(deployment=deployment, lack="all requests", batch=batch, short_bytes=-bar.free_bytes)
         lack: Lack = "weights" if alone.bytes_of("weights") > alone.capacity_bytes else "one request"
         return Rejected(deployment=deployment, lack=lack, batch=1, short_bytes=-alone.free_bytes)
+
+    def _unlinked(self, deployment: Deployment) -> str | None:
+        """Why collectives take no time in the bounds of a deployment; None where they do, or there are none."""
+        together = max(deployment.sharding.tensor_parallel, deployment.sharding.expert_parallel)
+        if together == 1:
+            return None
+        if together > self.ask.node_gpus:
+            return "experts are spread over several nodes, of whose links nothing is known: collectives are left out"
+        if deployment.device.interconnect is None:
+            return "nothing is known of the links between its devices: collectives are left out"
+        return None
 
     # --- questions of room alone ------------------------------------------------------------------
 
@@ -267,11 +281,3 @@ class Search:
     def asking(self, ask: Ask) -> Search:
         """The same search with another question."""
         return Search(self.arch, self.devices, ask)
-
-
-def _unlinked(deployment: Deployment) -> str | None:
-    """Why collectives take no time in the bounds of a deployment; None where they do, or there are none."""
-    sharding = deployment.sharding
-    if deployment.device.interconnect is not None or max(sharding.tensor_parallel, sharding.expert_parallel) == 1:
-        return None
-    return "nothing is known of the links between its devices, and what collectives take is left out"

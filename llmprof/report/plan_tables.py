@@ -32,7 +32,9 @@ STEPS = (
     "first >=, step >=: lower bounds of the time to the first token of a prompt that is alone, and of a mean step "
     "of decoding"
 )
-LINKS_NOTE = "+ nothing is known of the links between these devices: what collectives take is left out."
+LINKS_NOTE = (
+    "+ nothing is known of the links between these devices, or of those between nodes: collectives are left out."
+)
 _PLUS = "+"
 
 

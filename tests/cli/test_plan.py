@@ -121,7 +121,7 @@ def test_nothing_has_room(cli: Cli) -> None:
 def test_what_is_left_out_is_listed(cli: Cli) -> None:
     done = cli(*EIGHT, "--device", "l4,a10,h200", "--max-gpus", "3", "--node-size", "2")
     assert "the catalogue has no peak in bf16 for it, only in fp16: a10" in done.out
-    assert "nothing is known of the links between these devices" in done.out
+    assert "+ nothing is known of the links between these devices" in done.out
     (record,) = cli(*EIGHT, "--device", "l4,a10", "--format", "json").json["results"]
     assert [each["device"] for each in record["unplanned_devices"]] == ["a10"]
 

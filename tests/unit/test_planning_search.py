@@ -214,8 +214,14 @@ def test_replicas_are_no_more_than_requests() -> None:
 
 
 def test_experts_are_shared_or_sent() -> None:
-    tried, _ = spread_of(named("olmoe-1b-7b"), replicas=8)
-    assert {"EP2 DP2", "EP8 DP8"} <= tried
+    tried, _ = spread_of(named("olmoe-1b-7b"), replicas=16, max_gpus=16)
+    assert {"EP2 DP2", "EP16 DP16"} <= tried
+    assert {"TP8", "TP8 EP8"} <= spread_of(named("mixtral-8x7b"))[0]
+    h200 = find("h200")
+    found = plan(named("olmoe-1b-7b"), [h200], ask(concurrency=16, max_gpus=16)).configurations
+    unlinked = {words(c.deployment.sharding): c.unlinked for c in found}
+    assert "several nodes" in (unlinked["EP16 DP16"] or "")
+    assert unlinked["EP8 DP8"] is None
 
 
 def test_a_model_without_rules_has_replicas_alone() -> None:
