@@ -22,7 +22,7 @@ from llmprof.predict.api import predict
 from llmprof.predict.sharding.api import sharded_as
 from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec, Gqa
-from llmprof.workload import Dtypes, Execution, StorageDtype, Workload
+from llmprof.workload import Dtypes, Execution, Phase, StorageDtype, Workload
 from tests.unit.engine_archs import decoder, layer
 
 
@@ -236,7 +236,8 @@ ALL_KINDS = (
 
 @pytest.mark.parametrize("name", ALL_KINDS)
 def test_weights_caches_and_states_are_those_of_count(name: str) -> None:
-    agrees_with_count(named(name), 300)
+    arch = named(name)
+    agrees_with_count(arch, min(arch.max_context or 1300, 1300))
 
 
 def test_attention_that_no_engine_has_is_counted_too() -> None:
@@ -254,6 +255,57 @@ def test_a_wrong_number_of_heads_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     arch = decoder(layer(Gqa(n_heads=4, n_kv_heads=2, head_dim=8)))
     with pytest.raises(AssertionError):
         agrees_with_count(arch, 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "sequences", "chunk"),
+    [
+        # A prompt with its angles, packed prompts, and steps decide in turn.
+        ("llama-3.1-8b", 5000, 9, 512),
+        ("llama-3.1-8b", 100, 9, 512),
+        ("mamba-2.8b", 100, 500, 500),
+    ],
+)
+def test_the_largest_of_three_passes_decides(name: str, tokens: int, sequences: int, chunk: int) -> None:
+    arch = named(name)
+
+    def peak(phase: Phase, batch: int, new: int, context: int) -> int:
+        work = Workload(phase=phase, batch=batch, new_tokens=new, context=context, logits="none")
+        return predict(arch, work, Execution(attention="fused")).peak_live_bytes
+
+    new = min(chunk, tokens)
+    piece = min(256, chunk)
+    peaks = (
+        peak("prefill", 1, new, tokens),
+        peak("prefill", -(-chunk // piece), piece, piece),
+        peak("decode", min(sequences, chunk), 1, tokens),
+    )
+    bar = memory_bar(arch, on("h200"), sequences=sequences, tokens=tokens, chunk_tokens=chunk)
+    assert bar.bytes_of("activations") == max(peaks)
+    assert peaks.index(max(peaks)) == {5000: 0, 100: 1}[tokens] + (name == "mamba-2.8b")
+
+
+def test_replicas_that_share_experts() -> None:
+    arch, sharding = named("olmoe-1b-7b"), Sharding(data_parallel=4, expert_parallel=4)
+    work = Workload(phase="decode", batch=4 * 3, new_tokens=1, context=100)
+    (rank,) = sharded_as(arch, work, sharding).ranks
+    deployment = on("h200", sharding=sharding, engine="architecture")
+    bar = memory_bar(arch, deployment, sequences=3, tokens=100, chunk_tokens=64)
+    assert (
+        bar.bytes_of("weights")
+        == rank.weight_bytes
+        < memory_bar(arch, on("h200"), sequences=3, tokens=100, chunk_tokens=64).bytes_of("weights")
+    )
+    assert bar.bytes_of("kv cache") == rank.kv_cache_bytes
+    packed = Workload(phase="prefill", batch=4, new_tokens=64, context=64, logits="none")
+    assert bar.bytes_of("activations") == sharded_as(arch, packed, sharding).ranks[0].peak_live_bytes
+    assert bar.bytes_of("communication") == 430 * MIB
+
+
+def test_tokens_are_sampled_on_the_last_stage() -> None:
+    sharding = Sharding(pipeline_parallel=2)
+    made = footprint(named("llama-3.1-8b"), on("h200", sharding=sharding), 64, None)
+    assert made.bar(0, 64, 100).bytes_of("logits") == 0 < made.bar(1, 64, 100).bytes_of("logits")
 
 
 @pytest.mark.parametrize(("tensor", "stages"), [(1, 1), (2, 1), (16, 1), (4, 2), (1, 4)])
@@ -281,6 +333,8 @@ def test_stages_of_unequal_layers_keep_the_pages_of_their_largest_group() -> Non
     page = 16 * 2 * 2 * 8 * 2
     two = footprint(arch, on("h200", sharding=Sharding(pipeline_parallel=2)), 64, None)
     assert two.caches.block_bytes == (page, page)
+    four = footprint(arch, on("h200", sharding=Sharding(pipeline_parallel=4)), 64, None)
+    assert four.caches.block_bytes == (page,) * 4, "no stage has two layers of any group"
     one = footprint(arch, on("h200"), 64, None)
     assert one.caches.block_bytes == (2 * page,)
     # 100 tokens are 7 pages; a window of 40 begins a page with tokens 57 to 96 seen: pages 3 to 6.
