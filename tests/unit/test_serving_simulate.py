@@ -114,6 +114,12 @@ def test_requests_that_come_together_are_taken_in_one_after_another() -> None:
     assert found == Served(ttft=(1, 1.5), tpot=(1, 1), seconds=5)
 
 
+def test_clients_that_start_one_after_another_stay_so() -> None:
+    load = Load(prompt_tokens=4, output_tokens=3, requests=4, concurrency=2, stagger_seconds=1.5)
+    # A's tokens at 1, 2, 3. B came at 1.5, its tokens at 3, 4, 5. A came again at 3: 4, 5, 6. B came again at 5: 6.
+    assert serve(load, scheduler("chunked")).ttft == (1, 1.5, 1, 1)
+
+
 def test_an_answer_of_one_token_is_its_prompt() -> None:
     load = Load(prompt_tokens=4, output_tokens=1, requests=3, concurrency=1)
     assert serve(load, scheduler("chunked")) == Served(ttft=(1, 1, 1), tpot=(0, 0, 0), seconds=3)

@@ -28,7 +28,8 @@ SEED = 0
 class Load:
     """What one replica is asked: `requests` of `prompt_tokens` that answer `output_tokens` each.
 
-    Closed loop: `concurrency` clients send their first request at the start, and each the next when it is answered.
+    Closed loop: `concurrency` clients send their first request at the start, `stagger_seconds` one after another, and
+    each the next when it is answered.
     Open loop: `rate` requests per second arrive at random times, and `concurrency` means nothing.
     """
 
@@ -37,6 +38,7 @@ class Load:
     requests: int
     concurrency: int = 1
     rate: float | None = None
+    stagger_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("prompt_tokens", "output_tokens", "requests", "concurrency"):
@@ -117,7 +119,8 @@ class _Engine:
         load = self.load
         if load.rate is None:
             first = min(load.concurrency, load.requests)
-            return (self.host.round_trip_seconds + n * self.host.spacing_seconds for n in range(first))
+            apart = max(load.stagger_seconds, self.host.spacing_seconds)
+            return (self.host.round_trip_seconds + n * apart for n in range(first))
         draw, when = random.Random(SEED), 0.0
         times = []
         for _ in range(load.requests):

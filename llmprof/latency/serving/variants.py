@@ -47,6 +47,8 @@ class Variants:
     def ttft(self, own: Served) -> Interval:
         """The mean of `own`, and the least and most of its variants at the ends of the kernels' intervals."""
         means = [own.mean_ttft, _mean(own.ttft[self._first_wave :]) or own.mean_ttft]
+        if self.load.rate is None:
+            means.append(self._out_of_step(own).mean_ttft)
         means += [self._served(other, self.steps.seconds()).mean_ttft for other in self._others()]
         low, high = self._spread()
         return Interval(value=own.mean_ttft, low=min(means) * low, high=max(means) * high)
@@ -89,9 +91,15 @@ class Variants:
             f"{loop}, per group of up to {self.batch} sequences",
             f"scheduler {scheduler.name}: {together} in a pass; the range has both ways",
             f"a slot is never used: {'assumed' if scheduler.spare_slots else 'not assumed'}; the range has both ways",
-            "the low end leaves out the start of the run",
+            "the range has the run without its start, and one in which no two requests come together",
             f"host: {host.basis}",
         )
+
+    def _out_of_step(self, own: Served) -> Served:
+        """The clients start evenly over the time of one request, so that no two requests come together."""
+        whole = own.mean_ttft + own.mean_tpot * (self.load.output_tokens - 1)
+        load = replace(self.load, stagger_seconds=whole / self.load.concurrency)
+        return replace(self, load=load)._served(self.stack.scheduler, self.steps.seconds())
 
     @property
     def _first_wave(self) -> int:
