@@ -1,4 +1,4 @@
-"""The two halves agree on every rank: on `meta`, for any number of them, and with 2 and 4 processes that really talk."""
+"""The two halves agree on every rank, on `meta`, for any number of them. Ranks that really talk: test_sharding_ranks."""
 
 from __future__ import annotations
 
@@ -10,27 +10,12 @@ from llmprof import catalog
 from llmprof.errors import InputError
 from llmprof.ledger import Ledger, Quantity
 from llmprof.measure.sharded.account import accounts_on_meta
-from llmprof.measure.sharded.ranks import RankFailed, on_ranks
 from llmprof.predict.sharding.api import sharded_as
 from llmprof.routing import BALANCED, Routing
 from llmprof.sharding import Collective, CollectiveKind, Sharding, StageAccount
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import QUANTISED, Dtypes, Logits, StorageDtype, Workload
-from tests.sharded_ranks import (
-    AFTER_PAST,
-    CASES,
-    DECODE,
-    FP32,
-    LONG,
-    PREFILL,
-    RINGS,
-    SHARED,
-    Case,
-    count_cases,
-    fail,
-    packed,
-    spec,
-)
+from tests.sharded_specs import AFTER_PAST, DECODE, FP32, LONG, PREFILL, RINGS, SHARED, packed, spec
 
 QUANTITIES: tuple[Quantity, ...] = (
     "params",
@@ -215,47 +200,6 @@ def test_both_halves_agree_on_models_of_the_catalogue(name: str, sharding: Shard
     arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers[:depth]),))
     workload = Workload(phase="prefill", batch=2, new_tokens=32, context=48)
     agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))
-
-
-# --- real processes ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", params=[2, 4])
-def processes(request: pytest.FixtureRequest) -> Answers:
-    """What each of 2 or 4 processes counted, case by case; they failed if an output or a cache was wrong."""
-    return on_ranks(request.param, count_cases)
-
-
-Answers = tuple[list[StageAccount], ...]
-
-
-def test_real_ranks_do_what_is_predicted(processes: Answers) -> None:
-    cases = CASES[len(processes)]
-    assert all(len(counted) == len(cases) for counted in processes)
-    for index, case in enumerate(cases):
-        expected = predicted(spec(case.name), case.workload, case.sharding)
-        ranks_of_stage = dict.fromkeys(range(case.sharding.pipeline_parallel), 0)
-        for rank, counted in enumerate(processes):
-            account = counted[index]
-            ranks_of_stage[account.stage] += 1
-            if case.even or rank == account.stage * case.sharding.tensor_parallel:
-                agree((account,), (expected[account.stage],), UNFUSED)
-        each = case.sharding.ranks // case.sharding.pipeline_parallel
-        assert set(ranks_of_stage.values()) == {each}, case
-
-
-def test_a_rank_that_fails_is_heard_of() -> None:
-    with pytest.raises(RankFailed, match=r"(?s)rank [01] of 2 failed: .*ValueError: no cases for these ranks"):
-        on_ranks(2, fail)
-
-
-def test_real_ranks_do_what_ranks_on_meta_do(processes: Answers) -> None:
-    cases = CASES[len(processes)]
-    for case in dict.fromkeys(Case(case.name, case.workload, case.sharding) for case in cases[::5] if case.even):
-        on_meta = accounts_on_meta(spec(case.name), case.workload, case.sharding)
-        for counted in processes:
-            account = counted[cases.index(case)]
-            agree((account,), (on_meta[account.stage],), UNFUSED)
 
 
 # --- by hand ----------------------------------------------------------------------------------

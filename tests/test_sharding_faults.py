@@ -19,7 +19,7 @@ from llmprof.sharding import Sharding, StageAccount
 from llmprof.workload import Workload
 from tests.faults import planted
 from tests.planting import forget
-from tests.sharded_ranks import DECODE, PREFILL, packed, spec
+from tests.sharded_specs import DECODE, PREFILL, packed, spec
 from tests.test_sharding import calls, figures, predicted
 
 TWO = Sharding(tensor_parallel=2)

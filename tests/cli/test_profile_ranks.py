@@ -13,7 +13,7 @@ from llmprof.cli import messages
 from llmprof.measure.sharded import started
 from tests import faulty_ranks
 from tests.cli.conftest import Cli
-from tests.sharded_ranks import HEADER, SPECS
+from tests.sharded_specs import HEADER, SPECS
 
 PREFILL = ("--phase", "prefill", "--context", "8", "--batch", "2")
 

@@ -16,7 +16,7 @@ from llmprof.predict.sharding.collectives import Calls
 from llmprof.twin import sharded_styles
 from llmprof.twin.sharded_move import redistributed
 from tests.cli.conftest import Cli
-from tests.sharded_ranks import HEADER, SPECS
+from tests.sharded_specs import HEADER, SPECS
 
 META = ("--device", "meta", "--format", "json")
 PREFILL = ("--phase", "prefill", "--context", "8", "--batch", "2")

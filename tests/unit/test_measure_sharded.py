@@ -24,7 +24,7 @@ from llmprof.twin.session import Session
 from llmprof.twin.sharded import build_sharded
 from llmprof.twin.sharded_weights import fill, widened
 from llmprof.workload import Execution
-from tests.sharded_ranks import DECODE, FP32, PREFILL, spec
+from tests.sharded_specs import DECODE, FP32, PREFILL, spec
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from llmprof.measure.sharded.compare import Difference
 from llmprof.profiling.sharded import ShardedResult
 from llmprof.profiling.sharded_rows import Bound, RankRow, account_rows, difference_rows, merged
 from llmprof.sharding import Collective, Sharding, StageAccount
-from tests.sharded_ranks import PREFILL, spec
+from tests.sharded_specs import PREFILL, spec
 
 
 def account(stage: int, params: dict[str, int], *, quantity: Quantity = "params", calls: int = 1) -> StageAccount:
