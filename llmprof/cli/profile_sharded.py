@@ -13,7 +13,7 @@ from llmprof.cli.messages import bold
 from llmprof.cli.profile_plan import group_workloads
 from llmprof.cli.profile_report import SCHEMA_VERSION, exit_code
 from llmprof.cli.sharding import parse_sharding
-from llmprof.errors import DeviceError, InputError
+from llmprof.errors import InputError
 from llmprof.paths import spans
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def run(
     """Run the workloads of every architecture on ranks, report them, and exit."""
     from llmprof.profiling.sharded import ShardedRequest, ShardedResult
     from llmprof.profiling.sharded_fit import place
-    from llmprof.profiling.sharded_given import given_rank, run_on_given
+    from llmprof.profiling.sharded_given import OwnFailure, given_rank, run_on_given
     from llmprof.profiling.sharded_run import preflight, run_on_meta, run_on_started
 
     limit = DEFAULT_TIMEOUT_S if rank_timeout is None else options.seconds(rank_timeout, option="--rank-timeout")
@@ -173,7 +173,7 @@ def run(
     if given is not None and pairs:
         try:
             raise typer.Exit(run_on_given(pairs, where, messages.progress, conclude))
-        except DeviceError:
+        except OwnFailure:
             messages.be_silent(False)  # what this rank failed of, no other says
             raise
     passes = preflight(pairs, where)

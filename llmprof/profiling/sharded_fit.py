@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -12,6 +13,7 @@ from llmprof.profiling.fit import needed_bytes
 from llmprof.profiling.run import cut_of
 from llmprof.profiling.sharded import ShardedRequest
 from llmprof.sharding import check_sharding
+from llmprof.spec.slice import smallest_slice
 from llmprof.units import format_bytes
 from llmprof.workload import Dtypes
 
@@ -102,17 +104,28 @@ def refuse_what_does_not_fit(request: ShardedRequest, where: Place) -> str | Non
     sharers = where.here if where.kind == "cpu" else 1
     need = sharers * _need(request, where, fp32=False)
     if need > free:
+        fewer = _fewer(request, where, free // sharers, fp32=False)
         raise DeviceError(
             f"{label} needs {format_bytes(need)} to be built on {_them(sharers, ranks)}, where {format_bytes(free)} "
-            "is free; use --layers N, a shorter --context, a smaller --batch, or --device meta, which needs no memory"
+            f"is free; use {fewer}a shorter --context, a smaller --batch, or --device meta, which needs no memory"
         )
     more = sharers * _need(request, where, fp32=True)
     if request.compares and more > free:
         return (
             f"the unsharded model in fp32 beside each part needs {format_bytes(more)} on {_them(sharers, ranks)}, "
-            f"where {format_bytes(free)} is free; use --layers N, or --no-compare"
+            f"where {format_bytes(free)} is free; use {_fewer(request, where, free // sharers, fp32=True)}--no-compare"
         )
     return None
+
+
+def _fewer(request: ShardedRequest, where: Place, free: int, *, fp32: bool) -> str:
+    """The option that runs as many layers as fit `free` bytes of a rank, where that is possible."""
+    if request.sharding.pipeline_parallel > 1:
+        return ""
+    depths = range(smallest_slice(request.arch), cut_of(request).arch.n_layers)
+    # More layers never need less.
+    fitting = bisect_right(depths, free, key=lambda n: _need(replace(request, layers=n), where, fp32=fp32))
+    return f"--layers {depths[fitting - 1]}, " if fitting else ""
 
 
 def _them(sharers: int, ranks: int) -> str:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
+class OwnFailure(DeviceError):
+    """What this rank alone failed of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """The rank that this process is, of `world` ones, `here` of them on this machine."""
@@ -46,7 +50,8 @@ def refuse_other_world(given: Given, sharding: Sharding, device: str) -> None:
     if given.world != sharding.ranks:
         raise InputError(
             f"torchrun started {given.world} ranks, and these degrees need {sharding.ranks}; start as many (with "
-            f"--nproc-per-node {sharding.ranks} on one machine), or run without torchrun: llmprof starts them itself"
+            f"--nproc-per-node {sharding.ranks} on one machine), or run without torchrun and its variables (RANK, "
+            "WORLD_SIZE ..): llmprof starts them itself"
         )
     if device.strip().lower() == "meta":
         raise InputError("--device meta counts in one process; run it without torchrun")
@@ -55,8 +60,8 @@ def refuse_other_world(given: Given, sharding: Sharding, device: str) -> None:
 def run_on_given(pairs: Sequence[Pair], where: Place, progress: Progress, conclude: Callable[[], int]) -> int:
     """Run all passes as one rank of those given, and return the exit code: of rank 0 what `conclude` returns there.
 
-    On rank 0 the results are filled, also where the others were lost or the user stopped it. Elsewhere DeviceError
-    says what this rank failed of.
+    On rank 0 the results are filled, also where the others were lost or the user stopped it. Elsewhere OwnFailure says
+    what this rank failed of. Any other LlmprofError is raised on all ranks.
     """
     from llmprof.measure.sharded.given import Others
 
@@ -83,9 +88,10 @@ def run_on_given(pairs: Sequence[Pair], where: Place, progress: Progress, conclu
         return others.leave(code)
     if others.rank == 0:
         return code
-    if isinstance(failed, KeyboardInterrupt | LlmprofError):
+    if isinstance(failed, KeyboardInterrupt):
         raise failed
-    raise DeviceError(f"rank {others.rank} of {first.sharding.ranks}: {type(failed).__name__}: {failed}") from failed
+    kind = "" if isinstance(failed, LlmprofError) else f"{type(failed).__name__}: "
+    raise OwnFailure(f"rank {others.rank} of {first.sharding.ranks}: {kind}{failed}") from failed
 
 
 def _conclude(

@@ -41,6 +41,8 @@ def preflight(pairs: Sequence[Pair], where: Place) -> list[RankPass]:
             result.notes.append(where.note)
         if where.kind == "cpu" or "fused" not in request.attentions:
             result.notes.append(WITHOUT_KERNELS)
+        if where.kind != "meta" and not request.compares:
+            result.notes.append("outputs were not compared with those of the unsharded model (--no-compare)")
         if incomparable is not None:
             result.rows += [
                 without_kernel(attention, workload.phase, incomparable)

@@ -78,7 +78,7 @@ def run_jobs(
     """
     mesh: DeviceMesh | None = None
     for number, job in jobs:
-        mesh = mesh or mesh_of(job.sharding, device.type)
+        mesh = mesh_of(job.sharding, device.type) if mesh is None else mesh
         for report in _found(job, mesh, device, step):
             deliver(number, report)
 

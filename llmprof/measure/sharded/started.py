@@ -107,7 +107,8 @@ def join_group(device_type: str, limit_seconds: float) -> torch.device:
     """Meet the other ranks, and return the device of this one: on CUDA that of its number on its machine."""
     device = torch.device(device_type)
     if device_type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        own = int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % torch.cuda.device_count()))
+        device = torch.device("cuda", own)
         torch.cuda.set_device(device)
     dist.init_process_group(BACKENDS[device_type], timeout=timedelta(seconds=limit_seconds + _PATIENCE_S))
     return device
