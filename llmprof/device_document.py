@@ -91,7 +91,7 @@ class _Peaks:
     int8: _Quantity | None = None
 
 
-Factors = tuple[PositiveFloat, PositiveFloat]
+Factors = tuple[PositiveFloat, ...]
 """What a time is multiplied by at the low and at the high end of its interval."""
 
 
@@ -191,8 +191,8 @@ def _latency(written: _Latency, tree: Map, report: Report) -> LatencyConstants:
         return value or 1
 
     for number, each in enumerate(written.kernels):
-        for key, (low, high) in (("short", each.short), ("long", each.long)):
-            if not low <= 1 <= high:
+        for key, factors in (("short", each.short), ("long", each.long)):
+            if len(factors) != 2 or not factors[0] <= 1 <= factors[1]:
                 report.value(_at(tree, f"latency.kernels.{number}.{key}"), "a factor up to 1 and one from 1")
     return LatencyConstants(
         sources=written.source,
@@ -209,12 +209,17 @@ def _latency(written: _Latency, tree: Map, report: Report) -> LatencyConstants:
                 engine=each.engine,
                 form=each.form,
                 constants=each.constants,
-                short=each.short,
-                long=each.long,
+                short=_ends(each.short),
+                long=_ends(each.long),
             )
             for each in written.kernels
         ),
     )
+
+
+def _ends(factors: Factors) -> tuple[float, float]:
+    """Both factors, which have been told if they are not two."""
+    return (factors[0], factors[-1]) if factors else (1.0, 1.0)
 
 
 def _interconnect(written: _Interconnect | None, stated: Figure | None) -> Interconnect | None:
