@@ -32,6 +32,7 @@ WAYS = (
     (DECODE, Sharding(tensor_parallel=4, data_parallel=2)),
     (CHUNK, Sharding(tensor_parallel=8, sequence_parallel=True)),
     (PREFILL, Sharding(context_parallel=4)),
+    (replace(DECODE, dtypes=Dtypes()), Sharding(data_parallel=4)),
     (PREFILL, Sharding(tensor_parallel=2, sequence_parallel=True, context_parallel=2)),
     (PACKED, Sharding(tensor_parallel=8)),
     (PREFILL, Sharding(tensor_parallel=4, expert_parallel=2)),

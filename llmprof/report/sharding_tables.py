@@ -26,6 +26,8 @@ HELD: tuple[Column, ...] = (
     ("payload", "collective_bytes", format_bytes),
     ("sent", "collective_wire_bytes", format_bytes),
 )
+STATES: Column = ("states", "recurrent_state_bytes", format_bytes)
+"""Beside the cache, where a model keeps some."""
 RUN: tuple[Column, ...] = (
     ("FLOPs, dense", "matmul_flops", format_count),
     ("FLOPs, causal", "matmul_flops_causal", format_count),
@@ -67,7 +69,9 @@ def _held(passes: Sequence[ShardedPrediction]) -> Table:
         notes.append(LATENTS)
     if sharding.expert_parallel > 1:
         notes.append(EXPERTS)
-    return _table(title, HELD, passes, (*notes, SENT, CONFIRMED))
+    stateful = any(rank.recurrent_state_bytes for made in passes for rank in made.ranks)
+    columns = (*HELD[:3], STATES, *HELD[3:]) if stateful else HELD
+    return _table(title, columns, passes, (*notes, SENT, CONFIRMED))
 
 
 def _run(passes: Sequence[ShardedPrediction]) -> Table:

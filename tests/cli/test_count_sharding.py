@@ -20,6 +20,7 @@ KEYS = {
     "parameters_per_rank",
     "weight_bytes_per_rank",
     "kv_cache_bytes_per_rank",
+    "recurrent_state_bytes_per_rank",
     "matmul_flops_dense_per_rank",
     "matmul_flops_causal_per_rank",
     "hbm_bytes_fused_per_rank",
@@ -85,6 +86,14 @@ def test_devices_share_the_tokens_of_a_sequence(cli: Cli) -> None:
     out = cli(*words).out
     assert "On each of 4 devices: tensor 1, context 4, which share the tokens of a sequence" in out
     assert "layers.{0-79}.attn.core   send" in out
+
+
+def test_stages_keep_the_states_of_their_layers(cli: Cli) -> None:
+    words = ("count", "mamba-130m", "--phase", "decode", "--context", "64", "--batch", "4", "--data-parallel", "2")
+    (record,) = cli(*words, "--pipeline-parallel", "2", "--format", "json").json["results"]
+    assert record["kv_cache_bytes_per_rank"] == 0
+    assert record["recurrent_state_bytes_per_rank"] * 4 == record["recurrent_state_bytes"] > 0
+    assert "KV cache states calls" in " ".join(cli(*words).out.split())
 
 
 def test_nothing_else_of_a_record_changes(cli: Cli) -> None:

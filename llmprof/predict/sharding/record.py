@@ -19,6 +19,7 @@ FIGURES: Mapping[str, str] = {
     "parameters_per_rank": "params",
     "weight_bytes_per_rank": "weight_bytes",
     "kv_cache_bytes_per_rank": "kv_cache_bytes",
+    "recurrent_state_bytes_per_rank": "recurrent_state_bytes",
     "matmul_flops_dense_per_rank": "matmul_flops",
     "matmul_flops_causal_per_rank": "matmul_flops_causal",
     "hbm_bytes_fused_per_rank": "hbm_bytes",
