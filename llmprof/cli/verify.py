@@ -83,20 +83,16 @@ def verify(
     With --serving FILE.csv the table goes to --output with predicted times beside every column, and the errors to
     stdout where it has measured ones; docs/latency.md names the columns.
     """
-    if serving is not None:
-        from llmprof.cli import verify_serving
-
-        _check_alone("--serving", spec, config, module, allow_code, hf, output_format)
-        raise typer.Exit(verify_serving.run(serving, output))
     from llmprof.profiling import require_torch
     from llmprof.report.write import check_writable
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     _check_module(spec, config, module, allow_code)
     check_writable(output)
-    measured = {"--ops": ops}
+    measured = {"--ops": ops, "--serving": serving}
     if any(file is not None for file in measured.values()):
-        raise typer.Exit(_against_measured(measured, spec, output_format, output))
+        others = {"--config": config is not None, "--no-hf": not hf}
+        raise typer.Exit(_against_measured(measured, spec, others, output_format, output))
     require_torch(referees=False, command="verify")
     factory = _factory(module)
     results, errors = [], []
@@ -110,45 +106,29 @@ def verify(
     raise typer.Exit(_exit_code(results, errors))
 
 
-def _check_alone(
-    option: str,
-    spec: Sequence[str] | None,
-    config: str | None,
-    module: str | None,
-    allow_code: bool,
-    hf: bool,
-    output_format: str,
-) -> None:
-    """InputError where `option`, which takes a table of times, is given what belongs to the counts of a SPEC."""
-    from llmprof.errors import InputError
-
-    others = {
-        "SPEC": bool(spec),
-        "--config": config is not None,
-        "--module": module is not None,
-        "--allow-code": allow_code,
-        "--no-hf": not hf,
-        "--format": output_format != "table",
-    }
-    for name, given in others.items():
-        if given:
-            raise InputError(f"{name} has no effect with {option}, which holds times of a table; leave it out")
-
-
 def _against_measured(
-    measured: dict[str, str | None], spec: Sequence[str] | None, output_format: str, output: str | None
+    measured: dict[str, str | None],
+    spec: Sequence[str] | None,
+    others: dict[str, bool],
+    output_format: str,
+    output: str | None,
 ) -> int:
     """The exit code of holding times against the one table that is given: no SPEC has a part in it."""
     from llmprof.errors import InputError
 
     given = [option for option, file in measured.items() if file is not None]
-    if spec or len(given) > 1:
-        raise InputError(f"{' and '.join(given)}: goes alone; leave out {' '.join(spec or given[1:])}")
+    too_many = [*(spec or ()), *given[1:], *(option for option, is_given in others.items() if is_given)]
+    if too_many:
+        raise InputError(f"{given[0]}: goes alone; leave out {' '.join(too_many)}")
     file = measured[given[0]]
     assert file is not None
-    from llmprof.cli import verify_ops
+    if given[0] == "--ops":
+        from llmprof.cli import verify_ops
 
-    return verify_ops.run(file, output_format, output)
+        return verify_ops.run(file, output_format, output)
+    from llmprof.cli import verify_serving
+
+    return verify_serving.run(file, output_format, output)
 
 
 def _check_module(spec: Sequence[str] | None, config: str | None, module: str | None, allow_code: bool) -> None:

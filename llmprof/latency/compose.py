@@ -84,7 +84,9 @@ class Composer:
             raise InputError(f"{arch.label} is of structure {arch.structure}: times are known of causal decoders")
         self.arch, self.layout, self.precision = arch, layout, precision
         self._engine, self._graphs, self._kernels = engine, graphs, kernels
-        self._layers = Counter(replace(layer, group="", lends_kv=False) for layer in arch.main.layers)
+        self._layers: list[tuple[LayerSpec, int]] = []
+        for layers in _alike(arch.main.layers).values():
+            self._layers.append((layers[0], len(layers)))
         self._known: dict[Op, Estimate] = {}
         if layout.pipeline > len(arch.main.layers):
             raise InputError(f"{arch.label} has {len(arch.main.layers)} layers: {layout.pipeline} stages are too many")
@@ -93,8 +95,8 @@ class Composer:
         """Every op of the pass, equal ones of equal layers together; InputError where one has no model."""
         low = Lowering(arch=self.arch, asked=asked, layout=self.layout, precision=self.precision, engine=self._engine)
         counts: Counter[tuple[Op, PartName]] = Counter()
-        for layer, times in self._layers.items():
-            for each in layer_ops(self._named(layer), low):
+        for layer, times in self._layers:
+            for each in layer_ops(layer, low):
                 counts[each.op, each.part] += each.times * times
         for each in outer_ops(low):
             counts[each.op, each.part] += each.times
@@ -131,13 +133,6 @@ class Composer:
             parts=tuple(Part(name=name, limit=limit, seconds=part) for (name, limit), part in ordered),
         )
 
-    def _named(self, layer: LayerSpec) -> LayerSpec:
-        """`layer` with the group that messages name: equal layers of several groups were put together."""
-        for each in self.arch.main.layers:
-            if replace(each, group="", lends_kv=False) == layer:
-                return each
-        raise AssertionError("a layer of the architecture is one of its layers")
-
     def _time(self, op: Op) -> Estimate:
         found = self._known.get(op)
         if found is None:
@@ -153,6 +148,14 @@ class Composer:
         found = self._time(Launch(kernels=sum(each.times for each in counted), graph=replayed))
         late = found.seconds if replayed else max(0.0, found.seconds - seconds)
         return late, (found.low / found.seconds, found.high / found.seconds) if found.seconds else (1.0, 1.0)
+
+
+def _alike(layers: tuple[LayerSpec, ...]) -> dict[LayerSpec, list[LayerSpec]]:
+    """Layers put together that launch the same, whatever their groups are called and whoever borrows from them."""
+    found: dict[LayerSpec, list[LayerSpec]] = {}
+    for layer in layers:
+        found.setdefault(replace(layer, group="", lends_kv=False), []).append(layer)
+    return found
 
 
 def _weakest(bases: dict[Basis, float]) -> Basis:

@@ -13,6 +13,7 @@ from llmprof.report.tables import Table
 
 COLUMNS = ("pred_ttft_ms", "pred_tpot_ms", "lo_tpot_ms", "hi_tpot_ms", "pred_basis")
 HEAD = ("rows", "number", "TPOT mean", "median", "p90", "in interval", "TTFT mean", "median", "p90")
+CELLS = ("number", "tpot_mean", "tpot_median", "tpot_p90", "tpot_inside", "ttft_mean", "ttft_median", "ttft_p90")
 NOTES = (
     "Errors are |predicted - measured| / measured in percent; measured times decide no prediction.",
     "TPOT is the mean over the tokens after the first of a request; TTFT depends on how a benchmark sends its requests "
@@ -53,15 +54,32 @@ def to_csv(verified: Verified) -> str:
     return stream.getvalue()
 
 
-def error_table(verified: Verified) -> Table | None:
-    """How far predictions are from what was measured, over all rows and by kind; None where nothing was measured."""
+def records(verified: Verified) -> list[dict[str, object]]:
+    """How far predictions are from what was measured, over all rows and by kind; empty where nothing was measured."""
     found = list(verified.predicted.values())
-    rows = [row for name, some in _groups(found) if (row := _row(name, some)) is not None]
-    if not rows:
+    rows = []
+    for name, some in _groups(found):
+        tpot, ttft = errors_of_tpot(some), errors_of_ttft(some)
+        if tpot is not None or ttft is not None:
+            rows.append({"rows": name, "number": len(some), **_of("tpot", tpot), **_of("ttft", ttft)})
+    return rows
+
+
+def _of(quantity: str, errors: Errors | None) -> dict[str, object]:
+    """The errors of one quantity in percent, the share inside its interval as a fraction; TTFT has no interval here."""
+    names = ("mean", "median", "p90", *(("inside",) if quantity == "tpot" else ()))
+    return {f"{quantity}_{name}": None if errors is None else getattr(errors, name) for name in names}
+
+
+def error_table(verified: Verified) -> Table | None:
+    """The records for people; None where nothing was measured."""
+    found = records(verified)
+    if not found:
         return None
     missing = len(verified.problems)
     notes = (*NOTES, f"{missing} rows have no prediction: pred_basis says why.") if missing else NOTES
-    return Table(title="Served runs, predicted against measured", columns=HEAD, rows=tuple(rows), notes=notes)
+    rows = tuple((str(record["rows"]), *(_cell(record[key], key) for key in CELLS)) for record in found)
+    return Table(title="Served runs, predicted against measured", columns=HEAD, rows=rows, notes=notes)
 
 
 def _groups(found: list[Predicted]) -> Iterator[tuple[str, list[Predicted]]]:
@@ -73,15 +91,9 @@ def _groups(found: list[Predicted]) -> Iterator[tuple[str, list[Predicted]]]:
                 yield f"{prefix}{name}", [each for each in found if kind(each) == name]
 
 
-def _row(name: str, found: list[Predicted]) -> tuple[str, ...] | None:
-    tpot, ttft = errors_of_tpot(found), errors_of_ttft(found)
-    if tpot is None and ttft is None:
-        return None
-    inside = "-" if tpot is None or tpot.inside is None else f"{tpot.inside:.0%}"
-    return (name, str(len(found)), *_figures(tpot), inside, *_figures(ttft))
-
-
-def _figures(errors: Errors | None) -> tuple[str, str, str]:
-    if errors is None:
-        return "-", "-", "-"
-    return f"{errors.mean:.1f}", f"{errors.median:.1f}", f"{errors.p90:.1f}"
+def _cell(value: object, key: str) -> str:
+    if not isinstance(value, float | int):
+        return "-"
+    if key == "number":
+        return f"{value:,}"
+    return f"{value:.0%}" if key == "tpot_inside" else f"{value:.1f}"

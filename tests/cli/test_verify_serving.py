@@ -48,6 +48,28 @@ def test_a_table_goes_to_a_file_and_its_errors_to_stdout(cli: Cli, measured: str
     assert "line 4: not predicted: model_path 'acme/Unheard-Of-7B'" in done.err
 
 
+def test_errors_in_other_formats(cli: Cli, measured: str, tmp_path: Path) -> None:
+    words = ("verify", "--serving", measured, "--output", str(tmp_path / "out.csv"), "--format")
+    found = cli(*words, "json").json
+    assert (found["predicted"], found["not_predicted"]) == (2, 1)
+    whole = found["errors"][0]
+    assert (whole["rows"], whole["number"], whole["tpot_inside"]) == ("all", 2, 1)
+    assert 0 < whole["tpot_mean"] < 14
+    (first, *_) = csv.DictReader(io.StringIO(cli(*words, "csv").out))
+    assert float(first["tpot_mean"]) == pytest.approx(whole["tpot_mean"])
+    assert cli(*words, "markdown").out.startswith("**Served runs, predicted against measured**")
+
+
+def test_a_row_that_is_wrong_is_wrong_input_and_costs_no_other(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{HEAD}\n{RUN}\n{RUN.replace('1024', '0')}\n")
+    done = cli("verify", "--serving", str(path))
+    assert done.code == 2
+    good, bad = csv.DictReader(io.StringIO(done.out))
+    assert float(good["pred_tpot_ms"]) > 0
+    assert "isl is '0'" in bad["pred_basis"]
+
+
 def test_without_a_file_the_table_is_on_stdout_alone(cli: Cli, measured: str) -> None:
     done = cli("verify", "--serving", measured)
     assert done.code == 0
@@ -80,9 +102,9 @@ def test_a_table_of_which_nothing_can_be_predicted_is_wrong_input(cli: Cli, tmp_
     [
         (["none.csv"], "none.csv: cannot be read: No such file or directory"),
         ([__file__], "the header lacks backend"),
-        (["none.csv", "--no-hf"], "--no-hf has no effect with --serving"),
-        (["none.csv", "--format", "json"], "--format has no effect with --serving"),
-        (["none.csv", "gpt2"], "SPEC has no effect with --serving"),
+        (["none.csv", "--no-hf"], "--serving: goes alone; leave out --no-hf"),
+        (["none.csv", "gpt2"], "--serving: goes alone; leave out gpt2"),
+        (["none.csv", "--ops", "none.csv"], "--ops: goes alone; leave out --serving"),
         (["none.csv", "--output", "/no/such/folder/file"], "there is no directory"),
     ],
 )

@@ -21,12 +21,10 @@ from llmprof.latency.serving.rows import Row, Runs
 from llmprof.latency.serving.serve import Demanded, serve_with
 from llmprof.latency.serving.stacks import stack_of
 from llmprof.latency.serving.steps import Steps
+from llmprof.latency.systems import device_of
 from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.spec.nodes import short
 
-SYSTEMS = {"a100_sxm": "a100-sxm-80gb"}
-"""Systems of public tables whose name alone is that of several devices, and which is meant: that table's A100 has 80 GB
-(https://github.com/ai-dynamo/aiconfigurator, src/aiconfigurator/systems/a100_sxm.yaml, recalled)."""
 CACHES: dict[str, Dtype] = {
     "bf16": "bf16",
     "bfloat16": "bf16",
@@ -152,12 +150,8 @@ def _predict(row: Row, known: dict[tuple[str, str, Layout, Precision, str], Step
 
 def system(name: str) -> Device:
     """The device of a `system` column: ``h100_sxm``. InputError for one that the catalogue does not have."""
-    wanted = SYSTEMS.get(name.lower(), name).replace("_", "-")
-    for text in (wanted, wanted.removesuffix("-sxm")):
-        found = catalogue.called(text)
-        if found is not None:
-            return found
-    return catalogue.find(wanted)
+    found = device_of(name)
+    return catalogue.find(name.replace("_", "-")) if found is None else found
 
 
 def _served(row: Row) -> Named:
