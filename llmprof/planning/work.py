@@ -68,7 +68,7 @@ class Work:
 
 NO_WORK = Work(0, 0, 0, 0, 0)
 
-LINEAR_FROM = 2
+EVEN_FROM = 2
 """Sequences from which on a step's work grows evenly with them, in a model without experts."""
 
 Stages = tuple[Work, ...]
@@ -98,7 +98,7 @@ class Predictions:
     ) -> None:
         self.arch, self.dtypes, self.demand = arch, dtypes, demand
         self.routing, self.latent = routing, latent
-        self._mixes = any(isinstance(layer.ffn, Moe) for stack in arch.stacks for layer in stack.layers)
+        self._mixtures = {layer.ffn for stack in arch.stacks for layer in stack.layers if isinstance(layer.ffn, Moe)}
         self.predicted = 0
         """How many passes have been predicted: no more than there are different ones."""
         self._known: dict[tuple[Workload, Sharding], Stages] = {}
@@ -158,10 +158,11 @@ class Predictions:
         one = replace(sharding, data_parallel=1)
         if sharding.expert_parallel > max(sharding.tensor_parallel, 1):
             one, workload = sharding, replace(workload, batch=workload.batch * sharding.data_parallel)
-        if workload.phase == "decode" and workload.batch > LINEAR_FROM + 1 and self._is_linear(one):
-            start, next_one = (self.of(replace(workload, batch=LINEAR_FROM + n), one) for n in (0, 1))
-            further = workload.batch - LINEAR_FROM
-            return tuple(a.plus(b.plus(a, -1), further) for a, b in zip(start, next_one, strict=True))
+        start = self._even_from(workload, one)
+        if start is not None and workload.batch > start + 1:
+            few, more = (self.of(replace(workload, batch=start + n), one) for n in (0, 1))
+            further = workload.batch - start
+            return tuple(a.plus(b.plus(a, -1), further) for a, b in zip(few, more, strict=True))
         key = (workload, one)
         found = self._known.get(key)
         if found is None:
@@ -169,13 +170,22 @@ class Predictions:
             found = self._known[key] = _whole(self.arch, workload) if one == Sharding() else _ranks(self.arch, *key)
         return found
 
-    def _is_linear(self, sharding: Sharding) -> bool:
-        """Whether each further sequence of a step adds as much as the one before it.
+    def _even_from(self, workload: Workload, sharding: Sharding) -> int | None:
+        """From how many sequences on each further one adds as much to a step as the one before; None where none does.
 
-        It does from `LINEAR_FROM` on (one sequence alone is a regime of its own), unless experts are chosen, of which
-        more sequences touch more, or the elements of an all-reduce are rounded up to the ranks.
+        One sequence alone is a regime of its own. Of `balanced` experts each further token touches as many more until
+        all are touched. Not so where they are drawn or lie on several ranks, of which the first has its share in turns,
+        nor where the elements of an all-reduce are rounded up to the ranks.
         """
-        return not self._mixes and self.arch.d_model % sharding.tensor_parallel == 0
+        if workload.phase != "decode" or self.arch.d_model % sharding.tensor_parallel:
+            return None
+        starts = {EVEN_FROM}
+        if self._mixtures:
+            if self.routing.kind == "random" or sharding.expert_parallel > 1:
+                return None
+            if self.routing.kind == "balanced":
+                starts |= {-(-each.n_experts // each.top_k) for each in self._mixtures}
+        return max((each for each in starts if EVEN_FROM <= each <= workload.batch), default=None)
 
 
 def chunks(arch: ArchSpec) -> set[int]:

@@ -17,6 +17,7 @@ from llmprof.planning.times import Bound, Speeds
 from llmprof.planning.work import Predictions, Work, carried_bytes, sampled
 from llmprof.predict import compulsory
 from llmprof.predict.api import predict
+from llmprof.routing import routing_of
 from llmprof.sharding import Collective, Sharding
 from llmprof.spec.arch import ArchSpec, Gqa
 from llmprof.workload import Dtypes, Execution, Phase, Workload
@@ -129,14 +130,35 @@ def test_the_least_is_a_part_of_what_is_stored_and_moved(name: str) -> None:
         assert least.nbytes <= made.cost.hbm_bytes
 
 
-@pytest.mark.parametrize("name", ["llama-3.2-1b", "gemma-3-1b", "mamba-130m", "t5-small", "chatglm-6b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama-3.2-1b",
+        "gemma-3-1b",
+        "mamba-130m",
+        "t5-small",
+        "chatglm-6b",
+        "olmoe-1b-7b",
+        "mixtral-8x7b",
+        "gpt-oss-20b",
+    ],
+)
 def test_a_step_grows_evenly_with_its_sequences(name: str) -> None:
-    """Most steps are put together of two: they must be what a prediction of their own says."""
-    for dtypes in (Dtypes(), Dtypes(weights="int8", kv_cache="bf16")):
-        asked = predictions(named(name), 40, 9, dtypes)
-        found = asked.of(asked.workload("decode", batch=11, context=45), Sharding())
-        with planted(Predictions._is_linear, "not self._mixes and", "False and"):
-            assert asked.of(asked.workload("decode", batch=11, context=45), Sharding()) == found
+    """Most steps are put together of two: they must be what a prediction of their own says.
+
+    Of 64 experts, 8 for each token, all are touched from 8 tokens on; of 8, 2 for each, from 4; of 32, 4 for each, from 8.
+    """
+    rules = ("balanced", "concentrated") if name in ("olmoe-1b-7b", "mixtral-8x7b", "gpt-oss-20b") else ("balanced",)
+    for rule, sharding in product(rules, (Sharding(), Sharding(tensor_parallel=2))):
+        if sharding != Sharding() and name not in ("llama-3.2-1b", "mixtral-8x7b"):
+            continue
+        asked = predictions(named(name), 40, 9, Dtypes(kv_cache="fp16", activations="fp16", weights="fp16"))
+        asked.routing = routing_of(rule)
+        steps = [asked.workload("decode", batch=b, context=45) for b in (3, 4, 5, 6, 7, 9, 11, 40)]
+        found = [asked.of(each, sharding) for each in steps]
+        assert asked.predicted < len(steps)
+        with planted(Predictions._even_from, 'workload.phase != "decode"', "True"):
+            assert [asked.of(each, sharding) for each in steps] == found
 
 
 def test_an_expert_more_is_read_for_a_token_more() -> None:
