@@ -48,23 +48,26 @@ def calibrate(
     shows predicted times beside measured ones. Nothing else should run meanwhile.
     """
     from llmprof.errors import InputError
-    from llmprof.latency.device_profile import default_path
+    from llmprof.latency.device_profile import default_path, load
     from llmprof.report.write import check_writable, write_text
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     dtypes = cast("list[ComputeDtype]", options.choices(dtype, DTYPES, option="--dtype"))
     budget = options.seconds(seconds)
-    if budget is None:
+    if not budget:
         raise InputError("--seconds is 0: nothing would be timed; leave it out, or give a time such as 60")
     check_writable(output)
     from llmprof.profiling.calibration import calibrate as run
+    from llmprof.profiling.calibration import identity, local_device
 
+    where = local_device(device)
+    place = Path(output) if output is not None else default_path(identity(where))
+    if place.is_file():
+        load(place)  # what is no profile is not overwritten, and that is known before anything is timed
     found: list[Calibrated] = []
     for each in dtypes:
-        found.append(run(device, each, seconds=budget, progress=_progress(each)))
-        # After every dtype, so that whoever stops here keeps what there is.
-        place = Path(output) if output is not None else default_path(found[-1].device)
-        _keep(found, place)
+        found.append(run(where, each, seconds=budget, progress=_progress(each)))
+        _keep(found, place)  # after every dtype, so that whoever stops here keeps what there is
     write_text(_text(found, place, output_format), None)
     say(f"written: {place}")
 

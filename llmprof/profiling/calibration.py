@@ -13,7 +13,7 @@ from importlib import import_module
 from statistics import median
 from typing import TYPE_CHECKING
 
-from llmprof.errors import DeviceError
+from llmprof.errors import DeviceError, InputError
 from llmprof.latency.device_profile import Identity
 from llmprof.latency.eager import EagerModel, pass_time
 from llmprof.latency.eager_fit import Sample, fit
@@ -84,22 +84,27 @@ def identity(device: torch.device) -> Identity:
     return Identity(kind="cpu", name=cpu.get("model") or "cpu", threads=framework.get_num_threads())
 
 
-def calibrate(
-    device_name: str, dtype: ComputeDtype, *, seconds: float, progress: Callable[[str, int, int], None]
-) -> Calibrated:
-    """Time the designed set on the device, within about `seconds`, and fit the constants of `dtype`.
-
-    Raises DeviceError without torch or such a device, InputError for a name that is none.
-    """
+def local_device(name: str) -> torch.device:
+    """The device to be calibrated. DeviceError without torch, scipy or such a device, InputError for a wrong name."""
     require_torch(referees=False, command="calibrate")
     _require_scipy()
+    from llmprof.measure.device import resolve_device
+
+    device = resolve_device(name)
+    if device.type == "meta":
+        raise InputError("--device meta: shapes take no time; name cpu or cuda")
+    return device
+
+
+def calibrate(
+    device: torch.device, dtype: ComputeDtype, *, seconds: float, progress: Callable[[str, int, int], None]
+) -> Calibrated:
+    """Time the designed set on `device`, within about `seconds`, and fit the constants of `dtype`."""
     import torch as framework
 
     from llmprof.measure.calibration.clock import host_seconds, time_points
     from llmprof.measure.calibration.kernels import Pool, points
-    from llmprof.measure.device import resolve_device
 
-    device = resolve_device(device_name)
     kind: framework.dtype = getattr(framework, {"bf16": "bfloat16", "fp16": "float16"}.get(dtype, "float32"))
     designed = list(points(kind, device))
     times = time_points(
