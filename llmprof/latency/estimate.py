@@ -88,7 +88,7 @@ def estimate(op: Op, model: DeviceModel) -> Estimate:
     found = model.constants(*_key(op))
     if found is None:
         return _datasheet(op, model, least)
-    times = [_seconds(op, bound) for bound in found.bounds]
+    times = [kernel_seconds(op, bound) for bound in found.bounds]
     seconds = max(least, exp(sum(map(log, times)) / len(times)) if min(times) > 0 else 0.0)
     if found.basis != "calibrated":
         spread = max(WIDE, *(time / seconds * 1.5 for time in times), *(seconds / time * 1.5 for time in times if time))
@@ -121,7 +121,8 @@ def _key(op: Op) -> tuple[str, str, str | None]:
             raise AssertionError("no constants were ever fitted to these")
 
 
-def _seconds(op: Op, bound: Bound) -> float:
+def kernel_seconds(op: Op, bound: Bound) -> float:
+    """The time of one kernel with just these constants, whatever its speed of light."""
     figures, c, form = bound.figures, bound.kernel.constants, bound.kernel.form
     match op:
         case Gemm():
