@@ -29,6 +29,7 @@ from llmprof.measure.gpu_plan import (
     ENVIRONMENT,
     MODELS,
     PROFILE_SECONDS,
+    SHARDED,
     TRAINED,
     Part,
     Status,
@@ -206,15 +207,21 @@ def main(arguments: list[str] | None = None, *, runner: Runner | None = None) ->
         help="comma list of specs to train for a step, with options; may be empty",
     )
     parser.add_argument(
+        "--sharded",
+        default=",".join(SHARDED),
+        help="comma list of specs to spread over all GPUs, with options; may be empty",
+    )
+    parser.add_argument(
         "--models", default=",".join(MODELS), help="comma list of specs to profile, each with its options; may be empty"
     )
     options = parser.parse_args(arguments)
-    models, counted, trained = (
+    models, counted, trained, sharded = (
         [model.strip() for model in text.split(",") if model.strip()]
-        for text in (options.models, options.counted, options.trained)
+        for text in (options.models, options.counted, options.trained, options.sharded)
     )
     try:
-        parts = plan(models, counted=counted, trained=trained, profile_seconds=options.profile_seconds)
+        limit = options.profile_seconds
+        parts = plan(models, counted=counted, trained=trained, sharded=sharded, profile_seconds=limit)
     except ValueError as error:
         parser.error(f"a model's options: {error}")
     try:

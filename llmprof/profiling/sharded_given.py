@@ -82,7 +82,7 @@ def run_on_given(pairs: Sequence[Pair], where: Place, progress: Progress, conclu
         failed = error
     code = 0
     if others.rank == 0:
-        _conclude(passes, reports, where, failed)
+        _conclude(passes, reports, where, failed, others.at)
         code = conclude()
     if failed is None:
         return others.leave(code)
@@ -91,13 +91,14 @@ def run_on_given(pairs: Sequence[Pair], where: Place, progress: Progress, conclu
     if isinstance(failed, KeyboardInterrupt):
         raise failed
     kind = "" if isinstance(failed, LlmprofError) else f"{type(failed).__name__}: "
-    raise OwnFailure(f"rank {others.rank} of {first.sharding.ranks}: {kind}{failed}") from failed
+    ranks = first.sharding.ranks
+    raise OwnFailure(f"rank {others.rank} of {ranks} failed while {others.at}: {kind}{failed}") from failed
 
 
 def _conclude(
-    passes: Sequence[RankPass], reports: Reports, where: Place, failed: Exception | KeyboardInterrupt | None
+    passes: Sequence[RankPass], reports: Reports, where: Place, failed: Exception | KeyboardInterrupt | None, at: str
 ) -> None:
-    """Fill the results of all passes, and note what cut them short."""
+    """Fill the results of all passes, and note what cut them short; `at`: the step of rank 0."""
     for number, each in enumerate(passes):
         absorb(each, reports.get(number, {}), where)
     ranks = range(passes[0].request.sharding.ranks)
@@ -106,4 +107,4 @@ def _conclude(
         interrupt(open_)
     elif failed is not None:
         for each in open_:
-            fail(each.result, f"rank 0: {type(failed).__name__}: {failed}")
+            fail(each.result, f"rank 0 failed while {at}: {type(failed).__name__}: {failed}")

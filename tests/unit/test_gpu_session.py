@@ -324,7 +324,8 @@ def test_the_command_prints_the_table_last_and_its_exit_code_tells(
 
         return respond
 
-    options = ["--output", str(tmp_path / "out.json"), "--models", "a, b", "--counted", "", "--trained", ""]
+    options = ["--output", str(tmp_path / "out.json"), "--models", "a, b", "--counted", ""]
+    options += ["--trained", "", "--sharded", ""]
     assert main(options, runner=answer(0)) == 1, "the experiments have answered nothing"
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == [

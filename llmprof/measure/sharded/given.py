@@ -11,19 +11,21 @@ import torch.distributed as dist
 
 from llmprof.errors import LlmprofError
 from llmprof.measure.sharded.rank import Job, RankReport, run_jobs
-from llmprof.measure.sharded.started import Reports, join_group
+from llmprof.measure.sharded.started import MEETING, Reports, join_group
 
 
 class Others:
     """The group that torchrun's variables describe, joined; everything here is done by all of its ranks alike.
 
-    A step that takes longer than `limit_seconds` ends this process, with its stack on stderr; torchrun ends the others.
+    `at` is the step of this rank. One that takes longer than `limit_seconds` ends this process, with its stack on
+    stderr; torchrun ends the others.
     """
 
     def __init__(self, device_type: str, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
         self.device = join_group(device_type, limit_seconds)
         self.rank = dist.get_rank()
+        self.at = MEETING
 
     def told_by_first(self, make: Callable[[], list[tuple[int, Job]]]) -> list[tuple[int, Job]]:
         """What `make` returns on rank 0: what fits depends on memory that is free from moment to moment.
@@ -47,6 +49,7 @@ class Others:
         """Run the numbered `jobs`; on rank 0 `reports` gets what all ranks found."""
 
         def step(name: str, *, extra_seconds: float = 0.0) -> None:
+            self.at = name
             progress(name)
             limit = self.limit_seconds + extra_seconds
             faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__ or sys.stderr)
