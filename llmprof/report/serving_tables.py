@@ -7,8 +7,9 @@ import io
 from collections.abc import Callable, Iterator
 
 from llmprof.errors import InputError
+from llmprof.latency.serving.accuracy import Errors, errors_of_tpot, errors_of_ttft
 from llmprof.latency.serving.rows import Runs
-from llmprof.latency.serving.verify import Errors, Predicted, Verified, errors_of_tpot, errors_of_ttft
+from llmprof.latency.serving.verify import Predicted, Verified
 from llmprof.report.tables import Table
 
 COLUMNS = ("pred_ttft_ms", "pred_tpot_ms", "lo_tpot_ms", "hi_tpot_ms", "pred_basis")

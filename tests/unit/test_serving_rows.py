@@ -10,7 +10,9 @@ import pytest
 from llmprof import catalog
 from llmprof.errors import InputError
 from llmprof.latency.compose_pass import Layout, Precision
-from llmprof.latency.serving import rows, verify
+from llmprof.latency.serving import accuracy, rows, verify
+from llmprof.latency.serving.asked import system
+from llmprof.latency.serving.fit_runs import Host, fit_runs
 from llmprof.latency.serving.names import named, of_release
 from llmprof.latency.serving.stacks import SGLANG, TRTLLM, VLLM, stack_of
 from llmprof.planning.served_room import room_of
@@ -148,9 +150,7 @@ def test_engines_by_their_names_and_versions() -> None:
 
 
 def test_systems_by_their_names() -> None:
-    found = {
-        name: verify.system(name).name for name in ("h100_sxm", "h200_sxm", "a100_sxm", "b200_sxm", "l40s", "gb200")
-    }
+    found = {name: system(name).name for name in ("h100_sxm", "h200_sxm", "a100_sxm", "b200_sxm", "l40s", "gb200")}
     assert found == {
         "h100_sxm": "h100-sxm-80gb",
         "h200_sxm": "h200",
@@ -160,7 +160,7 @@ def test_systems_by_their_names() -> None:
         "gb200": "gb200",
     }
     with pytest.raises(InputError, match="no device is called 'h900-sxm'"):
-        verify.system("h900_sxm")
+        system("h900_sxm")
 
 
 def predicted(tmp_path: Path, *lines: str, head: str = HEAD) -> verify.Verified:
@@ -213,7 +213,7 @@ def test_what_does_not_fit_waits(tmp_path: Path) -> None:
     assert fitting.tpot_ms < anyway.tpot_ms
     assert fitting.ttft_ms > anyway.ttft_ms
     arch = named("llama-3.1-8b")
-    assert 64 < (room_of(arch, verify.system("h100_sxm"), Layout(), 4224) or 0) < 256
+    assert 64 < (room_of(arch, system("h100_sxm"), Layout(), 4224) or 0) < 256
 
 
 def test_errors_by_hand(tmp_path: Path) -> None:
@@ -224,13 +224,34 @@ def test_errors_by_hand(tmp_path: Path) -> None:
         )
         for predicted_ms in (10, 11, 12, 8, 5)
     ]
-    found = verify.errors_of_tpot(some)
+    found = accuracy.errors_of_tpot(some)
     # 0, 10, 20, 20 and 50%: nine tenths of five rows are all five.
     assert found is not None
     assert (found.rows, found.inside) == (5, 1)
     assert [found.mean, found.median, found.p90] == pytest.approx([20, 20, 50])
-    assert verify.errors_of_ttft(some) is None
-    assert verify.errors_of_tpot([]) is None
+    assert accuracy.errors_of_ttft(some) is None
+    assert accuracy.errors_of_tpot([]) is None
+
+
+def test_hosts_of_served_points_have_a_constant_each(tmp_path: Path) -> None:
+    fast, slow = LLAMA.replace("5.21", "5"), LLAMA.replace("5.21", "9").replace("1.0.0rc3", "1.1")
+    wide = fast.replace("8.0,2.0", "8.0,4.0").replace(",5", ",4")
+    unmeasured = LLAMA.replace("129.4,5.21", ",")
+    found = fit_runs(rows.read(table(tmp_path, fast, wide, slow, unmeasured)))
+    one, other = Host("trtllm", "1.0.0rc3", "h100_sxm"), Host("trtllm", "1.1", "h100_sxm")
+    assert set(found) == {one, other}
+    assert found[other].stack.host.step_seconds > found[one].stack.host.step_seconds + 3e-3
+    # One point is met exactly, by the one constant that it has.
+    assert found[other].largest_error < 1e-3
+    assert "fitted to 2 served points" in found[one].stack.host.basis
+    for line, text in (
+        (unmeasured, "no row has a measured time"),
+        (LLAMA.replace("1024", "0"), "line 2: isl is '0'"),
+        (LLAMA.replace(",agg,", ",disagg,"), "line 2: mode is 'disagg'"),
+        (LLAMA.replace("1024,128", "1024,1"), "line 2: a served point needs at least 2 output tokens"),
+    ):
+        with pytest.raises(InputError, match=text):
+            fit_runs(rows.read(table(tmp_path, line)))
 
 
 def test_predictions_stand_beside_every_column(tmp_path: Path) -> None:

@@ -119,6 +119,10 @@ def test_a_deployment_is_served_by_its_engine() -> None:
     assert found.decode.seconds == bare.decode.seconds
     assert found.decode.binding[0] == "memory bandwidth"
     assert found.prefill.binding[0] == "compute"
+    own = serve(LLAMA, H100, DEMAND, step_seconds=0.0)
+    assert own.tpot.value == pytest.approx(bare.tpot.value, rel=0.05)
+    with pytest.raises(InputError, match="a host adds -1 s to a pass"):
+        serve(LLAMA, H100, DEMAND, step_seconds=-1)
     with pytest.raises(InputError, match="no engine is called 'other'"):
         serve(LLAMA, H100, DEMAND, engine="other")
     with pytest.raises(InputError, match="no scheduler is called 'other'"):
@@ -175,11 +179,12 @@ def test_a_constant_of_a_deployment_is_found_again() -> None:
     truth = replace(stack, host=replace(stack.host, step_seconds=0.005))
     demands = [Demanded(prompt_tokens=4, output_tokens=5, concurrency=batch) for batch in (1, 2, 4)]
     points = [
-        Point(asked=demand, tpot_seconds=serve_with(steps, truth, demand, waves=4).tpot.value) for demand in demands
+        Point(steps=steps, asked=demand, tpot_seconds=serve_with(steps, truth, demand, waves=4).tpot.value)
+        for demand in demands
     ]
     # One sequence: 10 ms of kernels, 5 of the pass, 1 of the sequence.
     assert points[0].tpot_seconds == pytest.approx(0.016)
-    found = fit_step(steps, stack, points)
+    found = fit_step(stack, points)
     assert found.stack.host.step_seconds == pytest.approx(0.005, abs=1e-5)
     assert found.largest_error < 1e-3
     assert found.stack.host.sequence_seconds == 0.001
@@ -187,16 +192,16 @@ def test_a_constant_of_a_deployment_is_found_again() -> None:
     assert found.stack.high < VLLM.high
     # Points that are quicker than the kernels alone: nothing is taken from the kernels.
     quick = [replace(point, tpot_seconds=0.001) for point in points]
-    assert fit_step(steps, stack, quick).stack.host.step_seconds == pytest.approx(0, abs=1e-5)
+    assert fit_step(stack, quick).stack.host.step_seconds == pytest.approx(0, abs=1e-5)
 
 
 def test_points_that_say_nothing_are_refused() -> None:
     steps = Steps(Composer(LLAMA, kernels=Products()))
     with pytest.raises(InputError, match="at least one served point"):
-        fit_step(steps, BARE, [])
+        fit_step(BARE, [])
     for tpot, output in ((0.0, 5), (float("nan"), 5), (1.0, 1)):
         with pytest.raises(InputError, match="a served point"):
-            Point(asked=Demanded(prompt_tokens=4, output_tokens=output, concurrency=1), tpot_seconds=tpot)
+            Point(steps=steps, asked=Demanded(prompt_tokens=4, output_tokens=output, concurrency=1), tpot_seconds=tpot)
 
 
 @pytest.mark.parametrize(

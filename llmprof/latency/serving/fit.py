@@ -24,10 +24,13 @@ GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One served run: what was asked in a closed loop, and the mean seconds per token after the first."""
+    """One served run: who times its passes, what was asked in a closed loop, and the mean seconds per token after the
+    first. The requests are those of one copy of the attention, started for `slots` (by default as many)."""
 
+    steps: Steps
     asked: Requests
     tpot_seconds: float
+    slots: int | None = None
 
     def __post_init__(self) -> None:
         if not (isfinite(self.tpot_seconds) and self.tpot_seconds > 0):
@@ -45,7 +48,7 @@ class Fitted:
     largest_error: float
 
 
-def fit_step(steps: Steps, stack: Stack, points: Sequence[Point]) -> Fitted:
+def fit_step(stack: Stack, points: Sequence[Point]) -> Fitted:
     """`stack` with the seconds per pass that bring the predicted TPOTs of `points` closest, by the mean of |log ratio|.
 
     InputError without any point.
@@ -54,7 +57,7 @@ def fit_step(steps: Steps, stack: Stack, points: Sequence[Point]) -> Fitted:
         raise InputError("a constant of a deployment needs at least one served point; 3 to 5 are better")
 
     def miss(seconds: float) -> float:
-        return sum(abs(ratio) for ratio in _ratios(steps, stack, seconds, points)) / len(points)
+        return sum(abs(ratio) for ratio in _ratios(stack, seconds, points)) / len(points)
 
     # A longer pass never makes a token come sooner, so that each |log ratio| falls and then rises: so does their sum
     # but for small steps of the simulation, between which a golden section finds its way.
@@ -63,14 +66,14 @@ def fit_step(steps: Steps, stack: Stack, points: Sequence[Point]) -> Fitted:
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         low, high = (low, right) if miss(left) <= miss(right) else (left, high)
     seconds = (low + high) / 2
-    errors = [abs(exp(ratio) - 1) for ratio in _ratios(steps, stack, seconds, points)]
+    errors = [abs(exp(ratio) - 1) for ratio in _ratios(stack, seconds, points)]
     basis = f"fitted to {len(points)} served points of this deployment"
     return Fitted(
         stack=stack.with_step(seconds, basis), mean_error=sum(errors) / len(errors), largest_error=max(errors)
     )
 
 
-def _ratios(steps: Steps, stack: Stack, seconds: float, points: Sequence[Point]) -> list[float]:
+def _ratios(stack: Stack, seconds: float, points: Sequence[Point]) -> list[float]:
     """log(predicted / measured) of each point, at that many seconds per pass."""
     host = replace(stack.host, step_seconds=seconds)
     found = []
@@ -82,7 +85,7 @@ def _ratios(steps: Steps, stack: Stack, seconds: float, points: Sequence[Point])
             requests=WAVES * asked.concurrency,
             concurrency=asked.concurrency,
         )
-        slots = stack.scheduler.slots(asked.concurrency)
-        served = simulate(load, scheduler=stack.scheduler, host=host, slots=slots, step=steps.seconds())
+        slots = stack.scheduler.slots(point.slots or asked.concurrency)
+        served = simulate(load, scheduler=stack.scheduler, host=host, slots=slots, step=point.steps.seconds())
         found.append(log(served.mean_tpot / point.tpot_seconds))
     return found

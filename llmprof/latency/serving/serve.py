@@ -126,13 +126,15 @@ def serve(
     request_rate: float | None = None,
     engine: str | None = None,
     slots: int | None = None,
+    step_seconds: float | None = None,
 ) -> ServedEstimate:
     """What clients of `deployment` see, in a closed loop of `demand.concurrency` or at `request_rate` per second.
 
     `engine` is ``vllm``, ``sglang``, ``trtllm`` or ``none`` (kernels alone), by default the deployment's; `scheduler`
     takes the place of the engine's own (``static``, ``continuous``, ``chunked``, ``prefill-first``). `slots` is how
     many sequences a replica is started for, at most those that fit (`planning.inverse.largest_batch`); by default those
-    of the demand, without asking whether they fit.
+    of the demand, without asking whether they fit. `step_seconds` is what this host adds to a pass, as `fit.fit_step`
+    finds it from served points.
 
     Raises InputError where the architecture, its layout or its formats have no times, where the demand is none, and
     for a rate that the deployment cannot answer.
@@ -141,6 +143,8 @@ def serve(
     stack = stack_of(name)
     if scheduler is not None:
         stack = stack.with_scheduler(scheduler)
+    if step_seconds is not None:
+        stack = stack.with_step(step_seconds, "a constant of this deployment")
     stack = replace(stack, scheduler=replace(stack.scheduler, tokens=demand.chunk_tokens))
     composer = Composer(
         arch,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from llmprof.errors import InputError
 from llmprof.latency.serving.host import IDEAL, Host
@@ -28,7 +29,12 @@ class Stack:
     high: float = 2.0
 
     def with_step(self, seconds: float, basis: str) -> Stack:
-        """The same engine with a constant of its own for each pass, and the interval of a fitted one."""
+        """The same engine with a constant of its own for each pass, and the interval of a fitted one.
+
+        InputError for seconds that are no number, or negative.
+        """
+        if not (isfinite(seconds) and seconds >= 0):
+            raise InputError(f"a host adds {seconds} s to a pass; it must be a number that is not negative")
         host = replace(self.host, step_seconds=seconds, basis=basis)
         return replace(self, host=host, low=0.8, high=1.25)
 
