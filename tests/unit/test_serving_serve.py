@@ -120,7 +120,7 @@ def test_a_deployment_is_served_by_its_engine() -> None:
     assert found.decode.binding[0] == "memory bandwidth"
     assert found.prefill.binding[0] == "compute"
     own = serve(LLAMA, H100, DEMAND, step_seconds=0.0)
-    assert own.tpot.value == pytest.approx(bare.tpot.value, rel=0.05)
+    assert found.tpot.value > own.tpot.value + VLLM.host.step_seconds * 0.9
     with pytest.raises(InputError, match="a host adds -1 s to a pass"):
         serve(LLAMA, H100, DEMAND, step_seconds=-1)
     with pytest.raises(InputError, match="no engine is called 'other'"):
