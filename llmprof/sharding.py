@@ -12,17 +12,15 @@ from typing import Literal
 
 from llmprof.errors import InputError
 from llmprof.ledger import Ledger, Quantity
-from llmprof.sharding_rules import (
+from llmprof.sharding_degrees import (
     check_context_parallel,
     check_divides,
     expert_misfit,
-    facts,
     list_of,
     tensor_misfit,
     tensor_parallel_degrees,
-    without_rule,
-    workload_without_rule,
 )
+from llmprof.sharding_rules import facts, without_rule, workload_without_rule
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Workload, check_workload
 

@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from llmprof.measure.sharded.account import count, mesh_of
 from llmprof.sharding import Sharding, StageAccount
+from llmprof.spec.arch import ArchSpec, GatedDeltaNet, Mamba2
 from llmprof.twin import sharded_experts, sharded_parts, sharded_plan, sharded_ring, sharded_routes, sharded_styles
 from llmprof.twin.build import build
 from llmprof.twin.session import Session
@@ -60,8 +61,8 @@ CASES: dict[int, tuple[Case, ...]] = {
     2: (
         *(Case(name, workload, _tensor(2)) for name in DENSE for workload in (PREFILL, DECODE)),
         *(Case(name, AFTER_PAST, _tensor(2, rows=True)) for name in DENSE),
-        *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "grouped", "states")),
-        Case("states", AFTER_PAST, _tensor(1, replicas=2)),
+        *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "grouped", "undivided")),
+        Case("undivided", AFTER_PAST, _tensor(1, replicas=2)),
         Case("grouped", PREFILL, _tensor(1, replicas=2)),
         *(Case(name, workload, _tensor(2)) for name in MIXED for workload in (AFTER_PAST, DECODE)),
         *(Case(name, PREFILL, _tensor(2, rows=True, experts=2)) for name in MIXED),
@@ -189,11 +190,11 @@ def _counted(case: Case, mesh: DeviceMesh) -> StageAccount:
     part = Session(twin, mine, execution)
     part.inputs["tokens"].copy_(_of_rank(whole.inputs["tokens"], mesh, dim=1))
     for path, cache in part.caches.items():
-        cache.copy_(_own(path, whole.caches[path], mesh))
+        cache.copy_(_own(path, whole.caches[path], mesh, arch))
     account, out = count(part, mesh, case.sharding)
     expected = whole.run()
     for path, cache in part.caches.items():
-        _same(cache, _own(path, whole.caches[path], mesh), f"{case}: {path}")
+        _same(cache, _own(path, whole.caches[path], mesh, arch), f"{case}: {path}")
     if out.logits is not None:
         assert expected.logits is not None
         _same(out.logits, _of_rank(expected.logits, mesh, dim=1), f"{case}: logits")
@@ -212,17 +213,32 @@ def _of_rank(x: torch.Tensor, mesh: DeviceMesh, *, dim: int) -> torch.Tensor:
     return torch.cat([chunks[rank], chunks[-1 - rank]], dim)
 
 
-def _own(path: str, cache: torch.Tensor, mesh: DeviceMesh) -> torch.Tensor:
-    """Of a cache the sequences and tokens of this rank; of keys or values `[B, K, S, h]` its heads.
+def _own(path: str, kept: torch.Tensor, mesh: DeviceMesh, arch: ArchSpec) -> torch.Tensor:
+    """Of a cache or a state the sequences, the tokens and the heads of this rank.
 
-    Heads that are replicated are repeated.
+    Keys and values are `[B, K, S, h]`, where heads that are replicated are repeated, states of cores `[B, H, ..]`,
+    inputs of convolutions `[B, channels, ..]`, of several slices; all others are whole on every rank.
     """
     n, rank = mesh["tensor"].size(), mesh.get_local_rank("tensor")
-    if path.rpartition(".")[2] not in ("k", "v"):
-        return _of_rank(cache, mesh, dim=1)
-    mine = _of_rank(cache, mesh, dim=2)
-    repeated = mine.repeat_interleave(max(n // mine.shape[1], 1), dim=1)
-    return repeated.chunk(n, dim=1)[rank]
+    match path.split("."):
+        case [*_, "cache", "k" | "v"]:
+            mine = _of_rank(kept, mesh, dim=2)
+            return mine.repeat_interleave(max(n // mine.shape[1], 1), dim=1).chunk(n, dim=1)[rank]
+        case [*_, "core", "state"]:
+            return _of_rank(kept, mesh, dim=2).chunk(n, dim=1)[rank]
+        case ["layers", index, *_, "conv", "state"]:
+            slices = torch.split(_of_rank(kept, mesh, dim=2), _slices(arch.main.layers[int(index)].attention), dim=1)
+            return torch.cat([each.chunk(n, dim=1)[rank] for each in slices], dim=1)
+    return _of_rank(kept, mesh, dim=1)
+
+
+def _slices(mixer: object) -> list[int]:
+    """How wide the parts of what a convolution takes are: of queries, keys and values, or of values, b and c."""
+    if isinstance(mixer, GatedDeltaNet):
+        keys = mixer.n_key_heads * mixer.key_dim
+        return [keys, keys, mixer.n_heads * mixer.value_dim]
+    assert isinstance(mixer, Mamba2), mixer
+    return [mixer.d_inner, mixer.n_groups * mixer.d_state, mixer.n_groups * mixer.d_state]
 
 
 def _same(found: torch.Tensor, expected: torch.Tensor, what: str) -> None:

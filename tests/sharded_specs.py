@@ -163,9 +163,27 @@ layers:
   attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, output_gate: value}
   ffn: {kind: relu, d_ff: 24}
 """,
-    # What has states: stages alone can have parts of it.
+    # Heads with states, in two kinds of mixer, one with biases.
     "states": """
 name: states
+vocab_size: 40
+tied_embeddings: true
+position: {kind: none}
+layers:
+  count: 4
+  pattern: [delta, mamba]
+  norm: {kind: rmsnorm, placement: pre}
+  delta:
+    attention: {kind: gated-deltanet, n_heads: 8, n_key_heads: 4, key_dim: 4, value_dim: 6, d_conv: 3, chunk: 4}
+    ffn: {kind: moe, n_experts: 4, top_k: 2, expert: {kind: swiglu, d_ff: 8}}
+  mamba:
+    attention: {kind: mamba-2, n_heads: 8, head_dim: 4, d_state: 4, n_groups: 4, d_conv: 3, norm_groups: 4, chunk: 4,
+                conv_bias: true, bias: true}
+    ffn: {kind: none}
+""",
+    # What ranks do not share: stages alone can have parts of it.
+    "undivided": """
+name: undivided
 vocab_size: 40
 tied_embeddings: true
 position: {kind: none}
@@ -202,7 +220,7 @@ def spec(name: str) -> ArchSpec:
 
 DENSE = ("grouped", "learned", "parallel", "two-norms", "alibi", "sandwich", "gated")
 RINGS = ("learned", "parallel", "two-norms", "experts")
-MIXED = tuple(name for name in SPECS if name not in (*DENSE, "states"))
+MIXED = tuple(name for name in SPECS if name not in (*DENSE, "undivided"))
 SHARED = (*DENSE, *MIXED)
 """Those whose layers ranks can share."""
 

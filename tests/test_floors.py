@@ -31,6 +31,7 @@ FLOORS = {
     "llmprof.sharding": 3,
     "llmprof.work": 3,
     "llmprof.sharding_rules": 3,
+    "llmprof.sharding_degrees": 3,
     "llmprof.ledger": 3,
     "llmprof.lengths": 3,
     "llmprof.device": 3,

@@ -150,7 +150,7 @@ def test_both_halves_agree_on_stages_of_any_layers(name: str, layers: int) -> No
 
 
 @pytest.mark.parametrize("weights", QUANTISED)
-@pytest.mark.parametrize("name", ["grouped", "experts", "latent", "sinks"])
+@pytest.mark.parametrize("name", ["grouped", "experts", "latent", "sinks", "states"])
 def test_both_halves_agree_on_packed_weights(name: str, weights: StorageDtype) -> None:
     workload = packed(PREFILL, weights)
     for n in (2, 4) if name != "grouped" else (2,):  # a quarter of 40 inputs is no whole number of groups
@@ -190,6 +190,8 @@ def test_both_halves_agree_on_a_cache_of_any_dtype(kv_cache: str) -> None:
         ("gpt-oss-20b", Sharding(tensor_parallel=4, expert_parallel=2)),
         ("llama-4-scout-17b-16e", Sharding(tensor_parallel=2, expert_parallel=2, sequence_parallel=True)),
         ("deepseek-v3", Sharding(tensor_parallel=8, pipeline_parallel=4)),
+        ("nemotron-h-8b", Sharding(tensor_parallel=8, pipeline_parallel=4, sequence_parallel=True)),
+        ("qwen3-next-80b-a3b", Sharding(tensor_parallel=2, pipeline_parallel=4, expert_parallel=2)),
         ("deepseek-v2-lite", Sharding(data_parallel=2, expert_parallel=2)),
     ],
 )
@@ -234,7 +236,7 @@ def test_a_70b_block_on_eight_ranks() -> None:
 
 
 def test_what_cannot_be_shared_is_refused_by_both() -> None:
-    [mamba] = catalog.resolve(["mamba2-130m"])
+    mamba, one_group = (catalog.resolve([name])[0] for name in ("mamba-130m", "mamba2-130m"))
     refused = [
         (spec("grouped"), PREFILL, Sharding(tensor_parallel=3), "use one of: 1, 2, 4, 8"),
         (spec("grouped"), DECODE, Sharding(tensor_parallel=2, sequence_parallel=True), "leave it out"),
@@ -247,7 +249,9 @@ def test_what_cannot_be_shared_is_refused_by_both() -> None:
             Sharding(tensor_parallel=4),
             "10 inputs that a rank has of 40 are no",
         ),
-        (mamba, PREFILL, Sharding(tensor_parallel=2), "layers.0 has attention of kind mamba-2"),
+        (mamba, PREFILL, Sharding(tensor_parallel=2), "layers.0 has attention of kind mamba-1"),
+        (one_group, PREFILL, Sharding(tensor_parallel=2), r"n_groups \(1\) of mamba-2 in layers"),
+        (spec("states"), LONG, Sharding(context_parallel=2), "attention of kind gated-deltanet"),
         (spec("sinks"), LONG, Sharding(context_parallel=2), "has sinks"),
         (spec("grouped"), PREFILL, Sharding(tensor_parallel=2, expert_parallel=2), "no experts; use one of: 1"),
         (spec("experts"), PREFILL, Sharding(tensor_parallel=2, expert_parallel=4), "no divisor of tensor_parallel"),

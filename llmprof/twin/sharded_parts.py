@@ -34,7 +34,7 @@ def put(leaf: nn.Module, name: str, value: Tensor) -> None:
 
 def keep_columns(leaf: nn.Module, index: int, count: int) -> None:
     """Leave `leaf` part `index` of `count` of its d_out, or of the heads that a norm has weights for."""
-    for name, whole in _own(leaf):
+    for name, whole in own_tensors(leaf):
         if whole.dim():  # all but the one scale of fp8
             put(leaf, name, part(whole, 0, index, count))
 
@@ -44,7 +44,7 @@ def keep_rows(leaf: nn.Module, index: int, count: int) -> None:
 
     Of the bias it keeps the `count`-th part of every value: the sum over the parts has it once.
     """
-    for name, whole in _own(leaf):
+    for name, whole in own_tensors(leaf):
         if name == "bias":
             put(leaf, name, whole.detach() / count)
         elif name == "scales":
@@ -59,7 +59,8 @@ def scales_of_rows(leaf: nn.Module, scales: Tensor, index: int, count: int) -> T
     return part(scales, -1, index, count) if leaf.packing.format == "int4" else scales
 
 
-def _own(leaf: nn.Module) -> list[tuple[str, Tensor]]:
+def own_tensors(leaf: nn.Module) -> list[tuple[str, Tensor]]:
+    """The parameters and buffers of `leaf` by name."""
     return [*leaf.named_parameters(recurse=False), *leaf.named_buffers(recurse=False)]
 
 

@@ -13,9 +13,12 @@ from torch.distributed.tensor.parallel import ParallelStyle
 
 from llmprof.twin.attention import SelfAttention
 from llmprof.twin.block import Layer, ParallelLayer
+from llmprof.twin.deltanet import GatedDeltaNet
 from llmprof.twin.experts import Mixture
 from llmprof.twin.ffn import Glu, Mlp
+from llmprof.twin.mamba2 import Mamba2
 from llmprof.twin.mla import LatentAttention
+from llmprof.twin.sharded_states import keep_own_heads
 from llmprof.twin.sharded_styles import Columns, Gives, Rows, Summed, SummedResidual, Takes
 
 Plan = dict[str, ParallelStyle]
@@ -40,12 +43,16 @@ def layer_plan(path: str, layer: Layer, mesh: DeviceMesh, hidden: Placement, *, 
     if attention is not None:
         if gathers:
             plan[f"{path}.attn"] = Takes(hidden)
-        assert isinstance(attention, SelfAttention | LatentAttention), attention
+        last = "o_proj"
         if isinstance(attention, SelfAttention):
             plan |= _grouped(f"{path}.attn", attention, mesh)
-        else:
+        elif isinstance(attention, LatentAttention):
             plan |= _latent(f"{path}.attn", attention, mesh)
-        plan[f"{path}.attn.o_proj"] = Rows(gives=gives)
+        else:
+            assert isinstance(attention, GatedDeltaNet | Mamba2), attention
+            keep_own_heads(attention, mesh)
+            last = "out_proj"
+        plan[f"{path}.attn.{last}"] = Rows(gives=gives)
     ffn = layer.ffn
     if ffn is None or (isinstance(ffn, Mixture) and sends_tokens):
         return plan

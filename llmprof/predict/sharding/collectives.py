@@ -15,7 +15,7 @@ from llmprof.predict.formats import float_format
 from llmprof.predict.sharding.loads import own_loads, rows_of_experts
 from llmprof.predict.sharding.slices import kv_heads_of_rank
 from llmprof.sharding import Collective, CollectiveKind, Sharding
-from llmprof.spec.arch import ArchSpec, Gqa, LayerSpec, Moe, NoAttention, NoFfn, NoHead
+from llmprof.spec.arch import ArchSpec, GatedDeltaNet, Gqa, LayerSpec, Mamba2, Moe, NoAttention, NoFfn, NoHead
 from llmprof.workload import Workload
 
 
@@ -55,7 +55,8 @@ class Calls:
             return
         if not isinstance(layer.attention, NoAttention):
             yield from self._gather("attn")
-            yield self._reduce("attn.o_proj")
+            mixes = isinstance(layer.attention, GatedDeltaNet | Mamba2)
+            yield self._reduce("attn.out_proj" if mixes else "attn.o_proj")
         match layer.ffn:
             case NoFfn():
                 pass

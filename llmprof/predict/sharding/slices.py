@@ -12,7 +12,21 @@ from dataclasses import replace
 from llmprof.predict.formats import EXPERTS
 from llmprof.predict.leaf import Leaves, Parameter
 from llmprof.sharding import Sharding
-from llmprof.spec.arch import ArchSpec, Attention, Ffn, Glu, Gqa, LayerSpec, Mla, Mlp, Moe, NoAttention, NoFfn
+from llmprof.spec.arch import (
+    ArchSpec,
+    Attention,
+    Ffn,
+    GatedDeltaNet,
+    Glu,
+    Gqa,
+    LayerSpec,
+    Mamba2,
+    Mla,
+    Mlp,
+    Moe,
+    NoAttention,
+    NoFfn,
+)
 
 
 def arch_of_rank(arch: ArchSpec, sharding: Sharding) -> ArchSpec:
@@ -61,6 +75,15 @@ def _attention(spec: Attention, ranks: int) -> Attention:
             return replace(spec, n_heads=_part(spec.n_heads, ranks), n_kv_heads=kept)
         case Mla():
             return replace(spec, n_heads=_part(spec.n_heads, ranks))
+        case GatedDeltaNet():
+            return replace(spec, n_heads=_part(spec.n_heads, ranks), n_key_heads=_part(spec.n_key_heads, ranks))
+        case Mamba2():
+            return replace(
+                spec,
+                n_heads=_part(spec.n_heads, ranks),
+                n_groups=_part(spec.n_groups, ranks),
+                norm_groups=_part(spec.norm_groups, ranks),
+            )
         case NoAttention():
             return spec
         case other:
