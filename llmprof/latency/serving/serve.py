@@ -10,7 +10,7 @@ from typing import Protocol
 
 from llmprof.device_figures import Device
 from llmprof.errors import InputError
-from llmprof.latency.compose import WEAKEST, Chunk, Composer, Layout, PassTime, Precision
+from llmprof.latency.compose import WEAKEST, Chunk, Composer, Layout, Pass, PassTime, Precision
 from llmprof.latency.compose_bounds import DeviceKernels
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.estimate import UNCALIBRATED, Basis
@@ -73,7 +73,8 @@ class ServedEstimate:
     `ttft` is a range over what is not known of a scheduler (`assumptions` says what), with the engine's own as its
     value; `tpot` is the mean over requests. `slots` is how many sequences a replica was started for, `devices` how many
     there are. `decode` and `prefill` are the passes that a replica spends its time in: all slots at the middle of their
-    answers, and one prompt. `basis` is the weakest of all that they rest on.
+    answers, and one prompt. `least_ttft` and `least_tpot` are what one request alone takes at the speed of light.
+    `basis` is the weakest of all that they rest on.
     """
 
     ttft: Interval
@@ -84,6 +85,8 @@ class ServedEstimate:
     slots: int
     decode: PassTime
     prefill: PassTime
+    least_ttft: float
+    least_tpot: float
     basis: Basis
     assumptions: tuple[str, ...]
 
@@ -209,6 +212,8 @@ def serve_with(
         slots=room,
         decode=decode,
         prefill=prefill,
+        least_ttft=steps.composer.time(Pass(chunks=(Chunk(tokens=demand.prompt_tokens),))).floor,
+        least_tpot=steps.composer.time(Pass(decode_sequences=1, decode_context=demand.prompt_tokens + 1)).floor,
         basis=max(decode.basis, prefill.basis, key=WEAKEST.__getitem__),
         assumptions=run.assumptions(),
     )
