@@ -14,7 +14,8 @@ from llmprof.errors import InputError
 from llmprof.planning import times
 from llmprof.planning.ask import Ask
 from llmprof.planning.configuration import Configuration
-from llmprof.planning.degrees import Degrees, Refused, degrees
+from llmprof.planning.degrees import Degrees, Refused, degrees, words
+from llmprof.planning.footprint import footprint
 from llmprof.planning.inverse import largest_batch
 from llmprof.planning.memory import Deployment, PlannedEngine, memory_bar
 from llmprof.planning.rank import ranked
@@ -127,15 +128,32 @@ class Search:
         return Deployment(device=device, sharding=sharding, dtypes=dtypes, engine=self.engine, overheads=ask.overheads)
 
     def ways(self, dtypes: Dtypes, max_gpus: int | None = None) -> Degrees:
-        """The ways to spread the model in these dtypes."""
+        """The ways to spread the model in these dtypes, of which the engine can keep what each device has."""
         ask = self.ask
-        return degrees(
+        found = degrees(
             self.arch,
             self.pass_of(dtypes),
             max_gpus=max_gpus or ask.max_gpus,
             node_gpus=ask.node_gpus,
             replicas=ask.max_gpus if ask.fill else ask.demand.concurrency,
         )
+        unkept = {each: why for each in found.shardings if (why := self._unkept(each, dtypes)) is not None}
+        if not unkept:
+            return found
+        refused = {words(each): Refused(what=words(each), why=why) for each, why in unkept.items()}
+        kept = tuple(each for each in found.shardings if each not in unkept)
+        return Degrees(shardings=kept, refused=(*found.refused, *refused.values()))
+
+    def _unkept(self, sharding: Sharding, dtypes: Dtypes) -> str | None:
+        """Why vLLM cannot keep what a device has, where its own rules do not divide it so; None where it can."""
+        if not self.devices or sharding.ranks == sharding.data_parallel:
+            return None
+        made = self.deployment(self.devices[0], sharding, dtypes)
+        try:
+            footprint(self.arch, made, self.ask.demand.chunk_tokens, self.source_tokens).kept(self.tokens)
+        except InputError as error:
+            return str(error)
+        return None
 
     def pass_of(self, dtypes: Dtypes) -> Workload:
         """The pass of one prompt, which all ways to spread the model have to take."""
@@ -180,24 +198,22 @@ class Search:
 
     def bar(self, deployment: Deployment, batch: int) -> MemoryBar:
         """The memory of the fullest device with so many requests in each replica."""
-        chunk = self.ask.demand.chunk_tokens
         return memory_bar(
             self.arch,
             deployment,
             sequences=batch,
             tokens=self.tokens,
-            chunk_tokens=chunk,
+            chunk_tokens=self.ask.demand.chunk_tokens,
             source_tokens=self.source_tokens,
         )
 
     def room(self, deployment: Deployment) -> int:
         """The most requests of one replica."""
-        chunk = self.ask.demand.chunk_tokens
         return largest_batch(
             self.arch,
             deployment,
             tokens=self.tokens,
-            chunk_tokens=chunk,
+            chunk_tokens=self.ask.demand.chunk_tokens,
             source_tokens=self.source_tokens,
         )
 

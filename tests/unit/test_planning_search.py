@@ -18,7 +18,8 @@ from llmprof.planning.constraint import of_batch, of_time
 from llmprof.planning.degrees import degrees, words
 from llmprof.planning.demand import Demand, Scenario
 from llmprof.planning.fewest import fewest
-from llmprof.planning.memory import memory_bar
+from llmprof.planning.footprint import Footprint, footprint
+from llmprof.planning.memory import Deployment, memory_bar
 from llmprof.planning.nearest import Nearest, nearest
 from llmprof.planning.rank import best_of_each, ranked
 from llmprof.planning.rejections import rejections
@@ -398,6 +399,20 @@ def test_a_model_that_no_engine_keeps_is_planned_without_one() -> None:
     assert found.engine == "architecture"
     assert "rwkv-4" in (found.without_engine or "")
     assert found.configurations
+
+
+def test_what_the_engine_cannot_divide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlike(arch: ArchSpec, deployment: Deployment, *more: int | None) -> Footprint:
+        if deployment.sharding.tensor_parallel == 2:
+            raise InputError("vLLM divides it otherwise")
+        return footprint(arch, deployment, *more)
+
+    monkeypatch.setattr("llmprof.planning.search.footprint", unlike)
+    found = plan(named("llama-3.2-1b"), [find("h200")], ask(max_gpus=4))
+    tried = {words(c.deployment.sharding) for c in found.configurations}
+    assert {"-", "TP4", "PP2", "DP2"} <= tried
+    assert not any("TP2" in each for each in tried)
+    assert ("TP2", "vLLM divides it otherwise") in [(each.what, each.why) for each in found.refused]
 
 
 def test_a_state_of_one_size_has_room_for_any_context() -> None:
