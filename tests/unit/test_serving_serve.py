@@ -18,7 +18,7 @@ from llmprof.latency.serving.host import IDEAL
 from llmprof.latency.serving.scheduler import Scheduler
 from llmprof.latency.serving.serve import Demanded, ServedEstimate, serve, serve_with
 from llmprof.latency.serving.slo import Slo, check_possible, missed
-from llmprof.latency.serving.stacks import BARE, VLLM, Stack
+from llmprof.latency.serving.stacks import BARE, TRTLLM, VLLM, Stack
 from llmprof.latency.serving.steps import Steps, gathered, rounded
 from llmprof.planning.demand import Demand
 from llmprof.planning.deployment import Deployment
@@ -191,7 +191,9 @@ def test_formats_and_devices_that_are_quicker_are_so_when_served() -> None:
     assert serve(LLAMA, replace(H100, device=device.find("h200")), DEMAND).tpot.value < plain.tpot.value
     far = serve(LLAMA, replace(H100, device=device.find("l4")), DEMAND)
     assert far.label.startswith("uncalibrated")
-    assert far.tpot.high / far.tpot.low > 2
+    for interval in (far.tpot, far.ttft):
+        assert interval.high >= 2 * interval.value
+        assert interval.low <= interval.value / 2 or interval.low in (far.least_tpot, far.least_ttft)
 
 
 def test_a_constant_of_a_deployment_is_found_again() -> None:
@@ -258,3 +260,11 @@ def test_a_stack_takes_another_scheduler_and_keeps_its_budget() -> None:
     stack = replace(VLLM, scheduler=Scheduler(name="chunked", tokens=2048)).with_scheduler("static")
     assert stack.scheduler == Scheduler(name="static", tokens=2048)
     assert stack.host == VLLM.host
+
+
+def test_a_stack_as_it_was_measured() -> None:
+    assert VLLM.as_measured is VLLM
+    found = TRTLLM.as_measured
+    assert (found.scheduler.prompts, found.scheduler.spare_slots) == (1, 1)
+    assert replace(found, scheduler=TRTLLM.scheduler) == TRTLLM
+    assert TRTLLM.scheduler.slots(8) == 8

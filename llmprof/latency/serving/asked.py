@@ -65,7 +65,7 @@ class Desk:
         tokens = row.prompt_tokens + row.output_tokens
         fits = None if self._room is None else self._room(served, device, row.layout, tokens)
         return Asked(
-            stack=stack,
+            stack=stack.as_measured,
             steps=self._steps(row, stack, device, served),
             demand=Demanded(
                 prompt_tokens=row.prompt_tokens, output_tokens=row.output_tokens, concurrency=row.concurrency

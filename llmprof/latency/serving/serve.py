@@ -13,7 +13,7 @@ from llmprof.errors import InputError
 from llmprof.latency.compose import WEAKEST, Chunk, Composer, Layout, Pass, PassTime, Precision
 from llmprof.latency.compose_bounds import DeviceKernels
 from llmprof.latency.constants import DeviceModel
-from llmprof.latency.estimate import UNCALIBRATED, Basis
+from llmprof.latency.estimate import UNCALIBRATED, WIDE, Basis
 from llmprof.latency.serving.scheduler import BUDGET
 from llmprof.latency.serving.simulate import Load
 from llmprof.latency.serving.stacks import Stack, stack_of
@@ -203,17 +203,27 @@ def serve_with(
     answered = load.requests / own.seconds * lanes
     decode = steps.time(min(room, batch), demand.prompt_tokens + demand.output_tokens / 2)
     prefill = steps.time(0, 0, (Chunk(tokens=min(demand.prompt_tokens, stack.scheduler.tokens)),))
+    least_ttft = steps.composer.time(Pass(chunks=(Chunk(tokens=demand.prompt_tokens),))).floor
+    least_tpot = steps.composer.time(Pass(decode_sequences=1, decode_context=demand.prompt_tokens + 1)).floor
+    basis = max(decode.basis, prefill.basis, key=WEAKEST.__getitem__)
     return ServedEstimate(
-        ttft=run.ttft(own),
-        tpot=run.tpot(own),
+        ttft=_wide(run.ttft(own), basis, least_ttft),
+        tpot=_wide(run.tpot(own), basis, least_tpot),
         requests_per_second=answered,
         output_tokens_per_second=answered * demand.output_tokens,
         devices=replicas * layout.tensor * layout.pipeline,
         slots=room,
         decode=decode,
         prefill=prefill,
-        least_ttft=steps.composer.time(Pass(chunks=(Chunk(tokens=demand.prompt_tokens),))).floor,
-        least_tpot=steps.composer.time(Pass(decode_sequences=1, decode_context=demand.prompt_tokens + 1)).floor,
-        basis=max(decode.basis, prefill.basis, key=WEAKEST.__getitem__),
+        least_ttft=least_ttft,
+        least_tpot=least_tpot,
+        basis=basis,
         assumptions=run.assumptions(),
     )
+
+
+def _wide(found: Interval, basis: Basis, least: float) -> Interval:
+    """`found` with ends at least a factor of two away where the kernels are not calibrated, and none below light."""
+    if basis != "calibrated":
+        found = replace(found, low=min(found.low, found.value / WIDE), high=max(found.high, found.value * WIDE))
+    return replace(found, low=min(found.value, max(found.low, least)))

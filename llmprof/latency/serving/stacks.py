@@ -20,11 +20,15 @@ from llmprof.spec.nodes import short
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """One engine. `low` and `high` are between which factors of `host.step_seconds` runs were found."""
+    """One engine. `low` and `high` are between which factors of `host.step_seconds` runs were found.
+
+    `measured` is the scheduler as it was set up in the runs of public tables, where that shows in them.
+    """
 
     engine: str
     scheduler: Scheduler
     host: Host
+    measured: Scheduler | None = None
     low: float = 0.5
     high: float = 2.0
 
@@ -38,6 +42,11 @@ class Stack:
         host = replace(self.host, step_seconds=seconds, basis=basis)
         return replace(self, host=host, low=0.8, high=1.25)
 
+    @property
+    def as_measured(self) -> Stack:
+        """The engine as it was set up in the runs of public tables."""
+        return self if self.measured is None else replace(self, scheduler=self.measured)
+
     def with_scheduler(self, name: str) -> Stack:
         """The same engine under the scheduler called `name`."""
         return replace(self, scheduler=scheduler_of(name, tokens=self.scheduler.tokens))
@@ -47,11 +56,13 @@ ROUND_TRIP = 16e-3
 """As fitted for TensorRT-LLM, and taken for the others: an HTTP server, a tokenizer and a stream in Python each."""
 
 # The front end of TensorRT-LLM's runs: TTFT beyond what the engine's loop explains grows where more than some 9,000
-# tokens or 36 requests per second leave it. One of the sequences that it was started for never ran: TTFT grows with
-# the time between two ends, one request always waits for a slot. Its runs took one prompt into a pass.
+# tokens or 36 requests per second leave it. In those runs one of the sequences that the engine was started for never
+# ran (TTFT grows with the time between two ends: one request always waits for a slot), and a pass took one prompt, as
+# where max_num_tokens is that of one prompt beside the running sequences.
 TRTLLM = Stack(
     engine="trtllm",
-    scheduler=Scheduler(name="continuous", prompts=1, spare_slots=1),
+    scheduler=Scheduler(name="continuous"),
+    measured=Scheduler(name="continuous", prompts=1, spare_slots=1),
     host=Host(
         step_seconds=0.75e-3,
         sequence_seconds=21e-6,
