@@ -85,6 +85,15 @@ class Configuration:
         prompt = max(before, self.tokens - demand.output_tokens)
         return replace(demand, concurrency=self.concurrency, prompt_tokens=prompt)
 
+    @property
+    def in_cache(self) -> bool | None:
+        """Whether a device's weights fit into its last-level cache, so that steps may be quicker than their bound.
+
+        None where nothing is known of that cache.
+        """
+        cache = self.deployment.device.last_level_cache
+        return None if cache is None else self.bar.bytes_of("weights") <= cache.value
+
     # --- what else it has room for, made on first use -------------------------------------------
 
     @property

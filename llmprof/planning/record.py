@@ -100,6 +100,7 @@ def configuration_record(c: Configuration, number: int) -> Record:
         "price_per_hour": c.price_per_hour,
         "cost_per_million_tokens_lower_bound": c.cost_per_million,
         "collectives_left_out": c.unlinked,
+        "weights_fit_last_level_cache": c.in_cache,
         "unconfirmed": {**dict.fromkeys(BOUNDS, DATASHEET), **_unconfirmed_memory(c)},
     }
 

@@ -94,6 +94,12 @@ def ranking_table(plan: Plan, shown: Sequence[Configuration], behind: int) -> Ta
     ]
     if marks:
         notes.append(LINKS_NOTE)
+    cached = dict.fromkeys(c.deployment.device.name for c in shown if c.in_cache)
+    if cached:
+        notes.append(
+            f"Weights fit into the last-level cache of {', '.join(cached)}: where they stay there, steps may be "
+            "quicker than these bounds, which read them from memory."
+        )
     return Table(title=heading(plan), columns=columns, rows=tuple(rows), left=3 + several, notes=tuple(notes))
 
 

@@ -126,6 +126,11 @@ def test_what_is_left_out_is_listed(cli: Cli) -> None:
     assert [each["device"] for each in record["unplanned_devices"]] == ["a10"]
 
 
+def test_a_model_that_fits_into_a_cache_is_told_of(cli: Cli) -> None:
+    assert "Weights fit into the last-level cache of mi300x" in cli("plan", "gpt2", "--device", "mi300x,l4").out
+    assert "Weights fit" not in cli("plan", "gpt2", "--device", "l4", "--max-gpus", "1").out
+
+
 def test_several_models(cli: Cli) -> None:
     done = cli("plan", "llama-2-70b", "gpt2", "--variant", "base", "--device", "h200", "--format", "json")
     assert [each["name"] for each in done.json["results"]] == ["llama-2-70b", "gpt2"]
