@@ -14,10 +14,21 @@ import typer
 from llmprof import __version__
 from llmprof.cli.command import Command, Group
 
-COMMANDS = {
-    name: f"{name}_" if name == "import" else name
-    for name in ("count", "profile", "check", "plan", "compare", "import", "verify", "mask", "claims", "calibrate")
-}
+NAMES = (
+    "count",
+    "profile",
+    "check",
+    "plan",
+    "sweep",
+    "compare",
+    "import",
+    "verify",
+    "mask",
+    "claims",
+    "calibrate",
+)
+
+COMMANDS = {name: f"{name}_" if name == "import" else name for name in NAMES}
 """Command -> its file, in which a function has the file's name."""
 
 EXIT_CODES = "Exit codes: 0 holds, 1 a check failed, 2 wrong input, 3 cannot be done here, 70 a bug, 130 interrupted."
