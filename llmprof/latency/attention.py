@@ -21,6 +21,10 @@ SUSTAINED = 0.6
 """The part of the peak that the small products of a decode step reach."""
 
 
+WIDER, FULLER = 0.3, 0.35
+"""Of the start of a block, the parts that grow with the width of a head and with how full the device is."""
+
+
 def decode_seconds(op: DecodeAttention, figures: Figures, c: Constants, form: str) -> float:
     """One new token per sequence. Form "unsplit-mha": one whose kernel splits no keys where r = 1 (FlashAttention 2).
 
@@ -39,7 +43,8 @@ def decode_seconds(op: DecodeAttention, figures: Figures, c: Constants, form: st
         4.0 * d * ceil(r / 16) * 16 / (SUSTAINED * figures.bf16 / figures.units),
     )
     per_row = 4.0 * min(r, 64) * d / (c["q_sm"] * figures.clock) if "q_sm" in c else 0.0
-    start = c["tau"] * KILOCYCLE / figures.clock * (0.7 + 0.3 * d / 128)
+    wider, fuller = c.get("y", WIDER), c.get("v", FULLER)
+    start = c["tau"] * KILOCYCLE / figures.clock * (1 - wider + wider * d / 128)
     blocks = op.batch * op.kv_heads * ceil(r / 64)
     unsplit, most = form == "unsplit-mha" and r == 1, c.get("n_s", 128)
     best = inf
@@ -48,14 +53,15 @@ def decode_seconds(op: DecodeAttention, figures: Figures, c: Constants, form: st
             break
         filled = blocks * ns / figures.units
         keys = max(s / ns, SHORTEST_SPLIT) if ns > 1 else s
-        compute = waves(filled, c["q"]) * (start * (0.65 + 0.35 * min(1.0, filled)) + per_row + keys * per_key)
+        compute = waves(filled, c["q"]) * (start * (1 - fuller + fuller * min(1.0, filled)) + per_row + keys * per_key)
         merge = c["t_s"] * US * (0.5 + 0.25 * log2(ns)) + 8.0 * ns * op.batch * op.heads * d / fast if ns > 1 else 0.0
         best = min(best, overlapped(compute, memory, c["p"]) + merge)
     repack = 0.0
     if grouped and form == "unsplit-mha":
         repack = c.get("t_g", 0.0) * US
         repack += 4.0 * op.batch * op.heads * d / (c["e_g"] * figures.bandwidth) if "e_g" in c else 0.0
-    return c["t0"] * US + c.get("t_b", 0.0) * op.batch * NS + repack + best
+    first = c["t0"] + c.get("t_d", 0.0) * d / 128
+    return first * US + c.get("t_b", 0.0) * op.batch * NS + repack + best
 
 
 def prefill_seconds(op: PrefillAttention, figures: Figures, c: Constants, form: str) -> float:
@@ -70,13 +76,16 @@ def prefill_seconds(op: PrefillAttention, figures: Figures, c: Constants, form: 
     efficiency = c["e_c"] * d / (d + c["k_d"]) * (128 + c["k_d"]) / 128 / max(1.0, d / 128) ** c.get("x", 0.0)
     per_key = 4.0 * d * ROWS / (min(efficiency, 1.0) * figures.bf16 / figures.units)
     tau = c["tau"] * KILOCYCLE / figures.clock
+    # Few tiles have their processors to themselves, and reach more of them than many do.
+    per_key *= min(1.0, tiles / figures.units) ** c.get("sp", 0.0)
     compute = max(waves(tiles / figures.units, c["q"]) * (tau + keys * per_key), tau + most * per_key)
     qo, kv = 4.0 * b * s * op.heads * d, 2.0 * b * (s + min(op.prefix, op.window or inf)) * op.kv_heads * d * e
     h = kept((qo + kv) / (c["hot"] * figures.cache))  # the projections have just written them
     missed, slow = 1 - h + h / 3, c["e_b"] * figures.bandwidth
-    written = c["c_w"] * 2.0 * b * s * op.kv_heads * d * e * missed / slow
+    written = c["c_w"] * 2.0 * b * s * op.kv_heads * max(d, c.get("d_w", 0.0)) * e * missed / slow
     per_token = c.get("t_n", 0.0) * b * s * NS + c.get("t_b", 0.0) * b * NS
-    return c["t0"] * US + written + per_token + overlapped(compute, (qo + kv) * missed / slow, c["p"])
+    first = c["t0"] + c.get("t_d", 0.0) * d / 128
+    return first * US + written + per_token + overlapped(compute, (qo + kv) * missed / slow, c["p"])
 
 
 def seen(prefix: int, s: int, window: int) -> float:

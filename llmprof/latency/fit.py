@@ -57,6 +57,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "t_b": (0.01, 200),
     "q_sm": (0.5, 200),
     "x": (0, 3),
+    "y": (0, 1),
+    "v": (0, 1),
+    "sp": (0, 1),
+    "t_d": (0.01, 8),
     "k_d": (0.1, 300),
     "e_diag": (0.001, 4),
     "c_w": (0.1, 10),
@@ -70,7 +74,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Within which each constant is looked for; what has no range (a number of splits, a choice of form) stays as it is."""
 
-LINEAR = {"q", "x"}
+LINEAR = {"q", "x", "y", "v", "sp"}
 """Constants that may be 0; the others are varied by factors."""
 
 

@@ -68,8 +68,8 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, old: str, new: str
 def test_every_fitted_constant_of_the_catalogue_has_a_place_in_its_formula() -> None:
     known = {
         "gemm": "t0 e_c e_b b_sm tau q p t_s hot r_l2 u k_t t_q r_row e_q panel reread",
-        "decode": "t0 e_b b_sm tau q p t_s hot r_l2 t_g e_g t_b q_sm x n_s",
-        "prefill": "t0 e_c e_b tau q p k_d hot e_diag c_w t_b t_n x",
+        "decode": "t0 t_d e_b b_sm tau q p t_s hot r_l2 t_g e_g t_b q_sm x y v n_s",
+        "prefill": "t0 t_d e_c e_b tau q p k_d hot e_diag c_w d_w t_b t_n x sp",
         "moe": "t0 t_ep e_c e_b b_sm tau p hot e_a a_t mis",
         "mla-decode": "t0 t_row e_w e_p e_c e_b p",
         "mla-latent": "t0 t_row e_w e_p e_c e_b p tile",

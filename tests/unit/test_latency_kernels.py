@@ -128,6 +128,20 @@ def test_grouped_heads_are_repacked_by_the_kernel_that_must() -> None:
     assert decode(c, "split", **sizes) == pytest.approx(decode(DECODE, "split", **sizes))
 
 
+@pytest.mark.parametrize(
+    ("change", "more"),
+    [
+        ({"t_d": 4.0}, 2.0),  # 4 us at a width of 128
+        ({"v": 1.0}, (1 / 128 - 0.65 - 0.35 / 128) * 0.85),  # one block of 128 processors is hardly a start
+        ({"y": 1.0}, (0.5 - 0.85) * (0.65 + 0.35 / 128)),  # half of the width, half of the start
+        ({"q_sm": 1.0}, 4 * 64 / 1e3),  # a row of 64 elements in and out, a byte a cycle
+        ({"t_b": 500.0}, 0.5),  # nanoseconds for a sequence
+    ],
+)
+def test_each_constant_of_a_decode_step_adds_its_term(change: dict[str, float], more: float) -> None:
+    assert decode({**DECODE, **change}, head_dim=64) - decode(DECODE, head_dim=64) == pytest.approx(more)
+
+
 def prefill(form: str = "per-head", **sizes: int) -> float:
     given = {"batch": 1, "new_tokens": 128, "heads": 1, "kv_heads": 1, "head_dim": 128, **sizes}
     return attention.prefill_seconds(PrefillAttention(**given), ROUND, PREFILL, form) / US  # type: ignore[arg-type]
@@ -137,6 +151,15 @@ def test_a_prompt_takes_its_longest_tile_its_bytes_and_its_cache_write() -> None
     key = 4 * 128 * 128 / 1e6
     ends = 4 * 128 * 128 / 1e6  # queries and outputs; keys and values are as many bytes, and are written once more
     assert prefill() == pytest.approx(1 + (1 + 128 * key) + 2 * ends + ends)
+
+
+def test_a_tile_alone_is_faster_and_a_narrow_head_writes_whole_sectors() -> None:
+    op = PrefillAttention(batch=1, new_tokens=128, heads=1, kv_heads=1, head_dim=64)
+    plain = attention.prefill_seconds(op, ROUND, PREFILL, "per-head") / US
+    alone = attention.prefill_seconds(op, ROUND, {**PREFILL, "sp": 1.0}, "per-head") / US
+    assert plain - alone == pytest.approx(128 * 4 * 64 * 128 / 1e6 * (1 - 1 / 128))  # one tile on 128 processors
+    wide = attention.prefill_seconds(op, ROUND, {**PREFILL, "d_w": 128.0, "t_d": 2.0, "t_n": 10.0}, "per-head") / US
+    assert wide - plain == pytest.approx(2 * 128 * 64 * 2 / 1e6 + 1 + 128 * 0.01)
 
 
 def test_heads_that_share_keys_share_tiles_where_the_kernel_packs() -> None:
