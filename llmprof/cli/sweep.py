@@ -10,6 +10,7 @@ import typer
 from llmprof.cli import options
 from llmprof.cli.messages import bold, say
 from llmprof.errors import InputError
+from llmprof.report.sweep_tables import TITLES
 
 if TYPE_CHECKING:
     from llmprof.predict.grid import GridPhase
@@ -23,17 +24,7 @@ EXIT_NOT_APPLICABLE = 3
 MOST_POINTS = 4_000_000
 """Of one grid: its arrays take 8 bytes a point and figure."""
 
-TOTAL = "total_bytes"
-QUANTITIES = (
-    TOTAL,
-    "weight_bytes",
-    "kv_cache_bytes",
-    "recurrent_state_bytes",
-    "peak_live_bytes",
-    "matmul_flops",
-    "matmul_flops_causal",
-    "hbm_bytes",
-)
+TOTAL = "total_bytes_fused"
 
 
 def sweep(
@@ -50,7 +41,7 @@ def sweep(
     ] = "1Ki..128Ki:x2",
     quantity: Annotated[
         str,
-        typer.Option("--quantity", metavar="NAME", help=f"What is shown: {', '.join(QUANTITIES)}."),
+        typer.Option("--quantity", metavar="NAME", help=f"What a table shows: {', '.join(TITLES)}."),
     ] = TOTAL,
     memory: Annotated[
         str | None,
@@ -80,7 +71,7 @@ def sweep(
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     chosen = cast("GridPhase", options.choice(phase, ("prefill", "decode"), option="--phase"))
-    options.choice(quantity, QUANTITIES, option="--quantity")
+    options.choice(quantity, TITLES, option="--quantity")
     asked = options.choice(logits, ("all", "last", "none"), option="--logits")
     memory_bytes = None if memory is None else options.size(memory, option="--memory")
     batches, contexts = _ranges(batch, "--batch"), _ranges(context, "--context")

@@ -17,15 +17,24 @@ ROWS, COLUMNS = 16, 9
 """Contexts and batches that a table shows at most: the first, the last, and some between."""
 
 TITLES = {
-    "total_bytes": "weights + KV cache + states + activation peak",
+    "total_bytes_fused": "weights + KV cache + states + activation peak",
     "weight_bytes": "weights",
     "kv_cache_bytes": "KV cache",
     "recurrent_state_bytes": "recurrent state",
-    "peak_live_bytes": "activation peak",
-    "matmul_flops": "FLOPs of contractions, dense",
+    "activation_peak_bytes_fused": "activation peak",
+    "matmul_flops_dense": "FLOPs of contractions, dense",
     "matmul_flops_causal": "FLOPs of contractions, under the mask",
-    "hbm_bytes": "op-level bytes",
+    "hbm_bytes_fused": "op-level bytes",
 }
+"""What a sweep shows, by the keys of `count`."""
+
+_IN_GRID = {
+    "activation_peak_bytes_fused": "peak_live_bytes",
+    "matmul_flops_dense": "matmul_flops",
+    "hbm_bytes_fused": "hbm_bytes",
+}
+"""The figures that a grid calls otherwise than `count` does."""
+
 APPROXIMATE = "Figures of arrays, equal to those of `llmprof count` to 1e-12; attention fused."
 
 
@@ -55,7 +64,7 @@ class Swept:
 
     def values(self, name: str) -> Any:
         """The figure `name` at every batch and context."""
-        return self.grid.total_bytes if name == "total_bytes" else self.grid.figures[name]
+        return self.grid.total_bytes if name == "total_bytes_fused" else self.grid.figures[_IN_GRID.get(name, name)]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -67,7 +76,7 @@ class Swept:
             "phase": self.phase,
             "batches": list(self.grid.batches),
             "contexts": list(self.grid.contexts),
-            "figures": {name: values.tolist() for name, values in self.grid.figures.items()},
+            "figures": {name: self.values(name).tolist() for name in TITLES},
         }
         if self.memory_bytes is not None:
             made |= {"memory_bytes": self.memory_bytes, "largest_batch": self.largest_batches}
@@ -76,13 +85,13 @@ class Swept:
 
 def to_csv(found: Sequence[Swept]) -> str:
     """A row for each point with every figure, rounded to whole numbers."""
-    names = tuple(found[0].grid.figures) if found else ()
+    names = tuple(TITLES)
     lines = [",".join(("name", "variant", "phase", "batch", "context", *names))]
     for each in found:
         arch, grid = each.grid.arch, each.grid
         head = f"{arch.name},{arch.variant or ''},{each.phase}"
         for row, batch in enumerate(grid.batches):
-            columns = [grid.figures[name][row].tolist() for name in names]
+            columns = [each.values(name)[row].tolist() for name in names]
             for context, *figures in zip(grid.contexts, *columns, strict=True):
                 lines.append(f"{head},{batch},{context}," + ",".join(f"{figure:.0f}" for figure in figures))
     return "\n".join(lines) + "\n"
@@ -93,12 +102,12 @@ def pages(found: Swept) -> list[Table]:
     grid, memory = found.grid, found.memory_bytes
     rows, columns = _some(len(grid.contexts), ROWS), _some(len(grid.batches), COLUMNS)
     values = found.values(found.quantity)
-    form: Callable[[float], str] = format_bytes if found.quantity.endswith("_bytes") else format_count
+    form: Callable[[float], str] = format_bytes if "bytes" in found.quantity else format_count
     body = []
     for column in rows:
         cells = [form(float(values[row, column])) for row in columns]
         if memory is not None:
-            totals = found.values("total_bytes")
+            totals = found.values("total_bytes_fused")
             fits = [totals[row, column] <= memory for row in columns]
             cells = [cell if fit else f"({cell})" for cell, fit in zip(cells, fits, strict=True)]
             cells.append(f"{found.largest_batches[column]:,}" if found.largest_batches[column] else "none")
