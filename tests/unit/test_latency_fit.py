@@ -14,33 +14,31 @@ from llmprof.latency.constants import Bound
 from llmprof.latency.estimate import kernel_seconds
 from llmprof.latency.figures import fitted
 from llmprof.latency.fit import Measured, fit, interval
-from llmprof.latency.op import Op, PrefillAttention
+from llmprof.latency.op import MlaDecode, Op
 from tests.unit.latency_samples import GEMM, ROUND, kernel
 
 pytest.importorskip("scipy")
 
-PROMPTS: list[Op] = [
-    PrefillAttention(batch=b, new_tokens=s, heads=h, kv_heads=g, head_dim=128)
-    for b in (1, 8, 64)
-    for s in (64, 1024, 8192)
-    for h, g in ((32, 8), (8, 1))
+STEPS: list[Op] = [
+    MlaDecode(batch=b, context=s, heads=h) for b in (1, 16, 128, 1024) for s in (64, 1024, 16384) for h in (8, 32, 128)
 ]
 
 
 def test_constants_are_found_again_from_another_start() -> None:
     found = device.find("h100-sxm-80gb").latency
     assert found is not None
-    truth = next(each for each in found.kernels if (each.op, each.dtype) == ("prefill", "bf16"))
+    truth = next(each for each in found.kernels if (each.op, each.dtype) == ("mla-decode", "bf16"))
     figures = fitted(found)
     random = Random(1)
     points = [
         Measured(op=op, seconds=kernel_seconds(op, Bound(kernel=truth, figures=figures)) * random.uniform(0.97, 1.03))
-        for op in PROMPTS * 2
+        for op in STEPS
     ]
-    start = replace(truth, constants={**truth.constants, "t0": 5.0, "e_c": 0.4, "c_w": 1.0})
+    start = replace(truth, constants={**truth.constants, "t0": 30.0, "e_c": 0.4, "e_b": 0.5})
     result = fit(points, figures, start)
-    assert result.kernel.constants["t0"] == pytest.approx(truth.constants["t0"], rel=0.05)
-    assert result.kernel.constants["e_c"] == pytest.approx(truth.constants["e_c"], rel=0.1)
+    for name in ("t0", "e_c", "e_b"):
+        assert result.kernel.constants[name] == pytest.approx(truth.constants[name], rel=0.05)
+    assert result.count == len(STEPS)
     assert result.median < 3
     assert result.p90 < 6
     low, high = result.kernel.long
@@ -49,7 +47,7 @@ def test_constants_are_found_again_from_another_start() -> None:
 
 def test_too_few_times_are_refused() -> None:
     with pytest.raises(InputError, match="gemm bf16: found 1 times, expected at least 20"):
-        fit([Measured(op=PROMPTS[0], seconds=1e-3)], ROUND, kernel("gemm", GEMM, form="searched"))
+        fit([Measured(op=STEPS[0], seconds=1e-3)], ROUND, kernel("gemm", GEMM, form="searched"))
 
 
 def test_an_interval_leaves_a_twentieth_beyond_either_end() -> None:
