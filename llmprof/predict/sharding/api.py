@@ -49,13 +49,14 @@ class OwnPass:
     @property
     def kernels(self) -> frozenset[str]:
         """The kinds that it launches."""
-        return frozenset(op.kind for part, _ in self.parts for op in part.run.ops)
+        return frozenset(kind for part, _ in self.parts for kind in part.run.kinds)
 
     @cached_property
     def peak_live_bytes(self) -> int:
         """The largest sum of live tensors other than weights and caches; constants live throughout."""
-        constants = {key: size for part, _ in self.parts for key, size in part.run.constants.items()}
-        return max(part.run.peak_bytes for part, _ in self.parts) + sum(constants.values())
+        peaks = [part.peak for part, _ in self.parts]
+        constants = {key: size for peak in peaks for key, size in peak.constants.items()}
+        return max(peak.nbytes for peak in peaks) + sum(constants.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

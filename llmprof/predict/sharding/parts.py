@@ -19,7 +19,6 @@ from llmprof.predict.head import logits
 from llmprof.predict.layer import layer_caches, lower_layer
 from llmprof.predict.lowering import is_cache
 from llmprof.predict.norms import normalise
-from llmprof.predict.op import Op
 from llmprof.predict.setting import Setting, Side, setting, sides
 from llmprof.predict.sharding.collectives import Calls
 from llmprof.predict.sharding.experts import feed_of
@@ -35,32 +34,22 @@ from llmprof.workload import Execution, Workload
 FUSED = Execution(attention="fused")
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What a part runs: its largest sum of live tensors, each constant that it takes; sums are made on first use."""
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The largest sum of live tensors of a part, and the bytes of each constant that it takes."""
 
-    ops: tuple[Op, ...]
-    peak_bytes: int
+    nbytes: int
     constants: Mapping[tuple[object, ...], int]
-    part: Part
 
-    @cached_property
-    def by_path(self) -> Mapping[str, Cost]:
-        """What each leaf that launches anything costs."""
-        return cost.by_path(self.ops)
 
-    @cached_property
-    def cost(self) -> Cost:
-        """The same, all in all."""
-        whole = NOTHING
-        for spent in self.by_path.values():
-            whole = whole.plus(spent)
-        return whole
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a part runs: of each leaf that launches anything its cost, of all kernels what they move at least."""
 
-    @cached_property
-    def least(self) -> Compulsory:
-        """What it moves however its kernels are fused."""
-        return of_ops(self.part.setting, self.part.weights.leaves, self.ops)
+    by_path: Mapping[str, Cost]
+    cost: Cost
+    least: Compulsory
+    kinds: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +81,32 @@ class Part:
         """Bytes of what is kept whatever the number of tokens."""
         return sum(self.kept_bytes.values()) - self.cache_bytes
 
+    # Sums are kept and kernels are not: searches ask for one or the other of thousands of passes, and what they would
+    # leave behind costs more than to lower a part twice.
+
+    @cached_property
+    def peak(self) -> Peak:
+        """What is live of its pass."""
+        return self._lowered[1]
+
     @cached_property
     def run(self) -> Run:
-        """Its pass."""
+        """What its pass launches."""
+        ops = self._lowered[0].kernels()
+        by_path = cost.by_path(ops)
+        whole = NOTHING
+        for spent in by_path.values():
+            whole = whole.plus(spent)
+        least = of_ops(self.setting, self.weights.leaves, ops)
+        return Run(by_path, whole, least, frozenset(op.kind for op in ops))
+
+    @property
+    def _lowered(self) -> tuple[RankTape, Peak]:
         made = self.setting
         tape = RankTape(made.activations, self.weights.tensors, self.sharding, self.collectives)
         result = self.lower(tape)
-        peak = tape.peak((result,))[0] if tape.items else result.nbytes
-        constants = {key: tensor.nbytes for key, tensor in made.constants.items()}
-        return Run(tape.kernels(), peak, constants, self)
+        most = tape.peak((result,))[0] if tape.items else result.nbytes
+        return tape, Peak(most, {key: tensor.nbytes for key, tensor in made.constants.items()})
 
 
 @dataclass(frozen=True)
