@@ -12,7 +12,7 @@ from llmprof.errors import InputError
 from llmprof.latency.compose_pass import Chunk
 from llmprof.latency.serving.host import IDEAL, Host
 from llmprof.latency.serving.scheduler import SCHEDULERS, Scheduler, SchedulerName, scheduler_of
-from llmprof.latency.serving.simulate import Load, Served, simulate
+from llmprof.latency.serving.simulate import Load, Served, _Engine, simulate
 
 Chunks = tuple[Chunk, ...]
 TWO = Load(prompt_tokens=4, output_tokens=3, requests=2, concurrency=2)
@@ -232,7 +232,7 @@ schedulers = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(load=loads, how=schedulers, slots=st.integers(1, 6), step=st.sampled_from([second, per_token, per_key]))
 def test_strides_are_the_same_as_a_pass_at_a_time(load: Load, how: Scheduler, slots: int, step: object) -> None:
     found, slow = serve(load, how, slots=slots, step=step), Walk(load, how, slots, step).run()
@@ -241,7 +241,7 @@ def test_strides_are_the_same_as_a_pass_at_a_time(load: Load, how: Scheduler, sl
     assert found.seconds == pytest.approx(slow.seconds)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(load=loads, how=schedulers, slots=st.integers(1, 6))
 def test_kernels_of_half_the_time_halve_everything(load: Load, how: Scheduler, slots: int) -> None:
     found = serve(load, how, slots=slots, step=per_token)
@@ -249,3 +249,36 @@ def test_kernels_of_half_the_time_halve_everything(load: Load, how: Scheduler, s
     assert twice.ttft == pytest.approx([2 * time for time in found.ttft])
     assert twice.seconds == pytest.approx(2 * found.seconds)
     assert len(found.ttft) == len(found.tpot) == load.requests
+
+
+def _never(self: object) -> bool:
+    return False
+
+
+FAULTS: dict[str, tuple[type, str, object]] = {
+    "prompts never share a pass": (Scheduler, "mixes", property(_never)),
+    "prompts are never cut": (Scheduler, "cuts", property(_never)),
+    "nothing waits for the end of a batch": (Scheduler, "waits", property(_never)),
+    "a mean context without those that started later": (
+        _Engine,
+        "first_steps",
+        property(lambda self: 0, lambda self, value: None),
+    ),
+    "a front end that is always idle": (_Engine, "_answer", lambda self, *work: None),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every rule decides some figure above: without it, a run that is worked out by hand comes out otherwise."""
+    kind, attribute, fault = FAULTS[name]
+
+    def runs() -> list[Served]:
+        found = [serve(TWO, how, slots=slots, step=step) for how, slots, step, *_ in BY_HAND]
+        late = Load(prompt_tokens=4, output_tokens=3, requests=3, concurrency=2)
+        found.append(serve(late, scheduler("continuous", prompts=1), step=per_key, host=Host(token_seconds=2)))
+        return found
+
+    right = runs()
+    monkeypatch.setattr(kind, attribute, fault, raising=False)
+    assert runs() != right
