@@ -1,7 +1,8 @@
 """The file that `llmprof calibrate` writes: what was fitted on one device, and where and when.
 
-One file has one device and as many dtypes as were calibrated. It is the strict YAML of specs: what is wrong in one that
-was edited is said with its line. The default place is the user's configuration directory, under the device's name.
+One file has one device and as many dtypes as were calibrated; of a GPU also the constants of served ops, and what the
+hosts of deployments add (`served_profile`). It is the strict YAML of specs: what is wrong in one that was edited is
+said with its line. The default place is the user's configuration directory, under the device's name.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from annotated_types import Ge, Gt, MinLen
 
 from llmprof.errors import InputError
 from llmprof.latency.eager import Constants, EagerModel
+from llmprof.latency.served_profile import HostConstant, Served, problems
+from llmprof.latency.served_profile import written as plain
 from llmprof.spec import source
+from llmprof.spec.nodes import Map, Node, Seq
 from llmprof.spec.problems import Report
 from llmprof.spec.validate import check
 from llmprof.spec.yamlload import parse
@@ -46,12 +50,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What was fitted. `measured` is the day, `torch` the version whose kernels ran."""
+    """What was fitted. `measured` is the day, `torch` the version whose kernels ran.
+
+    `served` has the constants of the ops that engines launch, None where none were timed.
+    """
 
     device: Identity
     measured: str
     torch: str
     models: Mapping[ComputeDtype, EagerModel]
+    served: Served | None = None
+    hosts: tuple[HostConstant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +102,8 @@ class _Document:
     measured: Annotated[str, MinLen(1)]
     torch: Annotated[str, MinLen(1)]
     dtypes: _Models
+    served: Served | None = None
+    hosts: tuple[HostConstant, ...] = ()
 
 
 def default_path(device: Identity) -> Path:
@@ -106,7 +117,11 @@ def default_path(device: Identity) -> Path:
 def load(path: Path) -> Profile:
     """The profile in a file. SpecError with every problem of it, InputError where there is none."""
     report = Report(str(path))
-    written = check(_Document, parse(source.read_file(path), file=str(path)), report)
+    tree = parse(source.read_file(path), file=str(path))
+    written = check(_Document, tree, report)
+    if written is not None and written.served is not None:
+        for where, expected in problems(written.served):
+            report.value(_at(tree, f"served.{where}"), expected)
     report.raise_if_any()
     assert written is not None
     models: dict[ComputeDtype, EagerModel] = {}
@@ -114,7 +129,14 @@ def load(path: Path) -> Profile:
         model: _Model | None = getattr(written.dtypes, dtype)
         if model is not None:
             models[dtype] = _model(model)
-    return Profile(device=written.device, measured=written.measured, torch=written.torch, models=models)
+    return Profile(
+        device=written.device,
+        measured=written.measured,
+        torch=written.torch,
+        models=models,
+        served=written.served,
+        hosts=written.hosts,
+    )
 
 
 def find(device: Identity, path: str | None) -> tuple[Profile, Path] | None:
@@ -138,15 +160,27 @@ def text(profile: Profile) -> str:
     import yaml
 
     dtypes = {dtype: _written(model) for dtype, model in profile.models.items()}
-    document = {
+    document: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
         "device": {key: value for key, value in asdict(profile.device).items() if value is not None},
         "measured": profile.measured,
         "torch": profile.torch,
         "dtypes": dtypes,
     }
+    if profile.served is not None:
+        document["served"] = plain(profile.served)
+    if profile.hosts:
+        document["hosts"] = [plain(each) for each in profile.hosts]
     head = "# What `llmprof calibrate` fitted on one device: seconds, and rates per second (docs/latency.md).\n"
     return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _at(tree: Map, path: str) -> Node:
+    node: Node = tree
+    for key in path.split("."):
+        assert isinstance(node, Map | Seq)
+        node = node.items[key] if isinstance(node, Map) else node.items[int(key)]
+    return node
 
 
 def _written(model: EagerModel) -> dict[str, object]:

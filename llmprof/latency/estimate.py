@@ -13,7 +13,7 @@ from functools import lru_cache
 from math import exp, log
 
 from llmprof.errors import InputError
-from llmprof.latency import attention, collective, gemm, light, mla, moe
+from llmprof.latency import attention, collective, elementwise, gemm, light, mla, moe
 from llmprof.latency.common import US, peak
 from llmprof.latency.constants import Basis as Basis
 from llmprof.latency.constants import Bound, DeviceModel
@@ -47,7 +47,7 @@ these three on bf16 products of five devices is 9 to 21% (docs/latency.md, "Anch
 
 LAUNCHED = {False: 5 * US, True: 0.0}
 """Host time of one kernel: each alone, or within a replayed graph, whose kernels' own starts are in their times. Of the
-order that NVIDIA states for kernel launches (recalled); never calibrated."""
+order that NVIDIA states for kernel launches (recalled); `llmprof calibrate` measures them."""
 
 REPLAYED = 10 * US
 """Host time of replaying one graph (recalled, as above)."""
@@ -76,11 +76,9 @@ class Estimate:
 @lru_cache(maxsize=1 << 17)
 def estimate(op: Op, model: DeviceModel) -> Estimate:
     """How long `op` takes on the device: never less than its speed of light, nor less with more tokens."""
-    if isinstance(op, Launch):
-        return _around(op.kernels * LAUNCHED[op.graph] + (REPLAYED if op.graph else 0.0), WIDER, "datasheet", "")
     least = light.floor(op, model.figures) if model.bounded else 0.0
-    if isinstance(op, Elementwise):
-        return _elementwise(op, model)
+    if isinstance(op, Elementwise | Launch) and model.constants(*_key(op)) is None:
+        return _launched(op) if isinstance(op, Launch) else _elementwise(op, model)
     if isinstance(op, MlaPrefill) and op.latent is None:
         return _as_engines_run(op, model)
     if isinstance(op, Collective) and op.devices < 2:
@@ -117,8 +115,10 @@ def _key(op: Op) -> tuple[str, str, str | None]:
             return "mla-latent" if op.latent else "mla-prefill", dtype, engine
         case Collective(engine=engine):
             return "allreduce", "bf16", engine
-        case Elementwise() | Launch():
-            raise AssertionError("no constants were ever fitted to these")
+        case Elementwise():
+            return "elementwise", "bf16", None
+        case Launch():
+            return "launch", "bf16", None
 
 
 def kernel_seconds(op: Op, bound: Bound) -> float:
@@ -139,8 +139,10 @@ def kernel_seconds(op: Op, bound: Bound) -> float:
             return moe.seconds(op, figures, c, form)
         case Collective():
             return collective.seconds(op, figures, c)
-        case Elementwise() | Launch():
-            raise AssertionError("no constants were ever fitted to these")
+        case Elementwise():
+            return elementwise.seconds(op, figures, c)
+        case Launch():
+            return elementwise.launch_seconds(op, c)
 
 
 def _as_engines_run(op: MlaPrefill, model: DeviceModel) -> Estimate:
@@ -156,8 +158,12 @@ def _as_engines_run(op: MlaPrefill, model: DeviceModel) -> Estimate:
     return min(latent, heads, key=lambda each: each.seconds)
 
 
+def _launched(op: Launch) -> Estimate:
+    return _around(op.kernels * LAUNCHED[op.graph] + (REPLAYED if op.graph else 0.0), WIDER, "datasheet", "")
+
+
 def _elementwise(op: Elementwise, model: DeviceModel) -> Estimate:
-    """Their bytes as fast as a product reads its weights, and its start per kernel: measured for no device here."""
+    """Their bytes as fast as a product reads its weights, and its start per kernel, where nobody timed them."""
     found = model.constants("gemm", "bf16", None)
     if found is None:
         _, part, start = EFFICIENT
