@@ -184,8 +184,10 @@ def _check_expert_parallel(arch: ArchSpec, workload: Workload, sharding: Shardin
             f"{s.tensor_parallel} of a replica would send the same tokens; add sequence parallelism, or let "
             f"{s.tensor_parallel} ranks share the experts"
         )
-    if facts(arch).parallel_experts:
+    known = facts(arch)
+    if known.parallel_experts or known.latent_experts:
+        what = "experts in parallel layers" if known.parallel_experts else "experts that see a latent"
         raise InputError(
             f"expert_parallel is {s.expert_parallel}, more than the {s.tensor_parallel} ranks of a replica, and "
-            f"{arch.label} has experts in parallel layers, for which docs/reference-sharding.md has no rule"
+            f"{arch.label} has {what}, for which docs/reference-sharding.md has no rule"
         )

@@ -52,6 +52,7 @@ class Facts:
     n_experts: tuple[int, ...]
     row_widths: tuple[int, ...]
     parallel_experts: bool
+    latent_experts: bool
     alibi: bool
 
 
@@ -91,6 +92,7 @@ def _find(arch: ArchSpec) -> Facts:
         n_experts=_once(moe.n_experts for moe in mixtures),
         row_widths=_once([*rows, *widths]),
         parallel_experts=any(layer.block == "parallel" and isinstance(layer.ffn, Moe) for layer in layers),
+        latent_experts=any(moe.latent is not None for moe in mixtures),
         alibi=any(isinstance(layer.attention, Gqa) and isinstance(layer.position, Alibi) for layer in layers),
     )
 
@@ -148,8 +150,6 @@ def _indivisible(layer: LayerSpec) -> str | None:
         return "a parallel block without a first norm"
     if not isinstance(layer.attention, Gqa | Mla | GatedDeltaNet | Mamba2 | NoAttention):
         return f"attention of kind {layer.attention.kind}"
-    if isinstance(layer.ffn, Moe) and layer.ffn.latent is not None:
-        return "experts that see a latent"
     if not isinstance(layer.ffn, Mlp | Glu | Moe | NoFfn):
         return f"a feed-forward of kind {layer.ffn.kind}"
     return None

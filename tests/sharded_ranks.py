@@ -226,7 +226,7 @@ def _own(path: str, kept: torch.Tensor, mesh: DeviceMesh, arch: ArchSpec) -> tor
             return mine.repeat_interleave(max(n // mine.shape[1], 1), dim=1).chunk(n, dim=1)[rank]
         case [*_, "core", "state"]:
             return _of_rank(kept, mesh, dim=2).chunk(n, dim=1)[rank]
-        case ["layers", index, *_, "conv", "state"]:
+        case ["layers", index, *_, "conv", "state"] if n > 1:
             slices = torch.split(_of_rank(kept, mesh, dim=2), _slices(arch.main.layers[int(index)].attention), dim=1)
             return torch.cat([each.chunk(n, dim=1)[rank] for each in slices], dim=1)
     return _of_rank(kept, mesh, dim=1)

@@ -189,14 +189,14 @@ tied_embeddings: true
 position: {kind: none}
 layers:
   count: 4
-  pattern: [delta, mamba]
+  pattern: [short, gated]
   norm: {kind: rmsnorm, placement: pre}
-  delta:
-    attention: {kind: gated-deltanet, n_heads: 4, n_key_heads: 2, key_dim: 4, value_dim: 6, d_conv: 3, chunk: 4}
+  short:
+    attention: {kind: short-conv, d_conv: 3}
     ffn: {kind: moe, n_experts: 4, top_k: 2, expert: {kind: swiglu, d_ff: 8}, latent: 12}
-  mamba:
-    attention: {kind: mamba-2, n_heads: 4, head_dim: 6, d_state: 4, n_groups: 2, d_conv: 3, norm_groups: 2, chunk: 4}
-    ffn: {kind: none}
+  gated:
+    attention: {kind: rg-lru, width: 16, n_blocks: 2, d_conv: 3}
+    ffn: {kind: relu, d_ff: 8}
 """,
     "parallel-experts": """
 name: parallel-experts
@@ -208,7 +208,8 @@ layers:
   block: parallel
   norm: {kind: layernorm, placement: pre}
   attention: {kind: gqa, n_heads: 4, n_kv_heads: 4, head_dim: 8}
-  ffn: {kind: moe, n_experts: 4, top_k: 1, expert: {kind: geglu, d_ff: 8}, scores: softmax-chosen}
+  ffn: {kind: moe, n_experts: 4, top_k: 1, expert: {kind: geglu, d_ff: 8}, scores: softmax-chosen,
+        latent: 12, shared: {kind: relu, d_ff: 24}}
 """,
 }
 

@@ -191,6 +191,7 @@ def test_both_halves_agree_on_a_cache_of_any_dtype(kv_cache: str) -> None:
         ("llama-4-scout-17b-16e", Sharding(tensor_parallel=2, expert_parallel=2, sequence_parallel=True)),
         ("deepseek-v3", Sharding(tensor_parallel=8, pipeline_parallel=4)),
         ("nemotron-h-8b", Sharding(tensor_parallel=8, pipeline_parallel=4, sequence_parallel=True)),
+        ("nemotron-3-super-120b-a12b", Sharding(tensor_parallel=4, pipeline_parallel=2, expert_parallel=4)),
         ("qwen3-next-80b-a3b", Sharding(tensor_parallel=2, pipeline_parallel=4, expert_parallel=2)),
         ("deepseek-v2-lite", Sharding(data_parallel=2, expert_parallel=2)),
     ],
@@ -236,7 +237,7 @@ def test_a_70b_block_on_eight_ranks() -> None:
 
 
 def test_what_cannot_be_shared_is_refused_by_both() -> None:
-    mamba, one_group = (catalog.resolve([name])[0] for name in ("mamba-130m", "mamba2-130m"))
+    mamba, one_group, latents = catalog.resolve(["mamba-130m", "mamba2-130m", "nemotron-3-super-120b-a12b"])
     refused = [
         (spec("grouped"), PREFILL, Sharding(tensor_parallel=3), "use one of: 1, 2, 4, 8"),
         (spec("grouped"), DECODE, Sharding(tensor_parallel=2, sequence_parallel=True), "leave it out"),
@@ -264,6 +265,7 @@ def test_what_cannot_be_shared_is_refused_by_both() -> None:
             "add sequence parallelism, or let 2 ranks share the experts",
         ),
         (spec("parallel-experts"), PREFILL, Sharding(data_parallel=2, expert_parallel=2), "experts in parallel layers"),
+        (latents, PREFILL, Sharding(data_parallel=2, expert_parallel=2), "experts that see a latent"),
         (
             spec("experts"),
             replace(PREFILL, routing=Routing("random")),
