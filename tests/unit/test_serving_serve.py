@@ -153,16 +153,21 @@ def test_nothing_is_served_below_the_speed_of_light() -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    prompt=st.integers(1, 3000), output=st.integers(2, 40), concurrency=st.integers(1, 24), more=st.integers(200, 3000)
+    prompt=st.integers(1, 3000),
+    output=st.integers(2, 40),
+    concurrency=st.sampled_from([1, 1, 5, 24]),
+    more=st.integers(200, 3000),
 )
 def test_longer_prompts_are_never_answered_sooner(prompt: int, output: int, concurrency: int, more: int) -> None:
     demand = Demand(prompt_tokens=prompt, output_tokens=output, concurrency=concurrency)
     base, longer = (
         serve(LLAMA, H100, replace(demand, prompt_tokens=tokens), engine="none") for tokens in (prompt, prompt + more)
     )
-    # Lengths are rounded to 3%, and what meets in a pass changes: a run is no sum of its passes.
-    assert longer.ttft.value >= base.ttft.value * 0.9
+    # Lengths are rounded to 3%. The first of many may come sooner: longer prompts share fewer passes.
     assert longer.requests_per_second <= base.requests_per_second * 1.05
+    if concurrency == 1:
+        assert longer.ttft.value >= base.ttft.value * 0.97
+        assert longer.tpot.value >= base.tpot.value * 0.97
 
 
 def test_promises_below_the_speed_of_light_are_refused() -> None:
