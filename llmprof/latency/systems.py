@@ -22,8 +22,14 @@ SYSTEMS = {
 }
 
 
+SAME_CHIP = {"gb300": "b300", "gb300_sxm": "b300"}
+"""Systems that the catalogue lacks, and a device with the same chip: both are Blackwell Ultra (NVIDIA's product pages of
+GB300 NVL72 and DGX B300, recalled). Its own figures may differ: nothing of it is ever calibrated."""
+
+
 def device_of(name: str) -> Device | None:
-    """The device of the catalogue that a table calls `name`; None where there is none, never one that is like it."""
+    """The device of the catalogue that a table calls `name`, or that has its chip; None where there is none."""
     wanted = name.strip().lower()
-    known = SYSTEMS.get(wanted.replace("-", "_"), wanted)
+    system = wanted.replace("-", "_")
+    known = SYSTEMS.get(system) or SAME_CHIP.get(system) or wanted
     return catalogue.called(known) or catalogue.called(wanted.replace("_", "-"))

@@ -155,7 +155,8 @@ def _mla_decode(fields: Mapping[str, str]) -> MlaDecode:
 
 
 def _mla_prefill(fields: Mapping[str, str]) -> MlaPrefill:
-    kernel = fields.get("kernel", "").upper()
+    # vLLM names the kernel of a prompt, which says where it runs; names of others do not.
+    kernel = fields.get("kernel", "").upper() if _engine(fields) == "vllm" else ""
     return MlaPrefill(
         batch=whole(fields, "b"),
         new_tokens=whole(fields, "s"),

@@ -103,6 +103,10 @@ MOE = {"op": "moe", "m": 16, "E": 128, "topk": 8, "D": 2048, "I": 768, "moe_tp":
             ),
         ),
         (
+            {"op": "mla_prefill", "b": 1, "s": 9, "h": 16, "kernel": "mla", "framework": "trtllm"},
+            MlaPrefill(batch=1, new_tokens=9, heads=16, engine="trtllm"),
+        ),
+        (
             {"op": "allreduce", "num_gpus": 4, "bytes": 2048},
             Collective(bytes=2048, devices=4, engine="vllm"),
         ),
@@ -198,6 +202,7 @@ def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> No
         ("A100_SXM", "a100-sxm-80gb"),
         ("gb200_sxm", "gb200"),
         ("l40s", "l40s"),
+        ("gb300", "b300"),  # the same chip
         ("h100_pcie", "h100-pcie-80gb"),
         ("rtx_pro_6000_server", "rtx-pro-6000-server"),
         ("h100", None),
