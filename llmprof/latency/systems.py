@@ -23,8 +23,8 @@ SYSTEMS = {
 
 
 SAME_CHIP = {"gb300": "b300", "gb300_sxm": "b300"}
-"""Systems that the catalogue lacks, and a device with the same chip: both are Blackwell Ultra (NVIDIA's product pages of
-GB300 NVL72 and DGX B300, recalled). Its own figures may differ: nothing of it is ever calibrated."""
+"""Systems that the catalogue lacks, and a device with the same chip: both are Blackwell Ultra (NVIDIA's product pages
+of GB300 NVL72 and DGX B300, recalled). Their figures may differ."""
 
 
 def device_of(name: str) -> Device | None:
