@@ -220,7 +220,7 @@ def _outputs(rows: Sequence[RankRow]) -> Table:
     """How far outputs and caches lie from those of the unsharded model."""
     groups: dict[tuple[str, str, str], list[RankRow]] = {}
     for row in rows:
-        what = "caches" if ".cache." in row.path else row.path
+        what = row.path if row.path in ("logits", "hidden state") else "caches, states"
         groups.setdefault((row.phase, row.attention, what), []).append(row)
     notes: dict[str, None] = {}
     lines = []

@@ -36,13 +36,15 @@ def differences(result: dict[str, Any]) -> dict[str, tuple[str, float]]:
 
 
 def test_two_real_ranks(cli: Cli, small: dict[str, str]) -> None:
-    done = cli("profile", small["grouped"], small["experts"], *PREFILL, *REAL, "--seconds", "0.2")
+    done = cli("profile", small["grouped"], small["experts"], small["states"], *PREFILL, *REAL, "--seconds", "0.2")
     assert (done.code, done.err) == (0, "")
     for result in done.json["results"]:
         assert (result["verdict"], result["ranks_heard"], result["backend"]) == ("confirmed", [0, 1], "gloo")
         assert {tuple(row["ranks"]) for row in result["rows"]} == {(0, 1)}
         found = differences(result)
-        assert set(found) == {"logits", *(f"layers.{i}.attn.cache.{side}" for i in range(4) for side in "kv")}
+        kept = ("kv_cache_bytes", "recurrent_state_bytes")
+        assert set(found) == {"logits", *(row["path"] for row in result["rows"] if row["quantity"] in kept)}
+        assert len(found) == 1 + 4 * 2  # keys and values, or a convolution and a core, of each layer
         assert all(verdict == "AGREES" and size < 1e-5 for verdict, size in found.values())
         assert any(size > 0 for _, size in found.values())  # other sums: they were really taken apart
         (timing,) = result["timings"]

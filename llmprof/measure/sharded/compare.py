@@ -1,7 +1,6 @@
 """Whether ranks compute what one device computes: outputs and caches of a part beside those of the unsharded twin.
 
-Both run in fp32 from the same weights, tokens and past. Axis legend: B batch, T tokens, K KV heads, S context, h
-head_dim.
+Both run in fp32 from the same weights, tokens and past.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
+from llmprof.measure.sharded.own_part import OwnPart
 from llmprof.sharding import Sharding
 from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.twin.build import build
@@ -20,7 +20,6 @@ from llmprof.twin.passes import Output
 from llmprof.twin.routes import table as routes
 from llmprof.twin.session import Session
 from llmprof.twin.sharded import build_sharded
-from llmprof.twin.sharded_ring import own_chunks
 from llmprof.workload import Dtypes, Execution, Workload
 
 COMPARED = Dtypes(weights="fp32", activations="fp32", kv_cache="fp32")
@@ -59,7 +58,7 @@ def differences(
     whole_pass = replace(workload, dtypes=COMPARED)
     part, own_pass = build_sharded(arch, whole_pass, sharding, mesh, device=device, seed=seed)
     whole = build(arch, dtypes=COMPARED, device=device, seed=seed)
-    cut = _Cut(mesh=mesh, of_all=sharding.sends_tokens)
+    cut = OwnPart(arch=arch, mesh=mesh, of_all=sharding.sends_tokens)
     if not cut.of_all:
         whole_pass = replace(whole_pass, batch=own_pass.batch)
         seed += mesh.get_local_rank("data")
@@ -79,11 +78,11 @@ def differences(
         for key, mine in session.inputs.items():
             mine.copy_(cut.rows(expected.inputs[key], dim=1))
         for path, cache in session.caches.items():
-            cache.copy_(cut.cache(path, expected.caches[path]))
+            cache.copy_(cut.kept(path, expected.caches[path]))
         out, all_out = session.run(), expected.run()
         found[name] = (
             *(
-                _difference(path, cache, cut.cache(path, expected.caches[path]))
+                _difference(path, cache, cut.kept(path, expected.caches[path]))
                 for path, cache in session.caches.items()
             ),
             *_outputs(out, all_out, sharding, mesh, cut),
@@ -91,37 +90,7 @@ def differences(
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cut:
-    """The parts of unsharded tensors that a rank has; `of_all`: they are of all replicas, not of its own alone."""
-
-    mesh: DeviceMesh
-    of_all: bool
-
-    def rows(self, x: Tensor, *, dim: int, index: int | None = None) -> Tensor:
-        """The sequences of this rank's replica, and its own chunks of their tokens, which are along `dim`.
-
-        `index`: of another rank of those that share the tokens.
-        """
-        if self.of_all:
-            x = x.chunk(self.mesh["data"].size())[self.mesh.get_local_rank("data")]
-        ranks = self.mesh["context"].size()
-        if ranks == 1:
-            return x
-        index = self.mesh.get_local_rank("context") if index is None else index
-        chunks = own_chunks(index, ranks, x.shape[dim])
-        return torch.cat([x.narrow(dim, chunk.start, len(chunk)) for chunk in chunks], dim)
-
-    def cache(self, path: str, whole: Tensor) -> Tensor:
-        """Of keys or values `[B, K, S, h]` the heads of this rank, repeated where they are replicated; else all."""
-        if path.rpartition(".")[2] not in ("k", "v"):
-            return self.rows(whole, dim=1)
-        mine = self.rows(whole, dim=2)
-        n, rank = self.mesh["tensor"].size(), self.mesh.get_local_rank("tensor")
-        return mine.repeat_interleave(max(n // mine.shape[1], 1), dim=1).chunk(n, dim=1)[rank]
-
-
-def _outputs(out: Output, expected: Output, sharding: Sharding, mesh: DeviceMesh, cut: _Cut) -> Iterator[Difference]:
+def _outputs(out: Output, expected: Output, sharding: Sharding, mesh: DeviceMesh, cut: OwnPart) -> Iterator[Difference]:
     """The logits, or the hidden state where there are none; of the last stage alone."""
     if mesh.get_local_rank("pipeline") + 1 < sharding.pipeline_parallel:
         return
@@ -140,7 +109,7 @@ def _outputs(out: Output, expected: Output, sharding: Sharding, mesh: DeviceMesh
     yield _difference("hidden state", out.hidden, hidden)
 
 
-def _same_routes(arch: ArchSpec, whole: Workload, own: Workload, cut: _Cut) -> bool:
+def _same_routes(arch: ArchSpec, whole: Workload, own: Workload, cut: OwnPart) -> bool:
     """Whether every rank's tokens have the experts that they have in the whole pass: each has a table of its own.
 
     The same is said on every rank.
