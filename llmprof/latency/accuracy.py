@@ -8,6 +8,7 @@ from statistics import median
 
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.estimate import Estimate, estimate
+from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.systems import device_of
 from llmprof.latency.table import Row
 
@@ -28,19 +29,19 @@ class Accuracy:
     coverage: float
 
 
-def model_of(name: str) -> DeviceModel:
+def model_of(name: str, local: Local = NOTHING) -> DeviceModel:
     """The model of a device as a table calls it; of one that nobody described, the average of all that were fitted."""
     found = device_of(name)
-    return DeviceModel.unknown(name) if found is None else DeviceModel.of(found)
+    return DeviceModel.unknown(name) if found is None else DeviceModel.of(local.device(found))
 
 
-def predict(rows: Iterable[Row]) -> list[Estimate]:
-    """One estimate for each row, from everything but what was measured."""
+def predict(rows: Iterable[Row], local: Local = NOTHING) -> list[Estimate]:
+    """One estimate for each row, from everything but what it measured; constants of `local` before the catalogue's."""
     models: dict[str, DeviceModel] = {}
     found = []
     for row in rows:
         if row.device not in models:
-            models[row.device] = model_of(row.device)
+            models[row.device] = model_of(row.device, local)
         found.append(estimate(row.op, models[row.device]))
     return found
 

@@ -80,7 +80,12 @@ class DeviceModel:
         found = catalogue.find(device) if isinstance(device, str) else device
         if catalogue.called(found.name) is found:
             return _catalogued(found.name)
-        return _model(found)
+        # By identity: a device has mappings, which cannot be hashed, and estimates are remembered for each model.
+        if id(found) not in _described:
+            if len(_described) >= MOST_DESCRIBED:
+                _described.clear()
+            _described[id(found)] = (found, _model(found))
+        return _described[id(found)][1]
 
     @staticmethod
     def unknown(name: str) -> DeviceModel:
@@ -145,6 +150,11 @@ def _pick(
                 same = False
         return chosen, same, instead
     return None
+
+
+MOST_DESCRIBED = 64
+_described: dict[int, tuple[Device, DeviceModel]] = {}
+"""Models of devices that are no entries of the catalogue, by identity; a device is kept, so that its id stays its own."""
 
 
 @lru_cache(maxsize=256)

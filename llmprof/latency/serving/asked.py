@@ -11,6 +11,7 @@ from llmprof.errors import InputError
 from llmprof.latency.compose import Composer, Layout, Precision
 from llmprof.latency.compose_bounds import DeviceKernels
 from llmprof.latency.constants import DeviceModel
+from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.op import Dtype
 from llmprof.latency.serving.names import Named, named
 from llmprof.latency.serving.rows import Row
@@ -48,10 +49,13 @@ class Asked:
 
 
 class Desk:
-    """Understands rows, and keeps what times the passes of those that share a model, a device and a layout."""
+    """Understands rows, and keeps what times the passes of those that share a model, a device and a layout.
 
-    def __init__(self, room: Room | None = None) -> None:
-        self._room = room
+    What was measured locally comes before what the catalogue has.
+    """
+
+    def __init__(self, room: Room | None = None, local: Local = NOTHING) -> None:
+        self._room, self._local = room, local
         self._known: dict[tuple[str, str, Layout, Precision, str], Steps] = {}
 
     def asked(self, row: Row) -> Asked:
@@ -61,7 +65,8 @@ class Desk:
                 f"mode is {short(row.mode)!r}: prompts and answers on workers of their own, whose numbers these "
                 "columns do not have, are not predicted; only agg is"
             )
-        stack, device, served = stack_of(row.backend, row.version), system(row.system), _served(row)
+        device, served = self._local.device(system(row.system)), _served(row)
+        stack = self._local.stack(stack_of(row.backend, row.version), row.version, device)
         tokens = row.prompt_tokens + row.output_tokens
         fits = None if self._room is None else self._room(served, device, row.layout, tokens)
         return Asked(

@@ -41,9 +41,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """The engine with its own constant, and how far `points` are from it: |ratio - 1|, the mean and the largest."""
+    """The engine with its own constant, and how far its points are from it: |ratio - 1|, the mean and the largest."""
 
     stack: Stack
+    points: int
     mean_error: float
     largest_error: float
 
@@ -69,7 +70,10 @@ def fit_step(stack: Stack, points: Sequence[Point]) -> Fitted:
     errors = [abs(exp(ratio) - 1) for ratio in _ratios(stack, seconds, points)]
     basis = f"fitted to {len(points)} served points of this deployment"
     return Fitted(
-        stack=stack.with_step(seconds, basis), mean_error=sum(errors) / len(errors), largest_error=max(errors)
+        stack=stack.with_step(seconds, basis),
+        points=len(points),
+        mean_error=sum(errors) / len(errors),
+        largest_error=max(errors),
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmprof.errors import InputError, LlmprofError
+from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.serving.asked import Desk, Room
 from llmprof.latency.serving.fit import Fitted, Point, fit_step
 from llmprof.latency.serving.rows import Runs
@@ -21,13 +22,13 @@ class Host:
     system: str
 
 
-def fit_runs(runs: Runs, room: Room | None = None) -> Mapping[Host, Fitted]:
+def fit_runs(runs: Runs, room: Room | None = None, local: Local = NOTHING) -> Mapping[Host, Fitted]:
     """One constant for each host in `runs`, of its rows that have a measured TPOT.
 
     Rows of several models and layouts share the constant of their host. InputError where a row is wrong or cannot be
     predicted, with its line, and where none has a measured TPOT.
     """
-    desk = Desk(room)
+    desk = Desk(room, replace(local, hosts=()))  # what a host adds is what is looked for
     for line, problem in runs.problems.items():
         raise InputError(f"line {line}: {problem}")
     points: dict[Host, list[Point]] = {}

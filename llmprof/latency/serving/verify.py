@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmprof.errors import LlmprofError
+from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.serving.asked import Desk, Room
 from llmprof.latency.serving.rows import Row, Runs
 from llmprof.latency.serving.serve import serve_with
@@ -33,9 +34,9 @@ class Verified:
     problems: Mapping[int, str]
 
 
-def predict(runs: Runs, room: Room | None = None) -> Verified:
+def predict(runs: Runs, room: Room | None = None, local: Local = NOTHING) -> Verified:
     """Every row that can be predicted; the others with their reasons. Without `room`, all sequences fit."""
-    desk = Desk(room)
+    desk = Desk(room, local)
     predicted, problems = {}, dict(runs.problems)
     for line, row in runs.rows.items():
         try:
