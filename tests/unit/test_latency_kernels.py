@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from llmprof.latency import attention, collective, gemm, mla, moe
+from llmprof.latency import attention, collective, common, gemm, mla, moe
 from llmprof.latency.op import (
     Collective,
     DecodeAttention,
@@ -21,6 +21,15 @@ from llmprof.latency.op import (
 from tests.unit.latency_samples import DECODE, GEMM, MLA, MOE, PREFILL, ROUND
 
 US = 1e-6
+
+
+def test_waves_overlap_and_what_is_kept() -> None:
+    assert [common.waves(w, 0) for w in (0.5, 2.5)] == [1, 2.5]
+    assert [common.waves(w, 1) for w in (0.5, 2.5, 3.0)] == [1, 3, 3]
+    assert common.waves(2.5, 0.5) == 2.75
+    assert [common.overlapped(3, 4, p) for p in (1, 2)] == pytest.approx([7, 5])
+    assert common.overlapped(0, 0, 2) == 0
+    assert [common.kept(r) for r in (0, 1, 2)] == pytest.approx([1, 1 / 2, 1 / 65])
 
 
 def product(constants: dict[str, float], form: str = "searched", **sizes: int) -> float:
@@ -83,13 +92,15 @@ def test_weights_alone_are_narrower_and_multiplied_in_bf16(dtype: Dtype, weights
 def test_a_kernel_chosen_by_rows_fills_its_cluster() -> None:
     c = {**GEMM, "panel": 0.0, "reread": 0.0}
 
-    def compute(m: int) -> float:
-        read = (1024 * 128 * 2 + m * 1024 * 2 + 2 * m * 128) / 1e6
-        return product(c, "by-rows", m=m) - 1 - read
+    def compute(m: int, n: int = 128) -> float:
+        read = (1024 * n * 2 + m * 1024 * 2 + 2 * m * n) / 1e6
+        return product(c, "by-rows", m=m, n=n) - 1 - read
 
     assert compute(64) == pytest.approx(1024 * 2 * 64 * 64 / 1e6)  # two tiles of 64 x 64
     assert compute(128) == pytest.approx(1024 * 2 * 64 * 128 / 1e6)
     assert compute(129) == pytest.approx(1024 * 2 * 128 * 128 / 1e6) == pytest.approx(compute(256))
+    assert compute(129, 8192) == pytest.approx(compute(129))  # two tiles for each of 64 columns: one wave
+    assert compute(257, 8192) == pytest.approx(2 * compute(129))
 
 
 def test_a_warm_weight_is_read_from_the_cache() -> None:
@@ -201,6 +212,13 @@ def test_a_prompt_in_the_latent_space_multiplies_more_than_one_outside_it() -> N
     assert mla.prefill_seconds(op, ROUND, MLA, "latent-blocks") > mla.prefill_seconds(op, ROUND, MLA, "latent")
 
 
+def test_prompts_see_half_of_themselves() -> None:
+    op = MlaPrefill(batch=1, new_tokens=1000, heads=2, dims=SMALL)
+    only = {**MLA, "e_b": 1e9, "e_w": 1e9, "e_p": 1e9}
+    # 2 * 1000 tokens * 500 keys * 2 heads * (24 + 16) multiplications; the rest costs next to nothing.
+    assert mla.prefill_seconds(op, ROUND, only, "per-head") / US == pytest.approx(1 + 80e6 / 128e6, rel=1e-3)
+
+
 def experts(form: str = "local-pairs", *, gated: bool = False, **sizes: int) -> float:
     given = {"tokens": 8, "experts": 8, "experts_per_token": 1, "d_model": 128, "d_ff": 128, **sizes}
     return moe.seconds(Moe(gated=gated, **given), ROUND, MOE, form) / US  # type: ignore[arg-type]
@@ -218,6 +236,11 @@ def test_experts_take_two_products_their_weights_and_their_rows() -> None:
 def test_a_gate_is_a_third_matrix() -> None:
     # Two column tiles of the first product still fit beside each other: only bytes are more.
     assert experts(gated=True) - experts() == pytest.approx((8 * 128 * 128 * 2 + 8 * 2 * 128) / 1e6)
+    # Sixteen column tiles of each of eight experts fill 128 processors; twice as many fill them twice.
+    moved = (8 * 2 * 128 * 2048 * 2 + 8 * (4 * 128 + 4 * 2048)) / 1e6
+    assert experts(d_ff=2048) == pytest.approx(1 + TILE + 16 * TILE + moved)
+    more = TILE + (8 * 128 * 2048 * 2 + 8 * 2 * 2048) / 1e6
+    assert experts(gated=True, d_ff=2048) - experts(d_ff=2048) == pytest.approx(more)
 
 
 def test_divided_experts_are_fewer_and_start_later() -> None:
