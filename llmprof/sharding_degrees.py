@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from llmprof.errors import InputError
 from llmprof.sharding_rules import Facts, facts
 from llmprof.spec.arch import ArchSpec, GatedDeltaNet, Mamba2
-from llmprof.workload import Dtypes, Workload
+from llmprof.workload import QUANTISED, Dtypes, Workload
 
 LISTED = 1024
 """The largest degree that a message lists: a batch may have more divisors than anybody reads."""
@@ -87,7 +87,7 @@ def expert_misfit(arch: ArchSpec, x: int, *, tensor: int, data: int) -> str | No
     if not known.n_experts:
         return f"{arch.label} has no experts"
     if tensor % x and not (data > 1 and x == tensor * data):
-        others = f", nor all ranks of {data} replicas ({tensor * data})" if data > 1 else ""
+        others = f", nor all ranks of {data} replicas ({tensor * data})" if data > 1 else ", whose ranks share experts"
         return f"it is no divisor of tensor_parallel ({tensor}){others}"
     for number in known.n_experts:
         if number % x:
@@ -125,6 +125,11 @@ def check_context_parallel(arch: ArchSpec, workload: Workload, c: int) -> None:
     if known.alibi:
         raise InputError(
             f"{without} {arch.label} has positions of kind alibi, for which rings have no rule; leave it at 1"
+        )
+    if w.dtypes.kv_cache in QUANTISED:
+        raise InputError(
+            f"{without} the cache is packed ({w.dtypes.kv_cache}), and no kernel of a ring makes the blocks that are "
+            "sent of such a one; use a float cache, or leave it at 1"
         )
     multiple = 4 if w.dtypes.activations in ("fp32", "tf32") else 8
     for gqa in known.grouped:

@@ -284,6 +284,12 @@ def test_what_cannot_be_shared_is_refused_by_both() -> None:
         ),
         (spec("alibi"), LONG, Sharding(context_parallel=2), "positions of kind alibi"),
         (spec("latent"), LONG, Sharding(context_parallel=2), "attention of kind mla"),
+        (
+            spec("learned"),
+            replace(LONG, dtypes=Dtypes(kv_cache="fp8")),
+            Sharding(context_parallel=2),
+            r"the cache is packed \(fp8\)",
+        ),
         (spec("sandwich"), LONG, Sharding(context_parallel=2), "softcap"),
         (spec("parallel"), replace(LONG, dtypes=Dtypes()), Sharding(context_parallel=2), "a head_dim of 4 in bf16"),
         (

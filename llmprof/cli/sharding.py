@@ -98,13 +98,14 @@ def add_sharding(
         return []
     from llmprof.predict.sharding.api import sharded_as
     from llmprof.predict.sharding.record import sharding_record, unconfirmed
+    from llmprof.sharding_options import as_options
 
     made = []
     for record, (arch, workload) in zip(records, runs, strict=True):
         try:
             made.append(sharded_as(arch, workload, sharding))
         except InputError as error:
-            raise InputError(f"{arch.label} in {workload.phase}: {error}") from None
+            raise as_options(error, arch, workload, sharding) from None
         record.update(sharding_record(made[-1]))
         record["unconfirmed"].update(unconfirmed(made[-1], made[-1].fullest))
     return made

@@ -13,6 +13,7 @@ from llmprof.profiling.fit import needed_bytes
 from llmprof.profiling.run import cut_of
 from llmprof.profiling.sharded import ShardedRequest
 from llmprof.sharding import check_sharding
+from llmprof.sharding_options import as_options
 from llmprof.spec.slice import smallest_slice
 from llmprof.units import format_bytes
 from llmprof.workload import Dtypes
@@ -81,7 +82,7 @@ def refuse_what_cannot_be_spread(request: ShardedRequest) -> None:
         try:
             check_sharding(arch, workload, request.sharding)
         except InputError as error:
-            raise InputError(f"{arch.label} in {workload.phase}: {error}") from None
+            raise as_options(error, arch, workload, request.sharding) from None
     if request.layers is not None and staged:
         raise InputError(
             "--layers has no effect beside --pipeline-parallel: a stage of a few layers says nothing of the others; "

@@ -149,19 +149,31 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("llama-2-7b", "--tensor-parallel", "3"), "n_heads (32) of llama-2-7b; use one of: 1, 2, 4, 8, 16, 32"),
+        (
+            ("llama-2-7b", "--tensor-parallel", "3"),
+            "error: in prefill: --tensor-parallel is 3, but it does not divide n_heads (32) of llama-2-7b; use one of: 1, 2,",
+        ),
         (("llama-2-7b", "--pipeline-parallel", "3"), "does not divide the 32 layers; use one of: 1, 2, 4, 8, 16, 32"),
-        (("gpt2", "--data-parallel", "2"), "gpt2 in prefill: data_parallel is 2, which does not divide the batch of 1"),
+        (
+            ("gpt2", "--data-parallel", "2"),
+            "gpt2 in prefill: --data-parallel is 2, which does not divide the batch of 1",
+        ),
         (("gpt2", "--batch", "3000", "--data-parallel", "7"), "500, 600, 750, 1000, or a larger divisor"),
         (
             ("olmo-2-7b", "--tensor-parallel", "2"),
             "one norm of queries or keys runs over (all-heads), in layers of olmo",
         ),
         (("gpt2", "--tensor-parallel", "2", "--sequence-parallel"), "gpt2 in decode: sequence parallelism"),
+        (("gpt2", "--context-parallel", "2"), "gpt2 in decode: --context-parallel is 2, but the phase is decode"),
+        (("gpt2", "--phase", "decode", "--context-parallel", "2"), "leave it at 1; --phase prefill asks for no decode"),
+        (
+            ("gpt2", "--phase", "prefill", "--context-parallel", "2", "--kv-dtype", "int8"),
+            "gpt2 in prefill: --context-parallel is 2, but the cache is packed (int8)",
+        ),
         (("gpt2", "--sequence-parallel"), "--sequence-parallel divides tokens among the devices of --tensor-parallel"),
         (("gpt2", "--tensor-parallel", "0"), "--tensor-parallel: found 0; expected at least 1"),
         (("gpt2", "--pipeline-parallel", "x"), "--pipeline-parallel: found 'x'"),
-        (("mixtral-8x7b", "--data-parallel", "2", "--batch", "2", "--expert-parallel", "4"), "expert_parallel is 4"),
+        (("mixtral-8x7b", "--data-parallel", "2", "--batch", "2", "--expert-parallel", "4"), "--expert-parallel is 4"),
         (("gpt2", "--expert-parallel", "2"), "has no experts"),
         (("gpt2", "--context-parallel", "0"), "--context-parallel: found 0; expected at least 1"),
         (("gpt2", "--tensor-parallel", "2", "--memory", "80GiB"), "--memory has no effect on a pass that is spread"),
