@@ -110,6 +110,19 @@ def test_a_rate_that_cannot_be_answered_is_refused_with_what_can() -> None:
         seconds_each(request_rate=-1.0, slots=3)
 
 
+def test_more_requests_than_can_be_simulated_are_refused() -> None:
+    steps = Steps(Composer(LLAMA, kernels=Products()))
+    # 62 passes for each prompt of 500,000 tokens.
+    demand = Demanded(prompt_tokens=500_000, output_tokens=2, concurrency=10_000)
+    with pytest.raises(InputError, match="prompts take 620,000 passes are more than can be simulated \\(500,000\\)"):
+        serve_with(steps, BARE, demand)
+    with pytest.raises(InputError, match="more than can be simulated"):
+        serve_with(steps, BARE, DEMAND, request_rate=1.0, slots=1_000_000)
+    # Of 10,000 clients four waves have 40,000 passes, not ten.
+    found = serve_with(steps, BARE, replace(demand, prompt_tokens=4, concurrency=10_000))
+    assert "40000 requests" in found.assumptions[0]
+
+
 def test_a_deployment_is_served_by_its_engine() -> None:
     found = serve(LLAMA, H100, DEMAND)
     bare = serve(LLAMA, H100, DEMAND, engine="none")

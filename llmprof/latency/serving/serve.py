@@ -26,6 +26,8 @@ from llmprof.workload import Dtypes
 WAVES = 10
 """Requests per client of a closed loop: what benchmarks of served models send (InferenceMAX and NVIDIA's perf scripts
 ask for ten times the concurrency, recalled). The first wave arrives at once and waits longest, and counts."""
+PASSES, MOST_PASSES = 40_000, 1_000_000
+"""Passes with prompts that a run has at most before it is given fewer waves, and that it may have with two."""
 OPEN_REQUESTS = 400
 """Requests of an open loop: enough that a mean over random arrivals settles to some percent."""
 
@@ -190,13 +192,16 @@ def serve_with(
     lanes = replicas * layout.pipeline
     batch = max(1, -(-demand.concurrency // lanes))
     room = batch if slots is None else max(1, slots // layout.pipeline)
+    chunks = -(-demand.prompt_tokens // stack.scheduler.tokens)
     load = Load(
         prompt_tokens=demand.prompt_tokens,
         output_tokens=demand.output_tokens,
-        requests=batch * waves if request_rate is None else OPEN_REQUESTS,
+        requests=batch * _fewer(waves, batch * chunks) if request_rate is None else OPEN_REQUESTS,
         concurrency=batch,
         rate=None if request_rate is None else request_rate / lanes,
     )
+    if request_rate is not None:
+        _fewer(waves, room * chunks)  # what it answers at most is found with all slots taken
     run = Variants(steps=steps, stack=stack, load=load, batch=room)
     run.check_rate(lanes)
     own = run.own()
@@ -220,6 +225,16 @@ def serve_with(
         basis=basis,
         assumptions=run.assumptions(),
     )
+
+
+def _fewer(waves: int, passes: int) -> int:
+    """As many of `waves`, each of so many passes with prompts, as a run may have. InputError for more than it can."""
+    if 2 * passes > MOST_PASSES:
+        raise InputError(
+            f"requests whose prompts take {passes:,} passes are more than can be simulated ({MOST_PASSES // 2:,}); "
+            "ask for less concurrency, shorter prompts or a larger token budget"
+        )
+    return max(2, min(waves, PASSES // passes))
 
 
 def _wide(found: Interval, basis: Basis, least: float) -> Interval:
