@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llmprof.cli import options, plan_options, routes
+from llmprof.cli import options, plan_options, plan_slo, routes
 from llmprof.cli.messages import bold, say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def plan(
     device: plan_options.DeviceOption = None,
     context: plan_options.PromptOption = None,
     output_tokens: plan_options.OutputTokensOption = None,
-    concurrency: plan_options.ConcurrencyOption = "1",
+    concurrency: plan_options.ConcurrencyOption = None,
     scenario: plan_options.ScenarioOption = plan_options.DEFAULT_SCENARIO,
     chunk_tokens: plan_options.ChunkOption = None,
     dtype: options.Dtype = "bf16",
@@ -38,13 +38,16 @@ def plan(
     engine: plan_options.EngineOption = "vllm",
     overhead: plan_options.OverheadOption = None,
     rank: plan_options.RankOption = None,
+    slo: plan_slo.SloOption = None,
+    request_rate: plan_slo.RateOption = None,
     top: plan_options.TopOption = "10",
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
     """Plan on which devices SPEC has room for prompts and answers, on how many, and what bounds their times.
 
-    Nothing is run: times are lower bounds. Exit 1 where nothing has room, with the nearest that would.
+    Nothing is run: times are lower bounds, and with --slo or --request-rate predictions too. Exit 1 where nothing has
+    room or keeps the level, with the nearest that would.
     """
     from dataclasses import replace
 
@@ -54,11 +57,12 @@ def plan(
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     shown = plan_options.top(top)
+    target = plan_slo.parse_target(slo, request_rate)
     named = plan_options.parse_devices(device)
     devices = list(entries()) if named is None else named
     ask = plan_options.parse_ask(
         output_tokens=output_tokens,
-        concurrency=concurrency,
+        concurrency=plan_options.default_concurrency(request_rate) if concurrency is None else concurrency,
         scenario=scenario,
         chunk_tokens=chunk_tokens,
         dtypes=plan_options.parse_weights(weight_dtype, dtype, kv_dtype, group_size),
@@ -78,6 +82,8 @@ def plan(
     for arch in archs:
         from llmprof.planning.search import Search
 
+        if target is not None:
+            target.check(arch, ask.demand.output_tokens)
         asked = plan_options.of_model(ask, arch, context=context, output_tokens=output_tokens, scenario=scenario)
         search = Search(arch, devices, asked)
         if not search.devices:
@@ -87,6 +93,9 @@ def plan(
     options.refuse_idle_kv_dtype(runs)
     options.warn_beyond_limits(runs)
     plans = [search.plan() for search in searches]
+    if target is not None:
+        plan_slo.run(searches, plans, target, output_format, output, top=shown)
+        return
     _report(searches, plans, output_format, output, top=shown)
     empty = [each.arch.label for each in plans if not each.configurations]
     if empty:

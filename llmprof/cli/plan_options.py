@@ -55,7 +55,12 @@ OutputTokensOption = Annotated[
     str | None, typer.Option("--output-tokens", metavar="N", help="Tokens of an answer. Default: 256.")
 ]
 ConcurrencyOption = Annotated[
-    str, typer.Option("--concurrency", metavar="N", help="Requests at once, or max: as many as have room.")
+    str | None,
+    typer.Option(
+        "--concurrency",
+        metavar="N",
+        help="Requests at once, or max: as many as have room. Default: 1, with --request-rate max.",
+    ),
 ]
 ScenarioOption = Annotated[
     str,
@@ -118,6 +123,11 @@ def parse_devices(given: Sequence[str] | None) -> list[Device] | None:
         return None
     names = [name for text in given for name in text.split(",")]
     return list({device.name: device for device in (find(name) for name in names)}.values())
+
+
+def default_concurrency(request_rate: str | None) -> str:
+    """`--concurrency` where nobody says: requests that arrive as they like take all the room that there is."""
+    return "1" if request_rate is None else FILL
 
 
 def parse_ask(

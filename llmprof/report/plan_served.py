@@ -1,0 +1,231 @@
+"""A plan with a service level as tables: what keeps it, the ranges of that, why the rest does not, what would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmprof.latency.serving.variants import Interval
+from llmprof.planning.degrees import words
+from llmprof.planning.rank import IN_WORDS
+from llmprof.planning.served_figures import Predicted
+from llmprof.planning.served_nearest import NearestTarget, below_light
+from llmprof.planning.served_record import served_reasons, where
+from llmprof.planning.served_search import Missed, ServedSearch
+from llmprof.planning.slo import Slo
+from llmprof.report.plan_tables import duration, heading, rate, settings
+from llmprof.report.tables import Table
+
+NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
+FIGURES_NOTE = (
+    "TTFT: to the first token; TPOT: each token after it, both on average; user: tokens/s of one request after the "
+    "first; device: tokens/s of all answers for each device{money}. Predicted, not measured: the ranges and what they "
+    "rest on are in the next table."
+)
+KEEPS_NOTE = "keeps it: likely where the value keeps the level and the high end of its range does not."
+RANGES_NOTE = (
+    ">=: the speed of light ({step}), below which no prediction is. TTFT ranges over what nobody states of a "
+    "scheduler, and over its kernels; TPOT over its kernels and the engine's own time. limited by: what takes most of a "
+    "pass that makes tokens, and its part of it; host is the engine's own time."
+)
+BASIS_NOTE = (
+    "calibrated: constants fitted to measurements of this device; uncalibrated: of its family, or of the datasheet "
+    "alone, at least a factor of 2 or 3 each way (docs/latency.md)."
+)
+
+
+def served_tables(search: ServedSearch, shown: Sequence[Predicted]) -> list[Table]:
+    """The configurations that are shown, best first, and their ranges."""
+    return [_values(search, shown), _ranges(search, shown)]
+
+
+def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
+    plan, slo = search.plan, search.target.slo
+    priced = any(p.configuration.price is not None for p in shown)
+    several = len({p.configuration.deployment.dtypes for p in shown}) > 1
+    decodes = any(p.tpot.value for p in shown)
+    columns = (
+        "",
+        "devices",
+        "spread",
+        *(("weights",) if several else ()),
+        "TTFT",
+        *(("TPOT", "user") if decodes else ()),
+        "device",
+        *(("per hour", "per M") if priced else ()),
+        *(("keeps it",) if slo.asked else ()),
+    )
+    rows = tuple(
+        (
+            f"{number}",
+            f"{p.configuration.gpus} x {p.configuration.deployment.device.name}",
+            words(p.configuration.deployment.sharding),
+            *((p.configuration.deployment.dtypes.weights,) if several else ()),
+            duration(p.ttft.value),
+            *((duration(p.tpot.value), _or_dash(p.tokens_per_s_per_user)) if decodes else ()),
+            rate(p.tokens_per_s_per_gpu),
+            *((_money(p.configuration.price_per_hour), _money(p.cost_per_million)) if priced else ()),
+            *((p.verdict(slo),) if slo.asked else ()),
+        )
+        for number, p in enumerate(shown, 1)
+    )
+    kept = sum(1 for c in search.seen if c not in search.missed)
+    rest = len(search.unpredicted)
+    notes = [
+        *settings(plan),
+        f"Asked: {asked(search)}. Ranked by {IN_WORDS[plan.ask.rank]} (--rank), then by {_then(search)}. Each number "
+        f"of a device stands once; {kept:,} of the {len(plan.configurations):,} configurations with room serve it as "
+        f"predicted{_unpredicted(rest)}.",
+        FIGURES_NOTE.format(money="; per M: what a million tokens of answers cost" if priced else ""),
+    ]
+    if slo.asked:
+        notes.append(KEEPS_NOTE)
+    return Table(title=heading(plan), columns=columns, rows=rows, left=3 + several, notes=tuple(notes))
+
+
+def _ranges(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
+    decodes = any(p.tpot.value for p in shown)
+    columns = (
+        "",
+        "limited by",
+        "basis",
+        "TTFT >=",
+        "range",
+        *(("TPOT >=", "range") if decodes else ()),
+    )
+    rows = tuple(
+        (
+            f"{number}",
+            f"{p.bound_by} {round(100 * p.bound_share)}%",
+            p.label,
+            duration(p.least.ttft),
+            span(p.ttft),
+            *((duration(p.least.tpot), span(p.tpot)) if decodes else ()),
+        )
+        for number, p in enumerate(shown, 1)
+    )
+    step = "a prompt alone, a step of all in flight" if search.target.rate is None else "a prompt and a step alone"
+    notes = [RANGES_NOTE.format(step=step), BASIS_NOTE]
+    if shown:
+        notes.append(f"1 is limited by {limit(shown[0])}. Assumed of it: {'; '.join(shown[0].assumptions)}.")
+    title = "Ranges, what limits most, and what they rest on"
+    return Table(title=title, columns=columns, rows=rows, left=3, notes=tuple(notes))
+
+
+def span(found: Interval) -> str:
+    """``83.0 to 617 ms``: both ends to three digits, in the unit of the higher one."""
+    scale, unit = next((s, u) for s, u in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (0.0, "us")) if found.high >= s)
+    scale = scale or 1e-6
+    return f"{_digits(found.low / scale)} to {_digits(found.high / scale)} {unit}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def limit(p: Predicted) -> str:
+    """``memory bandwidth, 81% of decode``."""
+    phase = "decode" if p.tpot.value else "prefill"
+    return f"{p.bound_by}, {round(100 * p.bound_share)}% of {phase}"
+
+
+def nothing_served_table(search: ServedSearch, found: Sequence[NearestTarget]) -> Table:
+    """Why nothing keeps the level, and the nearest that would be kept."""
+    rows = tuple((_change(each), where(each.configuration)) for each in found)
+    notes = [*settings(search.plan), *_why_nothing(search)]
+    if found:
+        notes.append("By one of these changes alone it would be served, as predicted.")
+    columns = ("change", "then by") if found else ()
+    return Table(title=heading(search.plan), columns=columns, rows=rows, left=2, notes=tuple(notes))
+
+
+def missed_table(search: ServedSearch) -> Table:
+    """Why configurations with room do not serve what is asked, and the nearest of each kind."""
+    rows = tuple(
+        (each.reason, _nearest(each.nearest), f"{each.count:,}")
+        for each in served_reasons(list(search.missed.values()))
+    )
+    rest = len(search.unpredicted)
+    if rest:
+        rows += (("not predicted: behind those above even at their best", "", f"{rest:,}"),)
+    return Table(
+        title=f"With room, but not listed: {len(search.missed) + rest:,} of {len(search.plan.configurations):,}",
+        columns=("why", "the nearest of them", "how many"),
+        rows=rows,
+        left=2,
+    )
+
+
+def asked(search: ServedSearch) -> str:
+    """``TTFT of 500.0 ms, TPOT of 30.00 ms at most; 20 requests/s``."""
+    slo, target = search.target.slo, search.target
+    levels = ", ".join(f"{NAMES[m]} of {duration(most)}" for m in slo.asked if (most := slo.of(m)) is not None)
+    parts = [f"{levels} at most (--slo)"] if levels else []
+    if target.rate is not None:
+        parts.append(f"{target.rate:,.4g} requests/s at random times (--request-rate)")
+    return "; ".join(parts)
+
+
+def why_nothing(search: ServedSearch) -> str:
+    """In one line, why nothing serves what is asked."""
+    return " ".join(_why_nothing(search))
+
+
+def _why_nothing(search: ServedSearch) -> list[str]:
+    light = below_light(search)
+    if not light:
+        return [f"Nothing serves it: {asked(search)}."]
+    return [
+        f"--slo {metric}={_level(search.target.slo, metric)} is below the speed of light: nothing can be so quick. The "
+        f"nearest of what has room takes {duration(each.value)} at least ({where(each.configuration)})."
+        for metric, each in light.items()
+    ]
+
+
+def _level(slo: Slo, metric: str) -> str:
+    most = slo.ttft if metric == "ttft" else slo.tpot
+    assert most is not None
+    return level(most)
+
+
+def level(seconds: float) -> str:
+    """As `--slo` reads it, rounded up to three digits: ``503ms``."""
+    from decimal import ROUND_CEILING, Context
+
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if seconds >= scale or unit == "us":
+            value = Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(seconds / scale)
+            return f"{value.normalize():f}{unit}"
+    raise AssertionError(seconds)
+
+
+def _change(each: NearestTarget) -> str:
+    if each.change == "request_rate":
+        return f"--request-rate {each.rate:.3g}"
+    levels = {"ttft": each.slo.ttft, "tpot": each.slo.tpot}
+    return "--slo " + ",".join(f"{name}={level(most)}" for name, most in levels.items() if most is not None)
+
+
+def _nearest(each: Missed) -> str:
+    if each.metric is None:
+        return each.why.split("; ")[0]
+    of = f"at most {each.value:,.3g} requests/s" if each.metric == "rate" else f"at least {duration(each.value)}"
+    return f"{where(each.configuration)}: {of}"
+
+
+def _unpredicted(rest: int) -> str:
+    return f", and {rest:,} are not predicted, as they could neither be listed nor be on the front" if rest else ""
+
+
+def _then(search: ServedSearch) -> str:
+    only = search.target.slo.asked
+    return NAMES[only[0]] if len(only) == 1 else "the time of a whole answer"
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else rate(value)
+
+
+def _money(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if value >= 0.1 else f"{value:.4f}"
