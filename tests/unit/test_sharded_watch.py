@@ -21,11 +21,11 @@ STACK = """Thread 0x00007f58 (most recent call first):
 
 Thread 0x00007f59 (most recent call first):
   File "/usr/lib/torch/_ops.py", line 875 in __call__
-  File "/home/x/sharded_move.py", line 67 in make
+  File "/opt/app/sharded_move.py", line 67 in make
 """
 TIME_UP = f"Timeout (0:00:05)!\n{STACK}"
 TOLD_TO_END = """Stack (most recent call first):
-  File "/home/x/build.py", line 12 in fill
+  File "/opt/app/build.py", line 12 in fill
 """
 
 
