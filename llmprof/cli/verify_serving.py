@@ -57,12 +57,13 @@ def _errors(verified: Verified, output_format: str, *, color: bool) -> str:
 
 
 def _tell(path: str, verified: Verified) -> None:
-    """Say which lines have no prediction, and why: each reason once, with the first of its lines."""
-    lines: dict[str, list[int]] = {}
-    for line, problem in sorted(verified.problems.items()):
-        lines.setdefault(problem, []).append(line)
-    for problem, where in list(lines.items())[:TOLD]:
-        others = f" and {len(where) - 1} further lines" if len(where) > 1 else ""
-        say(f"{path}: line {where[0]}{others}: not predicted: {problem}")
-    if len(lines) > TOLD:
-        say(f"{path}: {len(lines) - TOLD} further reasons are in the column pred_basis")
+    """Say which lines are not predicted or not compared, and why: each reason once, with the first of its lines."""
+    for what, found in (("not predicted", verified.problems), ("not compared", verified.runs.unmeasured)):
+        lines: dict[str, list[int]] = {}
+        for line, problem in sorted(found.items()):
+            lines.setdefault(problem, []).append(line)
+        for problem, where in list(lines.items())[:TOLD]:
+            others = f" and {len(where) - 1} further lines" if len(where) > 1 else ""
+            say(f"{path}: line {where[0]}{others}: {what}: {problem}")
+        if len(lines) > TOLD:
+            say(f"{path}: {len(lines) - TOLD} further reasons of lines that are {what}")

@@ -87,6 +87,14 @@ def test_a_table_without_measured_times_has_no_errors(cli: Cli, tmp_path: Path) 
     assert float(row["pred_tpot_ms"]) > 0
 
 
+def test_a_measured_time_that_is_none_is_told(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{HEAD},silicon_tpot_ms\n{RUN},failed\n{RUN},7.9\n")
+    done = cli("verify", "--serving", str(path), "--output", str(tmp_path / "out.csv"))
+    assert done.code == 0
+    assert "line 2: not compared: silicon_tpot_ms is 'failed'" in done.err
+
+
 def test_a_table_of_which_nothing_can_be_predicted_is_wrong_input(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     lines = [RUN.replace("h100_sxm", f"device{n}") for n in range(7)]
@@ -94,7 +102,7 @@ def test_a_table_of_which_nothing_can_be_predicted_is_wrong_input(cli: Cli, tmp_
     done = cli("verify", "--serving", str(path))
     assert done.code == 2
     assert "line 2 and 1 further lines: not predicted" in done.err
-    assert "2 further reasons are in the column pred_basis" in done.err
+    assert "2 further reasons of lines that are not predicted" in done.err
 
 
 @pytest.mark.parametrize(

@@ -62,14 +62,21 @@ def test_concurrency_is_that_of_full_batches_where_no_column_has_it(tmp_path: Pa
         (("1024", "many"), "isl is 'many'"),
         (("1024", "1e10"), "isl is '1e10'; expected a whole number from 1 to 1,000,000,000"),
         (("trtllm,", ","), "backend is empty"),
-        ((",5.21", ",-5"), "silicon_tpot_ms is '-5'"),
-        ((",129.4", ",fast"), "silicon_ttft_ms is 'fast'"),
     ],
 )
 def test_a_field_that_is_wrong_costs_its_line_alone(tmp_path: Path, change: tuple[str, str], text: str) -> None:
     runs = rows.read(table(tmp_path, LLAMA, LLAMA.replace(*change)))
     assert list(runs.rows) == [2]
     assert text in runs.problems[3]
+
+
+def test_a_measured_time_that_is_none_costs_its_comparison_alone(tmp_path: Path) -> None:
+    runs = rows.read(table(tmp_path, LLAMA.replace(",5.21", ",-5"), LLAMA.replace(",129.4", ",fast"), LLAMA))
+    assert [(row.ttft_ms, row.tpot_ms) for row in runs.rows.values()] == [(129.4, None), (None, 5.21), (129.4, 5.21)]
+    assert runs.unmeasured == {
+        2: "silicon_tpot_ms is '-5'; expected milliseconds, or nothing",
+        3: "silicon_ttft_ms is 'fast'; expected milliseconds, or nothing",
+    }
 
 
 def test_devices_of_experts_are_those_of_whole_copies_of_the_attention(tmp_path: Path) -> None:
@@ -120,10 +127,10 @@ def test_what_a_path_stands_for(path: str, name: str, precision: Precision) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["acme/Unheard-Of-7B", "acme/Unheard-Of-7B-FP8", "meta-llama/Llama-3.1-8B-Instruct-W8A8"]
+    "path", ["-", "acme/Unheard-Of-7B", "acme/Unheard-Of-7B-FP8", "meta-llama/Llama-3.1-8B-Instruct-W8A8"]
 )
 def test_what_stands_for_nothing_is_refused(path: str) -> None:
-    with pytest.raises(InputError, match=r"model_path .*no spec is called"):
+    with pytest.raises(InputError, match=r"model_path .*(no spec is called|no standard input)"):
         named(path)
 
 

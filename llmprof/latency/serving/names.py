@@ -53,8 +53,12 @@ class Named:
 @lru_cache(maxsize=256)
 def named(path: str) -> Named:
     """What `path`, an owner and a repository or the name of a spec, stands for. InputError where nothing fits it."""
+    if path == catalog.STDIN:
+        raise InputError(
+            f"model_path {short(path)!r}: expected a model of the catalogue; a table reads no standard input"
+        )
     try:
-        arch = catalog.find(path).arch()
+        arch = catalog.find(path).arch(catalog.split(path)[1])
     except InputError as error:
         found = _without_suffix(path)
         if found is None:

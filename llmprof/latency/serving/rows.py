@@ -52,12 +52,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """The columns of a file in their order, its rows, and what is wrong with those that are none (by line)."""
+    """The columns of a file in their order, its rows, and what is wrong with those that are none (by line).
+
+    `unmeasured` says by line which measured times are none: such rows are predicted, and held against nothing there.
+    """
 
     columns: tuple[str, ...]
     lines: tuple[tuple[int, Mapping[str, str]], ...]
     rows: Mapping[int, Row]
     problems: Mapping[int, str]
+    unmeasured: Mapping[int, str]
 
 
 def read(path: str) -> Runs:
@@ -71,13 +75,21 @@ def read(path: str) -> Runs:
         raise InputError(f"{path}: line {reader.line_num}: no CSV: {error}") from error
     if not lines:
         raise InputError(f"{path}: no rows below the header")
-    rows, problems = {}, {}
+    rows: dict[int, Row] = {}
+    problems: dict[int, str] = {}
+    unmeasured: dict[int, str] = {}
     for line, cells in lines:
+        times: dict[str, float | None] = {}
+        for quantity, column in MEASURED.items():
+            try:
+                times[quantity] = _time(cells, column)
+            except InputError as error:
+                times[quantity], unmeasured[line] = None, str(error)
         try:
-            rows[line] = _row(line, cells)
+            rows[line] = _row(line, cells, ttft_ms=times["ttft"], tpot_ms=times["tpot"])
         except InputError as error:
             problems[line] = str(error)
-    return Runs(columns=columns, lines=tuple(lines), rows=rows, problems=problems)
+    return Runs(columns=columns, lines=tuple(lines), rows=rows, problems=problems, unmeasured=unmeasured)
 
 
 def _text_of(path: str) -> str:
@@ -113,7 +125,7 @@ def _cells(columns: Sequence[str], cells: Mapping[str, object]) -> dict[str, str
     return {name: str(cells.get(name) or "") for name in columns}
 
 
-def _row(line: int, cells: Mapping[str, str]) -> Row:
+def _row(line: int, cells: Mapping[str, str], *, ttft_ms: float | None, tpot_ms: float | None) -> Row:
     tensor, pipeline = _count(cells, "tp_size"), _count(cells, "pp_size", default=1)
     shared, expert = _count(cells, "moe_tp_size", default=1), _count(cells, "moe_ep_size", default=1)
     batch = _count(cells, "batch_size")
@@ -132,8 +144,8 @@ def _row(line: int, cells: Mapping[str, str]) -> Row:
         concurrency=_count(cells, "concurrency", default=batch * layout.attention_copies * pipeline),
         layout=layout,
         kv_dtype=cells.get("kv_dtype", "").strip(),
-        ttft_ms=_time(cells, MEASURED["ttft"]),
-        tpot_ms=_time(cells, MEASURED["tpot"]),
+        ttft_ms=ttft_ms,
+        tpot_ms=tpot_ms,
     )
 
 
