@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from llmprof.cli import options
-from llmprof.cli.messages import bold, progress, say
+from llmprof.cli.messages import progress, say
 
 if TYPE_CHECKING:
+    import torch
+
+    from llmprof.latency.device_profile import Profile
+    from llmprof.latency.serving.rows import Runs
     from llmprof.profiling.calibration import Calibrated
+    from llmprof.profiling.served_calibration import Found
     from llmprof.workload import ComputeDtype
 
 DTYPES = ("fp32", "bf16", "fp16")
 STEPS = 4
 """How often a stage says how far it is."""
+EXIT_INTERRUPTED = 130
 
 
 def calibrate(
@@ -29,8 +35,30 @@ def calibrate(
     ] = "bf16",
     seconds: Annotated[
         str,
-        typer.Option("--seconds", metavar="TIME", help="Time for the kernels of each dtype; less is less certain."),
+        typer.Option(
+            "--seconds",
+            metavar="TIME",
+            help="Time for the kernels of each dtype, and half of it for the served ops of a GPU; less is less "
+            "certain. 0 times nothing, which goes with --served-points.",
+        ),
     ] = "90",
+    served_points: Annotated[
+        str | None,
+        typer.Option(
+            "--served-points",
+            metavar="FILE.csv",
+            help="3 to 5 served runs of a deployment, with the columns of `verify --serving`: what its host adds to "
+            "each pass is fitted to them, one constant for each engine, version and device.",
+        ),
+    ] = None,
+    points: Annotated[
+        str | None,
+        typer.Option(
+            "--points",
+            metavar="FILE.csv",
+            help="Also write the served ops that were timed on a GPU, with the columns of `verify --ops`.",
+        ),
+    ] = None,
     output_format: options.FormatOption = "table",
     output: Annotated[
         str | None,
@@ -45,7 +73,8 @@ def calibrate(
     """Time single kernels on the local device, and fit the constants that its times are predicted with.
 
     Writes a profile of the device, and says how far off it is on kernels that were held out. `llmprof profile` then
-    shows predicted times beside measured ones. Nothing else should run meanwhile.
+    shows predicted times beside measured ones. On a GPU, products and attention as engines launch them are timed too,
+    for --device-profile of `plan` and `verify`. Nothing else should run meanwhile; Ctrl-C keeps what there is.
     """
     from llmprof.errors import InputError
     from llmprof.latency.device_profile import default_path, load
@@ -54,22 +83,31 @@ def calibrate(
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     dtypes = cast("list[ComputeDtype]", options.choices(dtype, DTYPES, option="--dtype"))
     budget = options.seconds(seconds)
-    if not budget:
+    if not budget and served_points is None:
         raise InputError("--seconds is 0: nothing would be timed; leave it out, or give a time such as 60")
     check_writable(output)
+    runs = None if served_points is None else _runs(served_points)
     from llmprof.profiling.calibration import calibrate as run
     from llmprof.profiling.calibration import identity, local_device
 
     where = local_device(device)
+    if points is not None:
+        _check_points(points, where, budget)
     place = Path(output) if output is not None else default_path(identity(where))
     if place.is_file():
         load(place)  # what is no profile is not overwritten, and that is known before anything is timed
     found: list[Calibrated] = []
-    for each in dtypes:
+    for each in dtypes if budget else ():
         found.append(run(where, each, seconds=budget, progress=_progress(each)))
-        _keep(found, place)  # after every dtype, so that whoever stops here keeps what there is
-    write_text(_text(found, place, output_format), None)
+        _keep(where, place, found)  # after every dtype, so that whoever stops here keeps what there is
+    served = _served(where, dtypes, budget, points)
+    profile = _keep(where, place, found, served)
+    if runs is not None and not served.interrupted:
+        profile = _fit_hosts(runs, profile, place)
+    write_text(_text(found, served, profile, place, output_format, hosts=runs is not None), None)
     say(f"written: {place}")
+    if served.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _progress(dtype: str) -> Callable[[str, int, int], None]:
@@ -80,30 +118,90 @@ def _progress(dtype: str) -> Callable[[str, int, int], None]:
     return show
 
 
-def _keep(found: list[Calibrated], place: Path) -> None:
-    """Write what was fitted; what the same file already has of the same device in other dtypes stays."""
+def _runs(path: str) -> Runs:
+    """The served points of a file: a wrong row is known before anything is timed."""
+    from llmprof.errors import InputError
+    from llmprof.latency.serving.rows import read
+
+    runs = read(path)
+    for line, problem in runs.problems.items():
+        raise InputError(f"{path}: line {line}: {problem}")
+    if not any(row.tpot_ms is not None for row in runs.rows.values()):
+        raise InputError(f"{path}: no row has a measured time per token (silicon_tpot_ms)")
+    return runs
+
+
+def _check_points(points: str, device: torch.device, budget: float) -> None:
+    from llmprof.errors import DeviceError, InputError
+    from llmprof.report.write import check_writable
+
+    if device.type != "cuda":
+        raise DeviceError("--points: served ops are timed on a GPU, and this is a CPU; leave it out")
+    if not budget:
+        raise InputError("--points goes with a time: --seconds is 0, so that nothing is timed")
+    try:
+        check_writable(points)
+    except InputError as error:
+        raise InputError(str(error).replace("--output", "--points", 1)) from error
+
+
+def _served(device: torch.device, dtypes: Sequence[ComputeDtype], budget: float, points: str | None) -> Found:
+    """What engines launch, timed on a GPU; the points are written before anything else can go wrong."""
+    from llmprof.profiling.served_calibration import SHARE, Found, catalogued
+    from llmprof.profiling.served_local import calibrate_local
+    from llmprof.report.served_tables import points_csv
+    from llmprof.report.write import write_text
+
+    if not budget:
+        return Found()
+    found = calibrate_local(device, dtypes, seconds=SHARE * budget, progress=_progress("served ops"))
+    known = catalogued(device)
+    if points is not None and not isinstance(known, str):
+        write_text(points_csv(known.name, found.timed), points)
+        say(f"written: {points}")
+    return found
+
+
+def _keep(where: torch.device, place: Path, found: list[Calibrated], served: Found | None = None) -> Profile:
+    """Write what was fitted; what the same file already has of the same device, and was not fitted anew, stays."""
     from llmprof.latency import device_profile
+    from llmprof.profiling.calibration import profile_of
     from llmprof.report.write import write_text
 
     place.parent.mkdir(parents=True, exist_ok=True)
-    last = found[-1]
-    models = {each.dtype: each.model for each in found}
-    if place.is_file():
-        before = device_profile.load(place)
-        if before.device == last.device:
-            models = {**before.models, **models}
-    profile = device_profile.Profile(device=last.device, measured=last.day, torch=last.torch, models=models)
+    before = device_profile.load(place) if place.is_file() else None
+    profile = device_profile.merged(profile_of(where, found, served), before)
     write_text(device_profile.text(profile), str(place))
+    return profile
 
 
-def _text(found: list[Calibrated], place: Path, output_format: str) -> str:
-    from llmprof.report import tables
-    from llmprof.report.calibration_tables import calibration_records, calibration_tables
+def _fit_hosts(runs: Runs, profile: Profile, place: Path) -> Profile:
+    """The profile with what hosts add to a pass, given the kernels that it has."""
+    from dataclasses import replace
 
-    records = [record for each in found for record in calibration_records(each)]
-    if output_format == "json":
-        return tables.to_json({"schema_version": 1, "profile": str(place), "results": records})
-    if output_format == "csv":
-        return tables.to_csv(records)
-    pages = [page for each in found for page in calibration_tables(each)]
+    from llmprof.latency import device_profile
+    from llmprof.latency.local import Local
+    from llmprof.profiling.served_hosts import fit_hosts
+    from llmprof.report.write import write_text
+
+    profile = device_profile.merged(replace(profile, hosts=fit_hosts(runs, Local.of(profile))), profile)
+    write_text(device_profile.text(profile), str(place))
+    return profile
+
+
+def _text(
+    found: list[Calibrated], served: Found, profile: Profile, place: Path, output_format: str, *, hosts: bool
+) -> str:
+    from llmprof.cli.messages import bold
+    from llmprof.report import calibration_tables, tables
+
+    shown = profile.hosts if hosts else ()
+    if output_format in ("json", "csv"):
+        records = calibration_tables.all_records(found, served.served, shown)
+        if output_format == "csv":
+            return tables.to_csv([row for rows in records.values() for row in rows])
+        return tables.to_json({"schema_version": 1, "profile": str(place), **records, "notes": served.notes})
+    pages = calibration_tables.all_tables(found, served.served, shown, served.notes)
+    for note in served.notes if served.served is None else ():
+        say(note)
     return tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(None))

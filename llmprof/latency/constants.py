@@ -154,7 +154,7 @@ def _pick(
 
 MOST_DESCRIBED = 64
 _described: dict[int, tuple[Device, DeviceModel]] = {}
-"""Models of devices that are no entries of the catalogue, by identity; a device is kept, so that its id stays its own."""
+"""Models of devices that are no entries of the catalogue; a device is kept beside, so that its id stays its own."""
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, MinLen
 
 from llmprof.errors import InputError
 from llmprof.latency.eager import Constants, EagerModel
-from llmprof.latency.served_profile import HostConstant, Served, problems
+from llmprof.latency.served_profile import HostConstant, Served, joined, problems
 from llmprof.latency.served_profile import written as plain
 from llmprof.spec import source
 from llmprof.spec.nodes import Map, Node, Seq
@@ -153,6 +153,23 @@ def find(device: Identity, path: str | None) -> tuple[Profile, Path] | None:
             f"{place} is a profile of {profile.device}, and this is {device}; name another, or run `llmprof calibrate`"
         )
     return profile, place
+
+
+def merged(profile: Profile, before: Profile | None) -> Profile:
+    """`profile`, with what `before` has of the same device and `profile` has not."""
+    if before is None or before.device != profile.device:
+        return profile
+    anew = {(each.engine, each.version, each.device) for each in profile.hosts}
+    kept = tuple(each for each in before.hosts if (each.engine, each.version, each.device) not in anew)
+    timed = profile if profile.models else before  # whose day and version stand at the top
+    return replace(
+        profile,
+        measured=timed.measured,
+        torch=timed.torch,
+        models={**before.models, **profile.models},
+        served=joined(profile.served, before.served),
+        hosts=(*kept, *profile.hosts),
+    )
 
 
 def text(profile: Profile) -> str:

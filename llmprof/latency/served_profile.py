@@ -205,6 +205,17 @@ def applied(served: Served, device: Device) -> Device:
     return replace(device, latency=latency)
 
 
+def joined(served: Served | None, before: Served | None) -> Served | None:
+    """The kernels of `served`, and those of `before` that it has not, as far as both refer to the same figures."""
+    if served is None or before is None:
+        return served or before
+    if (served.device, served.figures) != (before.device, before.figures):
+        return served
+    anew = {(each.op, each.dtype, each.engine) for each in served.kernels}
+    kept = tuple(each for each in before.kernels if (each.op, each.dtype, each.engine) not in anew)
+    return replace(served, kernels=(*served.kernels, *kept))
+
+
 def host_of(hosts: tuple[HostConstant, ...], engine: str, version: str, device: str) -> HostConstant | None:
     """The constant of an engine on a device; of any version where none is asked for and one alone was fitted.
 

@@ -6,7 +6,7 @@ spread over their modules. The models are none that anybody asks about: two laye
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from llmprof.errors import DeviceError, InputError
-from llmprof.latency.device_profile import Identity
+from llmprof.latency.device_profile import Identity, Profile
 from llmprof.latency.eager import EagerModel, pass_time
 from llmprof.latency.eager_fit import Sample, fit
 from llmprof.predict.api import predict
@@ -26,6 +26,8 @@ from llmprof.workload import ComputeDtype, Dtypes, Execution, Workload
 
 if TYPE_CHECKING:
     import torch
+
+    from llmprof.profiling.served_calibration import Found
 
 INSTALL_SCIPY = "pip install 'llmprof[calibrate]'"
 
@@ -120,6 +122,19 @@ def calibrate(
         dtype=dtype,
         model=model,
         samples=samples,
+    )
+
+
+def profile_of(device: torch.device, found: Sequence[Calibrated], served: Found | None) -> Profile:
+    """What is written of `device`: the constants of each dtype, and those of served ops."""
+    import torch as framework
+
+    return Profile(
+        device=identity(device),
+        measured=datetime.now(UTC).date().isoformat(),
+        torch=str(framework.__version__),
+        models={each.dtype: each.model for each in found},
+        served=None if served is None else served.served,
     )
 
 

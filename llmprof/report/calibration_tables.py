@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
 from llmprof.latency.eager import FAMILY
+from llmprof.report.served_tables import host_records, host_table, served_records, served_table
 from llmprof.report.tables import Table
 from llmprof.units import format_count
 
 if TYPE_CHECKING:
     from llmprof.latency.eager import Constants
+    from llmprof.latency.served_profile import HostConstant, Served
     from llmprof.profiling.calibration import Calibrated
+
+
+def all_records(
+    found: Sequence[Calibrated], served: Served | None, hosts: Sequence[HostConstant]
+) -> dict[str, list[dict[str, Any]]]:
+    """Records of kernels, and where there are any of served ops and of deployments, by what they are."""
+    parts = {
+        "results": [record for each in found for record in calibration_records(each)],
+        "served": served_records(served) if served is not None else [],
+        "deployments": host_records(hosts),
+    }
+    return {name: records for name, records in parts.items() if records or name == "results"}
+
+
+def all_tables(
+    found: Sequence[Calibrated], served: Served | None, hosts: Sequence[HostConstant], notes: Sequence[str]
+) -> list[Table]:
+    """The same for a reader; `notes` are on what was not timed."""
+    pages = [page for each in found for page in calibration_tables(each)]
+    if served is not None:
+        pages.append(served_table(served, notes))
+    return [*pages, *([host_table(hosts)] if hosts else ())]
 
 
 def calibration_records(found: Calibrated) -> list[dict[str, Any]]:
