@@ -1,26 +1,18 @@
-"""The ops of a pass of real architectures by hand, and how their times become that of the pass."""
+"""The ops of a pass of real architectures, by hand."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llmprof import catalog
 from llmprof.errors import InputError
-from llmprof.latency.compose import Chunk, Composer, Layout, Pass, Precision
-from llmprof.latency.compose_bounds import DeviceKernels, limit_of
-from llmprof.latency.constants import DeviceModel
-from llmprof.latency.estimate import Basis, Estimate
+from llmprof.latency.compose import Layout, Precision
 from llmprof.latency.op import (
     Collective,
     DecodeAttention,
     Elementwise,
     Gemm,
-    Launch,
     MlaDecode,
     MlaPrefill,
     Moe,
@@ -29,39 +21,7 @@ from llmprof.latency.op import (
 )
 from llmprof.sharding import Sharding
 from llmprof.workload import Dtypes
-
-STEP = Pass(decode_sequences=8, decode_context=1000)
-PROMPT = Pass(chunks=(Chunk(tokens=512, prefix=256, sequences=2),))
-BOTH = Pass(decode_sequences=8, decode_context=1000, chunks=(Chunk(tokens=512),))
-
-
-class Fixed:
-    """Every op takes as long as its kind says; bounds are not asked for."""
-
-    def __init__(self, launch: float = 0.0, basis: Basis = "calibrated", **seconds: float) -> None:
-        self.launch, self.basis, self.seconds = launch, basis, seconds
-
-    def time(self, op: Op) -> Estimate:
-        if isinstance(op, Launch):
-            seconds = self.launch if op.graph else self.launch * op.kernels
-            return Estimate(seconds=seconds, low=seconds, high=seconds, basis="datasheet")
-        seconds = self.seconds.get(type(op).__name__, 0.0)
-        return Estimate(seconds=seconds, low=seconds / 2, high=seconds * 3, basis=self.basis)
-
-    def floors(self, op: Op) -> tuple[float, float]:
-        return 0.0, self.seconds.get(type(op).__name__, 0.0) / 2
-
-
-def composer(name: str, layout: Layout | None = None, **options: object) -> Composer:
-    options = {"kernels": Fixed(), **options}
-    return Composer(catalog.find(name).arch(), layout=layout or Layout(), **options)  # type: ignore[arg-type]
-
-
-def ops(name: str, asked: Pass, layout: Layout | None = None, **options: object) -> Counter[Op]:
-    found: Counter[Op] = Counter()
-    for each in composer(name, layout, **options).ops(asked):
-        found[each.op] += each.times
-    return found
+from tests.unit.serving_samples import BOTH, PROMPT, STEP, composer, ops
 
 
 def of(kind: type, found: Counter[Op]) -> dict[Op, int]:
@@ -198,66 +158,6 @@ def test_what_has_no_times_is_refused(name: str, text: str) -> None:
         composer(name).time(STEP)
 
 
-def test_a_pass_of_nothing_is_none() -> None:
-    with pytest.raises(InputError, match="at least one token"):
-        composer("llama-3.1-8b").time(Pass())
-
-
-def test_times_add_up_with_their_intervals_and_shares() -> None:
-    # 129 products of 1 s and 32 attentions of 2 s: 193 s, between a half and three times that.
-    found = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, DecodeAttention=2.0)).time(STEP)
-    assert (found.seconds, found.low, found.high, found.basis) == (193, 96.5, 579, "calibrated")
-    assert found.floor == 193 / 2
-    assert {part.name: part.seconds for part in found.parts if part.seconds} == {
-        "matrices": 128,
-        "attention": 64,
-        "head": 1,
-    }
-    assert found.binding == ("memory bandwidth", 1.0)
-
-
-def test_the_host_shows_where_it_is_slower_than_the_kernels() -> None:
-    # A step is replayed: one start, 10 s, is added. A prompt is launched kernel by kernel: the slower one counts.
-    step = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=10.0)).time(STEP)
-    assert step.seconds == 129 + 10
-    kernels = sum(ops("llama-3.1-8b", PROMPT).values())
-    quick = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=0.01)).time(PROMPT)
-    assert quick.seconds == 129
-    slow = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=10.0)).time(PROMPT)
-    assert slow.seconds == pytest.approx(10 * kernels)
-    assert slow.binding[0] == "host"
-    eager = composer("llama-3.1-8b", kernels=Fixed(Gemm=1.0, launch=10.0), graphs=False).time(STEP)
-    assert eager.seconds == pytest.approx(10 * sum(ops("llama-3.1-8b", STEP).values()))
-
-
-def test_the_basis_is_the_weakest_that_matters() -> None:
-    class Mixed(Fixed):
-        def time(self, op: Op) -> Estimate:
-            found = super().time(op)
-            basis: Basis = "family" if isinstance(op, DecodeAttention) else "calibrated"
-            return Estimate(seconds=found.seconds, low=found.low, high=found.high, basis=basis)
-
-    # 32 attentions of t beside 129 s: a quarter of the time is reached at t = 129 / (3 x 32), 1.34.
-    for seconds, basis in ((1.34, "calibrated"), (1.35, "family")):
-        kernels = Mixed(Gemm=1.0, DecodeAttention=seconds)
-        assert composer("llama-3.1-8b", kernels=kernels).time(STEP).basis == basis
-
-
-@pytest.mark.parametrize(
-    ("op", "seconds", "floors", "limit"),
-    [
-        (Gemm(m=1, n=8, k=8), 2.0, (1.0, 0.5), "compute"),
-        (Gemm(m=1, n=8, k=8), 2.0, (0.5, 1.0), "memory bandwidth"),
-        (Gemm(m=1, n=8, k=8), 4.1, (0.5, 1.0), "fixed cost of kernels"),
-        (Collective(bytes=1 << 20, devices=2), 1.0, (0.0, 0.0), "interconnect"),
-        (Collective(bytes=1 << 19, devices=2), 1.0, (0.0, 0.0), "fixed cost of kernels"),
-        (Launch(kernels=1), 1.0, (0.0, 0.0), "host"),
-    ],
-)
-def test_what_limits_an_op(op: Op, seconds: float, floors: tuple[float, float], limit: str) -> None:
-    assert limit_of(op, seconds, floors) == limit
-
-
 def test_layouts_and_formats_of_a_deployment() -> None:
     assert Layout.of(Sharding(tensor_parallel=4, data_parallel=2, expert_parallel=8)) == Layout(
         tensor=4, group=8, expert=8
@@ -272,44 +172,6 @@ def test_layouts_and_formats_of_a_deployment() -> None:
     )
     with pytest.raises(InputError, match="no times are known for tensors in fp32"):
         Precision.of(Dtypes(weights="fp32"))
-
-
-H100 = DeviceModel.of("h100-sxm")
-passes = st.builds(
-    Pass,
-    decode_sequences=st.integers(1, 256),
-    decode_context=st.integers(1, 20000),
-    chunks=st.sampled_from([(), (Chunk(tokens=64),), (Chunk(tokens=700, prefix=900),)]),
-)
-
-
-@settings(max_examples=25, deadline=None)
-@given(asked=passes, more=st.integers(1, 100))
-def test_more_is_never_quicker_and_nothing_beats_light(asked: Pass, more: int) -> None:
-    llama = composer("llama-3.1-8b", kernels=DeviceKernels(H100), engine="vllm")
-    base = llama.time(asked)
-    assert base.low <= base.seconds <= base.high
-    assert base.seconds >= base.floor * (1 - 1e-9)
-    longer = Pass(
-        decode_sequences=asked.decode_sequences, decode_context=asked.decode_context + more, chunks=asked.chunks
-    )
-    wider = Pass(
-        decode_sequences=asked.decode_sequences + more, decode_context=asked.decode_context, chunks=asked.chunks
-    )
-    assert llama.time(longer).seconds >= base.seconds * (1 - 1e-9)
-    assert llama.time(wider).seconds >= base.seconds * (1 - 1e-9)
-
-
-@pytest.mark.parametrize("figure", ["bandwidth", "bf16", "link"])
-@pytest.mark.parametrize("asked", [STEP, PROMPT, BOTH])
-def test_a_faster_device_is_never_slower(figure: str, asked: Pass) -> None:
-    def seconds(factor: float) -> float:
-        figures = replace(H100.figures, **{figure: factor * (getattr(H100.figures, figure) or 4e11)})
-        kernels = DeviceKernels(H100.with_figures(figures))
-        return composer("llama-3.1-8b", Layout(tensor=4, group=4), kernels=kernels).time(asked).seconds
-
-    times = [seconds(factor) for factor in (1, 1.5, 3)]
-    assert times == sorted(times, reverse=True)
 
 
 def test_queries_without_a_bottleneck_have_the_weights_of_one_product() -> None:
