@@ -88,14 +88,16 @@ def estimate(op: Op, model: DeviceModel) -> Estimate:
         return _datasheet(op, model, least)
     times = [kernel_seconds(op, bound) for bound in found.bounds]
     seconds = max(least, exp(sum(map(log, times)) / len(times)) if min(times) > 0 else 0.0)
-    if found.basis != "calibrated":
+    note = found.note
+    borrowed = isinstance(op, Collective) and op.kind != "allreduce"
+    if borrowed:
+        note = "; ".join(filter(None, (note, "constants of the all-reduce, whose half it is taken for")))
+    if borrowed or found.basis != "calibrated":
         spread = max(WIDE, *(time / seconds * 1.5 for time in times), *(seconds / time * 1.5 for time in times if time))
-        return _around(seconds, spread, "family", found.note)
+        return _around(seconds, spread, "family", note)
     kernel = found.bounds[0].kernel
     low, high = kernel.short if seconds < SHORT else kernel.long
-    return Estimate(
-        seconds=seconds, low=max(least, seconds * low), high=seconds * high, basis="calibrated", note=found.note
-    )
+    return Estimate(seconds=seconds, low=max(least, seconds * low), high=seconds * high, basis="calibrated", note=note)
 
 
 def _key(op: Op) -> tuple[str, str, str | None]:

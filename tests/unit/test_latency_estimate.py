@@ -60,6 +60,12 @@ def test_a_fitted_kernel_is_calibrated(name: str, op: Op) -> None:
         ("l4", Collective(bytes=1024, devices=2), "uncalibrated (family)", "a100-sxm-80gb (its family)"),
         ("mi300x", PRODUCT, "uncalibrated (datasheet)", "roofline"),
         ("mi300x", Collective(bytes=1024, devices=2), "uncalibrated (datasheet)", "links"),
+        (
+            "h100-sxm-80gb",
+            Collective(kind="alltoall", bytes=1024, devices=2),
+            "uncalibrated (family)",
+            "of the all-reduce",
+        ),
         ("h200", replace(PRODUCT, dtype="int4"), "uncalibrated (family)", "constants of bf16 for int4"),
         ("h200", replace(STEP, engine="trtllm"), "uncalibrated (family)", "vllm's kernel for trtllm's"),
         ("a100-sxm-80gb", replace(STEP, kv_dtype="fp8"), "uncalibrated (family)", "constants of bf16 for fp8"),
