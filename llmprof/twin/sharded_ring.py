@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
+from llmprof.errors import DeviceError
 from llmprof.twin.core import Core, CorePlan, NoFusedKernel, expand_kv
 from llmprof.twin.desk import Pairs
 from llmprof.twin.masks import EVERY_ROW, MaskKind, PositionSight, Sight
@@ -28,6 +29,15 @@ def own_chunks(rank: int, ranks: int, tokens: int) -> tuple[range, range]:
     each = tokens // (2 * ranks)
     mirrored = 2 * ranks - 1 - rank
     return range(rank * each, (rank + 1) * each), range(mirrored * each, (mirrored + 1) * each)
+
+
+class NoUnfusedRing(NoFusedKernel):
+    """A ring was asked to run unfused. `path` is the core's."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.reason = "ranks of a ring merge the log-sum-exps of fused kernels, which unfused attention has none of"
+        DeviceError.__init__(self, f"{path}: {self.reason}; run it fused")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +76,7 @@ class RingCore(Core):
         assert isinstance(see, PositionSight)
         assert (see.kind, see.first_row, see.keys) == ("causal", 0, see.rows), see
         if plan.kernel not in ("flash", "efficient", "cpu"):
-            raise NoFusedKernel(
-                self.path, f"ranks of a ring merge what fused kernels say of their rows, not {plan.kernel}"
-            )
+            raise NoUnfusedRing(self.path)
         rank, ranks, m = self.rank, self.ranks, see.rows
         sight = RingSight(chunks=own_chunks(rank, ranks, m * ranks), keys=m * ranks)
         return Pairs(see=sight, computed=m * m + (ranks - 1) * m * (m // 2))

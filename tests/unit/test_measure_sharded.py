@@ -22,9 +22,10 @@ from llmprof.spec.arch import Gqa
 from llmprof.twin.build import build
 from llmprof.twin.session import Session
 from llmprof.twin.sharded import build_sharded
+from llmprof.twin.sharded_ring import NoUnfusedRing, RingSight, own_chunks
 from llmprof.twin.sharded_weights import fill, widened
 from llmprof.workload import Execution
-from tests.sharded_specs import DECODE, FP32, PREFILL, spec
+from tests.sharded_specs import DECODE, FP32, LONG, PREFILL, spec
 
 
 @contextmanager
@@ -148,3 +149,19 @@ def test_a_rank_has_its_own_part_of_the_unsharded_weights() -> None:
     assert torch.equal(of[up], whole[up][24:])
     assert torch.equal(of[down], whole[down][:, 24:])
     assert torch.equal(of["layers.1.ffn_norm.weight"], whole["layers.1.ffn_norm.weight"])
+
+
+def test_a_ring_has_no_unfused_form() -> None:
+    sharding = Sharding(context_parallel=2)
+    with group(2):
+        twin, mine = build_sharded(spec("learned"), LONG, sharding, mesh_of(sharding))
+        with pytest.raises(NoUnfusedRing, match=r"layers.0.attn.core: .* run it fused"):
+            Session(twin, mine, Execution(attention="unfused"))
+
+
+def test_a_rank_of_a_ring_has_one_chunk_of_either_half() -> None:
+    assert own_chunks(0, 2, 16) == (range(4), range(12, 16))
+    assert own_chunks(1, 2, 16) == (range(4, 8), range(8, 12))
+    # Position p sees p + 1 keys: 1 + .. + 4 and 13 + .. + 16 are 68, as many as 5 + .. + 12.
+    seen = [RingSight(chunks=own_chunks(rank, 2, 16), keys=16).seen(torch.device("cpu")) for rank in (0, 1)]
+    assert [int(each.count_nonzero()) for each in seen] == [68, 68]
