@@ -82,7 +82,11 @@ def add_engine(
         return []
     from llmprof.engines.api import engine_cache
 
-    caches = [engine_cache(arch, workload, asked.engine, asked.vllm) for arch, workload in runs]
+    try:
+        caches = [engine_cache(arch, workload, asked.engine, asked.vllm) for arch, workload in runs]
+    except InputError as error:
+        of_option = "" if "--kv-engine" in str(error) else f"--kv-engine {asked.engine}: "
+        raise InputError(f"{of_option}{error}") from None
     if caches and not any(cache.kv_cache_bytes or cache.recurrent_state_bytes for cache in caches):
         raise InputError(f"--kv-engine has no effect: {runs[0][0].label} keeps nothing between tokens; leave it out")
     for record, cache in zip(records, caches, strict=True):

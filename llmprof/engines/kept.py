@@ -132,9 +132,7 @@ def _rows(path: str, attention: Attention) -> Iterator[Rows]:
         case Gqa() | NoAttention() | Mamba1() | Mamba2() | GatedDeltaNet() | RgLru() | ShortConv() | Rwkv4():
             return
         case other:
-            raise InputError(
-                f"{path}: --kv-engine: no engine that llmprof knows keeps what {other.kind} attention does"
-            )
+            raise InputError(f"{path}: no engine that llmprof knows keeps what {other.kind} attention does")
 
 
 def _keys_and_values(attention: Gqa, *, of_source: bool = False) -> Rows:

@@ -101,8 +101,6 @@ def _of_one_size(layers: Sequence[Pages]) -> list[Pages]:
     for layer in layers:
         times, rest = divmod(largest, layer.page_bytes)
         if rest or (times > 1 and layer.kind == "state"):
-            raise InputError(
-                f"--kv-engine vllm cannot bring pages of {layer.page_bytes:,} and of {largest:,} bytes to one size"
-            )
+            raise InputError(f"vLLM cannot bring pages of {layer.page_bytes:,} and of {largest:,} bytes to one size")
         made.append(replace(layer, page_tokens=layer.page_tokens * times, page_bytes=largest))
     return made

@@ -221,17 +221,13 @@ def _format(path: str, rows: kept.Rows, workload: Workload) -> Format:
     if rows.what == "index":
         (width,) = rows.widths
         if width % _INDEX_BLOCK:
-            raise InputError(
-                f"{path}: --kv-engine vllm keeps an indexer's keys in blocks of 128, and they have {width}"
-            )
+            raise InputError(f"{path}: vLLM keeps an indexer's keys in blocks of 128, and they have {width}")
         return Format("fp8", 8, scale_bytes=_SCALE_BYTES, group=_INDEX_BLOCK)
     own = kept.kv_format(workload)
     if dtypes.kv_cache == "int4":
-        raise InputError("--kv-engine vllm has no cache in int4; use fp32, bf16, fp16, fp8 or int8")
+        raise InputError("vLLM has no cache in int4; use fp32, bf16, fp16, fp8 or int8")
     if dtypes.kv_cache not in QUANTISED and own.bits > 8 * kept.dtype_bytes(workload):
-        raise InputError(
-            f"--kv-engine vllm has no cache wider than the activations ({dtypes.activations}); leave --kv-dtype out"
-        )
+        raise InputError(f"vLLM has no cache wider than the activations ({dtypes.activations}); leave --kv-dtype out")
     return Format("int8", 8, scale_bytes=_SCALE_BYTES) if dtypes.kv_cache == "int8" else own
 
 

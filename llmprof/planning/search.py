@@ -173,7 +173,7 @@ class Search:
             try:
                 self.bar(of_one["vllm"], 1)
             except InputError as error:
-                return "architecture", str(error).replace("--kv-engine vllm", "vLLM")
+                return "architecture", str(error)
         return asked, None
 
     def longest_pass(self) -> Workload:

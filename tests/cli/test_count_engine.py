@@ -140,6 +140,7 @@ def test_no_other_figure_heeds_the_engine(cli: Cli) -> None:
         (("--kv-engine", "vllm", "--tensor-parallel", "3"), "--tensor-parallel 3 does not divide 32 query heads"),
         (("--kv-engine", "vllm", "--objective", "auto"), "--kv-engine has no effect on a training pass"),
         (("--kv-engine", "hf", "--kv-dtype", "fp8"), "leave --kv-dtype out"),
+        (("--kv-engine", "vllm", "--kv-dtype", "int4"), "error: --kv-engine vllm: vLLM has no cache in int4; use fp32"),
     ],
 )
 def test_wrong_options(cli: Cli, words: tuple[str, ...], message: str) -> None:

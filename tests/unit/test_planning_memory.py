@@ -435,7 +435,7 @@ def test_numbers_below_one_are_refused(ask: dict[str, int], message: str) -> Non
             r"tensor_parallel is 3, .* use one of: 1, 2, 4",
         ),
         ("llama-3.1-8b", dict(memory_bytes=0), 9, r"memory_bytes is 0; a device has at least 1 byte"),
-        ("llama-3.1-8b", dict(dtypes=Dtypes(kv_cache="int4")), 9, r"vllm has no cache in int4"),
+        ("llama-3.1-8b", dict(dtypes=Dtypes(kv_cache="int4")), 9, r"vLLM has no cache in int4"),
         ("llama-3.1-8b", dict(sharding=Sharding(pipeline_parallel=5)), 9, r"pipeline_parallel is 5, .* the 32 layers"),
         ("gpt2", {}, 1025, r"1,?025"),
         ("mamba-2.8b", dict(sharding=Sharding(tensor_parallel=2)), 9, r"attention of kind mamba-1"),
