@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmprof.cli import options
+from llmprof.cli import local_option, options
 from llmprof.cli.messages import bold, progress, say
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def verify(
             help="Instead: predict the times of measured ops, one a row, and say how far off they are.",
         ),
     ] = None,
+    device_profile: local_option.LocalOption = None,
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
 ) -> None:
@@ -83,6 +84,7 @@ def verify(
     With --serving FILE.csv the table goes to --output with predicted times beside every column, and the errors to
     stdout where it has measured ones; docs/latency.md names the columns.
     """
+    from llmprof.errors import InputError
     from llmprof.profiling import require_torch
     from llmprof.report.write import check_writable
 
@@ -92,7 +94,9 @@ def verify(
     measured = {"--ops": ops, "--serving": serving}
     if any(file is not None for file in measured.values()):
         others = {"--config": config is not None, "--no-hf": not hf}
-        raise typer.Exit(_against_measured(measured, spec, others, output_format, output))
+        raise typer.Exit(_against_measured(measured, spec, others, device_profile, output_format, output))
+    if device_profile is not None:
+        raise InputError("--device-profile has no effect without --ops or --serving; leave it out")
     require_torch(referees=False, command="verify")
     factory = _factory(module)
     results, errors = [], []
@@ -110,6 +114,7 @@ def _against_measured(
     measured: dict[str, str | None],
     spec: Sequence[str] | None,
     others: dict[str, bool],
+    device_profile: str | None,
     output_format: str,
     output: str | None,
 ) -> int:
@@ -122,13 +127,14 @@ def _against_measured(
         raise InputError(f"{given[0]}: goes alone; leave out {' '.join(too_many)}")
     file = measured[given[0]]
     assert file is not None
+    local = local_option.parse(device_profile)
     if given[0] == "--ops":
         from llmprof.cli import verify_ops
 
-        return verify_ops.run(file, output_format, output)
+        return verify_ops.run(file, output_format, output, local)
     from llmprof.cli import verify_serving
 
-    return verify_serving.run(file, output_format, output)
+    return verify_serving.run(file, output_format, output, local)
 
 
 def _check_module(spec: Sequence[str] | None, config: str | None, module: str | None, allow_code: bool) -> None:

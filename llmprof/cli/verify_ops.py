@@ -12,6 +12,7 @@ from llmprof.cli.messages import bold, progress, say
 if TYPE_CHECKING:
     from llmprof.latency.accuracy import Accuracy
     from llmprof.latency.estimate import Estimate
+    from llmprof.latency.local import Local
     from llmprof.latency.table import Row
 
 SCHEMA_VERSION = 1
@@ -24,8 +25,10 @@ NOTES = (
 )
 
 
-def run(file: str, output_format: str, output: str | None) -> int:
+def run(file: str, output_format: str, output: str | None, local: Local) -> int:
     """Writes the predictions of `file`, and the errors where it says what was measured; the exit code.
+
+    Constants of `local` come before the catalogue's.
 
     Predictions go to `output` and errors to stdout; without one, predictions go to stdout and errors to stderr. Rows
     that are not understood are reported by line, the others predicted; the code is 2 then.
@@ -43,7 +46,7 @@ def run(file: str, output_format: str, output: str | None) -> int:
     if not table.rows and not table.problems:
         say(f"error: {file}: no rows; expected one measured op on each line below the names of columns")
     progress(f"predicting {len(table.rows):,} rows")
-    estimates = predict(table.rows)
+    estimates = predict(table.rows, local)
     _tell_bases(table.rows, estimates)
     errors = judge(table.rows, estimates)
     text = tables.to_csv(ops_tables.predictions(table.rows, estimates), ops_tables.COLUMNS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmprof.cli.messages import bold, progress, say
 
 if TYPE_CHECKING:
+    from llmprof.latency.local import Local
     from llmprof.latency.serving.verify import Verified
 
 SCHEMA_VERSION = 1
@@ -14,7 +15,7 @@ TOLD = 5
 """Up to so many lines without a prediction are told one by one; all are in the output."""
 
 
-def run(path: str, output_format: str, output: str | None) -> int:
+def run(path: str, output_format: str, output: str | None, local: Local) -> int:
     """Write the table of `path` with its predictions, and say how far they are off. The exit code of the command.
 
     The table goes to `output`, and the errors to stdout; without `output` the table goes to stdout, and the errors are
@@ -29,7 +30,7 @@ def run(path: str, output_format: str, output: str | None) -> int:
     runs = rows.read(path)
     serving_tables.check_columns(path, runs)
     progress(f"predicting {len(runs.rows)} served runs")
-    verified = verify.predict(runs, room_of)
+    verified = verify.predict(runs, room_of, local)
     _tell(path, verified)
     write_text(serving_tables.to_csv(verified), output)
     if output is None:
