@@ -67,8 +67,10 @@ class Deployment:
 
     @property
     def spread(self) -> Spread:
-        """What decides the passes: replicas are copies, unless they share experts."""
+        """What decides the passes: replicas are copies, unless they share experts. InputError where there are none."""
         sharding = self.sharding
+        if sharding.data_parallel < 1:
+            raise InputError(f"data_parallel is {sharding.data_parallel}; it must be at least 1")
         if sharding.expert_parallel == 1:
             sharding = replace(sharding, data_parallel=1)
         return Spread(sharding=sharding, dtypes=self.dtypes)

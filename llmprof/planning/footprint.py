@@ -68,9 +68,7 @@ class Footprint:
 
     def check(self, sequences: int, tokens: int) -> None:
         """Raise InputError for numbers below 1, and where the model cannot take so many tokens."""
-        for name, value in (("sequences", sequences), ("tokens", tokens)):
-            if value < 1:
-                raise InputError(f"{name} is {value}; it must be at least 1")
+        _at_least_one(sequences=sequences, tokens=tokens)
         self.passes.check(tokens)
 
     # --- sums -----------------------------------------------------------------------------------
@@ -204,10 +202,10 @@ _models: dict[tuple[object, ...], tuple[ArchSpec, Model]] = {}
 
 
 def footprint(arch: ArchSpec, deployment: Deployment, chunk_tokens: int, source_tokens: int | None) -> Footprint:
-    """The sums of `deployment`; InputError where `chunk_tokens` or `source_tokens` is below 1."""
-    for name, value in (("chunk_tokens", chunk_tokens), ("source_tokens", source_tokens)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1")
+    """The sums of `deployment`; InputError where `chunk_tokens` or `source_tokens` is below 1 or means nothing."""
+    _at_least_one(chunk_tokens=chunk_tokens, source_tokens=source_tokens)
+    if source_tokens is not None and arch.structure != "encoder-decoder":
+        raise InputError(f"source_tokens is {source_tokens}, but {arch.label} ({arch.structure}) reads no source")
     spread = deployment.spread
     # By identity, because hashing an architecture costs more than its passes do; what is kept keeps it alive.
     key = (id(arch), spread, chunk_tokens, source_tokens)
@@ -217,3 +215,10 @@ def footprint(arch: ArchSpec, deployment: Deployment, chunk_tokens: int, source_
             _models.clear()
         found = _models[key] = arch, Model(arch, spread, chunk_tokens, source_tokens)
     return Footprint(found[1], deployment)
+
+
+def _at_least_one(**numbers: int | None) -> None:
+    """Raise InputError where one of `numbers` is no whole one or below 1."""
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, float) or value < 1):
+            raise InputError(f"{name} is {value}; it must be at least 1, and a whole number")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from llmprof.errors import InputError
 from llmprof.lengths import default_source
 from llmprof.planning.steps import Steps
 from llmprof.predict.api import Prediction, predict
@@ -186,6 +187,13 @@ class Passes:
             check_workload(self.arch, workload)
         else:
             sharding = self.spread.sharding
+            if sharding.sends_tokens and sharding.tensor_parallel > 1:
+                # They send different ones with sequence parallelism alone, which a step of decoding has no tokens for.
+                raise InputError(
+                    f"expert_parallel is {sharding.expert_parallel}, all ranks of {sharding.data_parallel} replicas, "
+                    f"but in decode the {sharding.tensor_parallel} of a replica would send the same tokens; use "
+                    f"tensor_parallel 1, or let {sharding.tensor_parallel} ranks share the experts"
+                )
             check_sharding(self.arch, replace(workload, batch=sharding.data_parallel), self._in_decode(sharding))
 
     def at_rest(self, tokens: int) -> Workload:

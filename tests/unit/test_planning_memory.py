@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -418,9 +419,12 @@ def test_several_devices_have_buffers() -> None:
         (dict(tokens=-3), "tokens is -3; it must be at least 1"),
         (dict(chunk_tokens=0), "chunk_tokens is 0; it must be at least 1"),
         (dict(source_tokens=0), "source_tokens is 0; it must be at least 1"),
+        (dict(tokens=1.5), "tokens is 1.5; it must be at least 1, and a whole number"),
+        (dict(sequences=float("nan")), "sequences is nan; it must be at least 1, and a whole number"),
+        (dict(source_tokens=7), r"source_tokens is 7, but llama-3.2-1b \(causal-decoder\) reads no source"),
     ],
 )
-def test_numbers_below_one_are_refused(ask: dict[str, int], message: str) -> None:
+def test_numbers_below_one_are_refused(ask: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         memory_bar(named("llama-3.2-1b"), on("h200"), **{"sequences": 1, "tokens": 9, "chunk_tokens": 9, **ask})
 
@@ -434,12 +438,19 @@ def test_numbers_below_one_are_refused(ask: dict[str, int], message: str) -> Non
             9,
             r"tensor_parallel is 3, .* use one of: 1, 2, 4",
         ),
+        ("llama-3.1-8b", dict(sharding=Sharding(data_parallel=0)), 9, r"data_parallel is 0; it must be at least 1"),
         ("llama-3.1-8b", dict(memory_bytes=0), 9, r"memory_bytes is 0; a device has at least 1 byte"),
         ("llama-3.1-8b", dict(dtypes=Dtypes(kv_cache="int4")), 9, r"vLLM has no cache in int4"),
         ("llama-3.1-8b", dict(sharding=Sharding(pipeline_parallel=5)), 9, r"pipeline_parallel is 5, .* the 32 layers"),
         ("gpt2", {}, 1025, r"1,?025"),
         ("mamba-2.8b", dict(sharding=Sharding(tensor_parallel=2)), 9, r"attention of kind mamba-1"),
         ("recurrentgemma-2b", {}, 9, r"vLLM has no rg-lru"),
+        (
+            "deepseek-v2-lite",
+            dict(sharding=Sharding(tensor_parallel=2, sequence_parallel=True, data_parallel=2, expert_parallel=4)),
+            9,
+            r"in decode the 2 of a replica would send the same tokens; use tensor_parallel 1, or let 2 ranks share",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, deployment: dict[str, object], tokens: int, message: str) -> None:
