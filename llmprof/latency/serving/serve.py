@@ -16,6 +16,7 @@ from llmprof.latency.constants import DeviceModel
 from llmprof.latency.estimate import UNCALIBRATED, WIDE, Basis
 from llmprof.latency.serving.scheduler import BUDGET
 from llmprof.latency.serving.simulate import Load
+from llmprof.latency.serving.simulate import Served as Seen
 from llmprof.latency.serving.stacks import Stack, stack_of
 from llmprof.latency.serving.steps import Steps
 from llmprof.latency.serving.variants import Interval, Variants
@@ -188,6 +189,22 @@ def serve_with(
     Stages of a pipeline work on as many groups of sequences at a time: each group is served as if it were alone, with
     its share of the requests.
     """
+    run, lanes = run_of(steps, stack, demand, replicas=replicas, request_rate=request_rate, slots=slots, waves=waves)
+    run.check_rate(lanes)
+    return estimated(run, run.own(), replicas=replicas)
+
+
+def run_of(
+    steps: Steps,
+    stack: Stack,
+    demand: Requests,
+    *,
+    replicas: int = 1,
+    request_rate: float | None = None,
+    slots: int | None = None,
+    waves: int = WAVES,
+) -> tuple[Variants, int]:
+    """The load of one group of sequences, and how many groups there are. InputError for a load that is too large."""
     layout = steps.composer.layout
     lanes = replicas * layout.pipeline
     batch = max(1, -(-demand.concurrency // lanes))
@@ -202,22 +219,25 @@ def serve_with(
     )
     if request_rate is not None:
         _fewer(waves, room * chunks)  # what it answers at most is found with all slots taken
-    run = Variants(steps=steps, stack=stack, load=load, batch=room)
-    run.check_rate(lanes)
-    own = run.own()
-    answered = load.requests / own.seconds * lanes
-    decode = steps.time(min(room, batch), demand.prompt_tokens + demand.output_tokens / 2)
-    prefill = steps.time(0, 0, (Chunk(tokens=min(demand.prompt_tokens, stack.scheduler.tokens)),))
-    least_ttft = steps.composer.time(Pass(chunks=(Chunk(tokens=demand.prompt_tokens),))).floor
-    least_tpot = steps.composer.time(Pass(decode_sequences=1, decode_context=demand.prompt_tokens + 1)).floor
+    return Variants(steps=steps, stack=stack, load=load, batch=room), lanes
+
+
+def estimated(run: Variants, own: Seen, *, replicas: int) -> ServedEstimate:
+    """What clients of all replicas see, where those of one group see `own`, the run under its own assumptions."""
+    steps, load, layout = run.steps, run.load, run.steps.composer.layout
+    answered = load.requests / own.seconds * replicas * layout.pipeline
+    decode = steps.time(min(run.batch, load.concurrency), load.prompt_tokens + load.output_tokens / 2)
+    prefill = steps.time(0, 0, (Chunk(tokens=min(load.prompt_tokens, run.stack.scheduler.tokens)),))
+    least_ttft = steps.composer.time(Pass(chunks=(Chunk(tokens=load.prompt_tokens),))).floor
+    least_tpot = steps.composer.time(Pass(decode_sequences=1, decode_context=load.prompt_tokens + 1)).floor
     basis = max(decode.basis, prefill.basis, key=WEAKEST.__getitem__)
     return ServedEstimate(
         ttft=_wide(run.ttft(own), basis, least_ttft),
         tpot=_wide(run.tpot(own), basis, least_tpot),
         requests_per_second=answered,
-        output_tokens_per_second=answered * demand.output_tokens,
+        output_tokens_per_second=answered * load.output_tokens,
         devices=replicas * layout.tensor * layout.pipeline,
-        slots=room,
+        slots=run.batch,
         decode=decode,
         prefill=prefill,
         least_ttft=least_ttft,
