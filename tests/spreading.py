@@ -8,7 +8,21 @@ from typing import Literal
 from hypothesis import strategies as st
 
 from llmprof.claims.specs import attention
-from llmprof.spec.arch import ArchSpec, Glu, LayerNorm, LayerSpec, Mla, Mlp, Moe, Placement, RmsNorm, Rope
+from llmprof.spec.arch import (
+    ArchSpec,
+    GatedDeltaNet,
+    Glu,
+    LayerNorm,
+    LayerSpec,
+    Mamba2,
+    Mla,
+    Mlp,
+    Moe,
+    NoPosition,
+    Placement,
+    RmsNorm,
+    Rope,
+)
 from llmprof.workload import Workload
 from tests.unit.divided import SMALL, decode, prefill
 
@@ -33,6 +47,8 @@ def layers(draw: st.DrawFn, norm: LayerNorm | RmsNorm) -> LayerSpec:
         qk_norm_over=over,  # type: ignore[arg-type]
         qkv_bias=draw(st.booleans()),
         out_bias=draw(st.booleans()),
+        output_gate=draw(st.sampled_from([None, None, "value", "head"])),
+        sinks=draw(st.sampled_from([False, False, True])),
     )
     d_ff, bias = 24 * draw(st.integers(1, 5)), draw(st.booleans())
     kinds: list[Mlp | Glu] = [Mlp(kind="gelu", d_ff=d_ff, bias=bias), Glu(kind="swiglu", d_ff=d_ff, bias=bias)]
@@ -56,7 +72,11 @@ def sparse_layers(draw: st.DrawFn, norm: LayerNorm | RmsNorm) -> LayerSpec:
         made = replace(made, attention=draw(latents()), position=Rope(theta=10_000.0))
         if draw(st.booleans()):
             return made
-    expert = Glu(kind="swiglu", d_ff=8 * draw(st.integers(1, 3)))
+    elif draw(st.booleans()):
+        made = replace(made, attention=draw(states()), position=NoPosition(), block="serial")
+        if draw(st.booleans()):
+            return made
+    expert = Glu(kind="swiglu", d_ff=8 * draw(st.integers(1, 3)), bias=draw(st.booleans()))
     shared = Mlp(kind="relu2", d_ff=24 * draw(st.integers(1, 2)))
     moe = Moe(
         n_experts=4 * draw(st.integers(1, 3)),
@@ -67,8 +87,30 @@ def sparse_layers(draw: st.DrawFn, norm: LayerNorm | RmsNorm) -> LayerSpec:
         scores=draw(st.sampled_from(["softmax", "sigmoid", "softmax-chosen"])),
         router_bias=draw(st.booleans()),
         correction_bias=draw(st.booleans()),
+        latent=draw(st.sampled_from([None, None, 12])),
     )
     return replace(made, ffn=replace(moe, shared_gate=moe.shared is not None and draw(st.booleans())))
+
+
+@st.composite
+def states(draw: st.DrawFn) -> GatedDeltaNet | Mamba2:
+    """A mixer with a state, of heads that ranks can share."""
+    heads, each, conv_bias = draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([1, 2])), draw(st.booleans())
+    if draw(st.booleans()):
+        return GatedDeltaNet(
+            n_heads=heads * each, n_key_heads=heads, key_dim=4, value_dim=6, chunk=8, d_conv=3, conv_bias=conv_bias
+        )
+    return Mamba2(
+        n_heads=heads * each,
+        n_groups=heads,
+        norm_groups=draw(st.sampled_from([0, heads])),
+        head_dim=4,
+        d_state=8,
+        chunk=8,
+        d_conv=3,
+        conv_bias=conv_bias,
+        bias=draw(st.booleans()),
+    )
 
 
 @st.composite

@@ -30,8 +30,8 @@ def spread(data: st.DataObject, arch: ArchSpec, workload: Workload) -> Sharding:
     rows = data.draw(st.booleans()) and workload.new_tokens % tensor == 0
     degrees = expert_parallel_degrees(arch, tensor_parallel=tensor, data_parallel=replicas)
     # What is sent is some of a rank's rows, which all ranks of a replica have where they do not share them.
-    parallel = any(layer.block == "parallel" for layer in arch.main.layers)
-    experts = [x for x in degrees if tensor % x == 0 or ((tensor == 1 or rows) and not parallel)]
+    stay = any(layer.block == "parallel" or getattr(layer.ffn, "latent", None) for layer in arch.main.layers)
+    experts = [x for x in degrees if tensor % x == 0 or ((tensor == 1 or rows) and not stay)]
     made = Sharding(
         tensor_parallel=tensor,
         sequence_parallel=rows,
