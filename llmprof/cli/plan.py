@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llmprof.cli import options, plan_options, plan_slo, routes
+from llmprof.cli import local_option, options, plan_options, plan_slo, routes
 from llmprof.cli.messages import bold, say
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def plan(
     rank: plan_options.RankOption = None,
     slo: plan_slo.SloOption = None,
     request_rate: plan_slo.RateOption = None,
+    device_profile: local_option.LocalOption = None,
     top: plan_options.TopOption = "10",
     output_format: options.FormatOption = "table",
     output: options.OutputOption = None,
@@ -58,6 +59,7 @@ def plan(
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     shown = plan_options.top(top)
     target = plan_slo.parse_target(slo, request_rate)
+    local = plan_slo.parse_local(device_profile, target)
     named = plan_options.parse_devices(device)
     devices = list(entries()) if named is None else named
     ask = plan_options.parse_ask(
@@ -93,8 +95,8 @@ def plan(
     options.refuse_idle_kv_dtype(runs)
     options.warn_beyond_limits(runs)
     plans = [search.plan() for search in searches]
-    if target is not None:
-        plan_slo.run(searches, plans, target, output_format, output, top=shown)
+    if target is not None and local is not None:
+        plan_slo.run(searches, plans, target, local, output_format, output, top=shown)
         return
     _report(searches, plans, output_format, output, top=shown)
     empty = [each.arch.label for each in plans if not each.configurations]

@@ -11,6 +11,7 @@ import typer
 from llmprof.errors import InputError
 
 if TYPE_CHECKING:
+    from llmprof.latency.local import Local
     from llmprof.planning.search import Plan, Search
     from llmprof.planning.served_figures import Predicted
     from llmprof.planning.served_search import ServedSearch
@@ -52,6 +53,17 @@ def parse_target(slo: str | None, rate: str | None) -> Target | None:
     return Target(slo=Slo() if slo is None else Slo(**parse_slo(slo)), rate=None if rate is None else parse_rate(rate))
 
 
+def parse_local(device_profile: str | None, target: Target | None) -> Local | None:
+    """What was measured here; None where no times are predicted, and then InputError for a profile."""
+    from llmprof.cli import local_option
+
+    if target is not None:
+        return local_option.parse(device_profile)
+    if device_profile is not None:
+        raise InputError("--device-profile has no effect without --slo or --request-rate; leave it out")
+    return None
+
+
 def parse_slo(text: str) -> dict[str, float]:
     """Levels in seconds by their names."""
     from llmprof.cli import options
@@ -87,11 +99,11 @@ def parse_rate(text: str) -> float:
 def _seconds(text: str, name: str) -> float:
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(s|ms|us)", text, re.ASCII)
     if match is None:
-        if _number(text) is not None:
+        if _number(text):
             raise InputError(
                 f"--slo {name}: found {_shown(text)} without a unit; expected s, ms or us, such as {text}ms"
             )
-        raise InputError(f"--slo {name}: found {_shown(text)}; expected a time in s, ms or us, such as 500ms")
+        raise InputError(f"--slo {name}: found {_shown(text)}; expected a time above 0 in s, ms or us, such as 500ms")
     value = float(match[1]) * UNITS[match[2]]
     if not 0 < value <= LONGEST:
         raise InputError(f"--slo {name}: found {_shown(text)}; expected a time above 0, and of a day at most")
@@ -112,7 +124,7 @@ def _shown(text: str) -> str:
 class Served:
     """One plan that is served: what keeps the level, and the figures of those that are listed."""
 
-    def __init__(self, search: Search, plan: Plan, target: Target, top: int | None) -> None:
+    def __init__(self, search: Search, plan: Plan, target: Target, local: Local, top: int | None) -> None:
         from llmprof.planning.served import Serving
         from llmprof.planning.served_figures import predicted
         from llmprof.planning.served_nearest import nearest_targets
@@ -120,7 +132,7 @@ class Served:
 
         target.check(plan.arch, plan.ask.demand.output_tokens)
         self.search, self.plan = search, plan
-        self.served: ServedSearch = ServedSearch(plan, Serving(search, target.rate), target)
+        self.served: ServedSearch = ServedSearch(plan, Serving(search, target.rate, local), target)
         best = self.served.best(top)
         self.front = self.served.front()
         self.shown: list[Predicted] = [predicted(self.served.serving, c) for c in best]
@@ -191,6 +203,7 @@ def run(
     searches: Sequence[Search],
     plans: Sequence[Plan],
     target: Target,
+    local: Local,
     output_format: str,
     output: str | None,
     *,
@@ -199,7 +212,7 @@ def run(
     """Serve every plan and print what came of it. Exit 1 where a plan has nothing that serves what is asked."""
     from llmprof.cli.messages import say
 
-    served = [Served(search, plan, target, top) for search, plan in zip(searches, plans, strict=True)]
+    served = [Served(search, plan, target, local, top) for search, plan in zip(searches, plans, strict=True)]
     _report(served, output_format, output)
     for each in served:
         if not each.plan.configurations:

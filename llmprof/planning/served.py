@@ -10,13 +10,15 @@ from copy import copy
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
+from llmprof.device import Device
 from llmprof.errors import InputError
 from llmprof.latency.common import peak
 from llmprof.latency.compose import Chunk, Composer, Layout, Pass, Precision
 from llmprof.latency.compose_bounds import DeviceKernels
 from llmprof.latency.constants import DeviceModel
-from llmprof.latency.serving.serve import OPEN_REQUESTS, WAVES, replicas_of
-from llmprof.latency.serving.simulate import Load
+from llmprof.latency.local import NOTHING, Local
+from llmprof.latency.serving.serve import ServedEstimate, estimated, replicas_of, run_of
+from llmprof.latency.serving.simulate import Load, Served
 from llmprof.latency.serving.stacks import Stack, stack_of
 from llmprof.latency.serving.steps import Steps
 from llmprof.latency.serving.variants import FULL, Variants
@@ -50,17 +52,17 @@ class Serving:
     """The requests of a search, served by its configurations.
 
     `rate`: so many requests arrive each second, at random times; None: as many clients as run at once, each of which
-    asks again when it is answered. Raises InputError where nothing is known of the kernels of such a model.
+    asks again when it is answered. What `local` has was measured here, and comes before the catalogue's. Raises
+    InputError where nothing is known of the kernels of such a model.
     """
 
-    def __init__(self, search: Search, rate: float | None) -> None:
-        self.search, self.rate, self.demand = search, rate, search.ask.demand
+    def __init__(self, search: Search, rate: float | None, local: Local = NOTHING) -> None:
+        self.search, self.rate, self.demand, self.local = search, rate, search.ask.demand, local
         self.engine = "vllm" if search.engine == "vllm" else "none"
-        stack = stack_of(self.engine)
-        self.stack: Stack = replace(stack, scheduler=replace(stack.scheduler, tokens=self.demand.chunk_tokens))
+        self._stacks = {device.name: self._stack_of(device) for device in search.devices}
         self._lanes: dict[Lane, Steps] = {}
         self._least: dict[tuple[Lane, int, int], Times] = {}
-        self._seen: dict[tuple[Lane, Load, int], Seen] = {}
+        self._seen: dict[tuple[Lane, Load, int], Served] = {}
         self._most: dict[tuple[Lane, int], float] = {}
         self.simulated = 0
         """How many loads have been served: no more than there are different ones."""
@@ -69,10 +71,29 @@ class Serving:
                 Pass(decode_sequences=1, decode_context=1)
             )
 
+    def _stack_of(self, device: Device) -> Stack:
+        stack = self.local.stack(stack_of(self.engine), "", device)
+        return replace(stack, scheduler=replace(stack.scheduler, tokens=self.demand.chunk_tokens))
+
+    @property
+    def scheduler(self) -> str:
+        """Its name, of all devices alike."""
+        return stack_of(self.engine).scheduler.name
+
+    def stack(self, c: Configuration) -> Stack:
+        """The engine that serves `c`, with passes as large as are asked for."""
+        return self._stacks[c.deployment.device.name]
+
     def at(self, rate: float) -> Serving:
         """The same requests at another rate; passes that have been timed stay so."""
         made = copy(self)
         made.rate = rate
+        return made
+
+    def over(self, search: Search) -> Serving:
+        """The same requests in a search over other numbers of devices."""
+        made = copy(self)
+        made.search = search
         return made
 
     # --- bounds -----------------------------------------------------------------------------------
@@ -113,7 +134,7 @@ class Serving:
         if deployment.dtypes.weights != "fp8":
             return 0.0
         try:
-            return peak("fp8", DeviceModel.of(deployment.device).figures)
+            return peak("fp8", DeviceModel.of(self.local.device(deployment.device)).figures)
         except InputError:
             return 0.0
 
@@ -122,7 +143,7 @@ class Serving:
 
         InputError where a kernel of it has no time.
         """
-        steps, host, demand = self._steps(c.deployment), self.stack.host, self.demand
+        steps, host, demand = self._steps(c.deployment), self.stack(c).host, self.demand
         whole = demand.prompt_tokens // demand.chunk_tokens
         first = steps.time(0, 0, (Chunk(tokens=min(demand.prompt_tokens, demand.chunk_tokens)),)).seconds
         ttft = host.round_trip_seconds + max(1, whole) * (first + host.step_seconds)
@@ -135,70 +156,64 @@ class Serving:
     def busy(self, c: Configuration) -> float:
         """What a whole answer takes on average at least, as all clients of a closed loop are always served.
 
-        Of N clients that send W requests each, N wait until all but the last N requests are answered. 0 where requests
-        arrive as they like.
+        N clients wait until all but the last N requests are answered. 0 where requests arrive as they like.
         """
         if self.rate is not None:
             return 0.0
-        clients = self.run(c).load.concurrency
-        return (1 - 1 / WAVES) * clients / self._ceiling(c, self._room(c))
+        run, lanes = self.run(c)
+        clients = run.load.concurrency
+        return (1 - clients / run.load.requests) * clients * lanes / self.ceiling(c)
 
     def most(self, c: Configuration) -> float:
         """Requests per second that all replicas answer at most, as predicted.
 
         Where that is more than arrive, it may be too little: no more is tried than is needed.
         """
-        lane, lanes, room = self._lane(c.deployment), self._groups(c), self._room(c)
+        run, lanes = self.run(c)
+        room = run.batch
         wanted = inf if self.rate is None else self.rate / lanes / FULL
-        ceiling = self._ceiling(c, room)
-        if ceiling < wanted < inf:
-            return ceiling * lanes
+        ceiling = self.ceiling(c)
+        if ceiling < wanted * lanes < inf:
+            return ceiling
         # As many are in flight as arrive while one is answered: no fewer than if each met no other.
         least = wanted * self.alone(c).answer(self.demand.output_tokens) if wanted < inf else room
         at_once = 1 << ceil(least).bit_length()
         while True:
-            found = self._answered(lane, c.deployment, min(room, at_once))
+            found = self._answered(c, run, min(room, at_once))
             if found >= wanted or at_once >= room:
                 return found * lanes
             at_once *= GROWS
 
     def answers(self, c: Configuration) -> bool:
         """Whether all that arrives is answered, with something to spare (`latency.serving.variants.FULL`)."""
-        if self.rate is None or FULL * self._surely(c) * self._groups(c) >= self.rate:
-            return True
-        return FULL * self.most(c) >= self.rate
+        return self.rate is None or FULL * self.surely(c) >= self.rate or FULL * self.most(c) >= self.rate
 
-    def _surely(self, c: Configuration) -> float:
-        """Requests per second that one group answers in any case: as if no prompt shared a pass with other tokens.
+    def surely(self, c: Configuration) -> float:
+        """Requests per second that are answered in any case: as if no prompt shared a pass with other tokens.
 
         Passes that do both take less than two, as they read the weights once.
         """
-        steps, host, demand, room = self._steps(c.deployment), self.stack.host, self.demand, self._room(c)
+        (run, lanes), demand = self.run(c), self.demand
+        steps, host, room = run.steps, run.stack.host, run.batch
         whole, rest = divmod(demand.prompt_tokens, demand.chunk_tokens)
         sizes = [demand.chunk_tokens] * whole + [rest] * (rest > 0)
         chunks = [Chunk(tokens=size, prefix=demand.chunk_tokens * number) for number, size in enumerate(sizes)]
         prompt = sum(steps.time(0, 0, (chunk,)).seconds + host.step_seconds for chunk in chunks)
         step = steps.time(room, demand.prompt_tokens + demand.output_tokens).seconds + host.step_seconds
-        return ROUNDED / (prompt + (demand.output_tokens - 1) * step / room)
+        return ROUNDED * lanes / (prompt + (demand.output_tokens - 1) * step / room)
 
-    def _answered(self, lane: Lane, deployment: Deployment, at_once: int) -> float:
-        key = (lane, at_once)
+    def _answered(self, c: Configuration, run: Variants, at_once: int) -> float:
+        key = (self._lane(c.deployment), at_once)
         if key not in self._most:
             self.simulated += 1
-            load = Load(
-                prompt_tokens=self.demand.prompt_tokens,
-                output_tokens=self.demand.output_tokens,
-                requests=at_once,
-                rate=self.rate,
-            )
-            run = Variants(steps=self._steps(deployment), stack=self.stack, load=load, batch=at_once)
-            self._most[key] = run.most_requests_per_second()
+            self._most[key] = replace(run, batch=at_once).most_requests_per_second()
         return self._most[key]
 
-    def _ceiling(self, c: Configuration, room: int) -> float:
-        """Requests per second of one group that are not reached however many run: all places taken in every pass, or
-        passes that are full of prompts."""
-        steps, host, demand = self._steps(c.deployment), self.stack.host.step_seconds, self.demand
+    def ceiling(self, c: Configuration) -> float:
+        """Requests per second that are not reached however many run: all places taken in every pass, or passes that are
+        full of prompts."""
+        (run, lanes), demand = self.run(c), self.demand
+        steps, host, room = run.steps, run.stack.host.step_seconds, run.batch
         full = Chunk(tokens=min(demand.prompt_tokens, demand.chunk_tokens))
         together = -(-demand.chunk_tokens // demand.prompt_tokens)
         chunks = max(1, demand.prompt_tokens // demand.chunk_tokens)
@@ -207,46 +222,41 @@ class Serving:
         if demand.output_tokens > 1:
             step = steps.time(room, demand.prompt_tokens + 1).seconds + host
             found = min(found, room / step / (demand.output_tokens - 1))
-        return found / ROUNDED
+        return found / ROUNDED * lanes
 
     # --- what is served -----------------------------------------------------------------------------
 
     def seen(self, c: Configuration) -> Seen:
         """The middle of what clients see, no better than the bounds."""
-        run, lane = self.run(c), self._lane(c.deployment)
-        key = (lane, run.load, run.batch)
+        run, lanes = self.run(c)
+        key = (self._lane(c.deployment), run.load, run.batch)
         if key not in self._seen:
             self.simulated += 1
-            own = run.own()
-            made = Times(ttft=own.mean_ttft, tpot=own.mean_tpot)
-            self._seen[key] = Seen(times=made, requests_per_s=run.load.requests / own.seconds)
-        own_seen, least = self._seen[key], self.least(c)
+            self._seen[key] = run.own()
+        own, least = self._seen[key], self.least(c)
         return Seen(
-            times=Times(ttft=max(own_seen.times.ttft, least.ttft), tpot=max(own_seen.times.tpot, least.tpot)),
-            requests_per_s=own_seen.requests_per_s * self._groups(c),
+            times=Times(ttft=max(own.mean_ttft, least.ttft), tpot=max(own.mean_tpot, least.tpot)),
+            requests_per_s=run.load.requests / own.seconds * lanes,
         )
 
-    def run(self, c: Configuration) -> Variants:
-        """The load of one group of a configuration, and what serves it."""
-        lanes = self._groups(c)
-        clients = max(1, -(-c.concurrency // lanes))
-        load = Load(
-            prompt_tokens=self.demand.prompt_tokens,
-            output_tokens=self.demand.output_tokens,
-            requests=clients * WAVES if self.rate is None else OPEN_REQUESTS,
-            concurrency=clients if self.rate is None else 1,
-            rate=None if self.rate is None else self.rate / lanes,
+    def estimate(self, c: Configuration) -> ServedEstimate:
+        """All that is predicted of `c`, ranges included, without the bounds."""
+        run, lanes = self.run(c)
+        self.seen(c)
+        own = self._seen[self._lane(c.deployment), run.load, run.batch]
+        return estimated(run, own, replicas=lanes // c.deployment.sharding.pipeline_parallel)
+
+    def run(self, c: Configuration) -> tuple[Variants, int]:
+        """The load of one group of sequences and what serves it, and how many groups there are."""
+        steps = self._steps(c.deployment)
+        return run_of(
+            steps,
+            self.stack(c),
+            replace(self.demand, concurrency=c.concurrency),
+            replicas=replicas_of(steps.composer.layout, c.deployment.sharding.ranks),
+            request_rate=self.rate,
+            slots=None if self.rate is None else c.batch,
         )
-        batch = clients if self.rate is None else self._room(c)
-        return Variants(steps=self._steps(c.deployment), stack=self.stack, load=load, batch=batch)
-
-    def _groups(self, c: Configuration) -> int:
-        """Of sequences that are served each as if alone: one for each stage of each replica."""
-        layout = self._steps(c.deployment).composer.layout
-        return replicas_of(layout, c.deployment.sharding.ranks) * layout.pipeline
-
-    def _room(self, c: Configuration) -> int:
-        return max(1, c.batch // c.deployment.sharding.pipeline_parallel)
 
     # --- passes ---------------------------------------------------------------------------------------
 
@@ -258,7 +268,7 @@ class Serving:
         if lane not in self._lanes:
             composer = Composer(
                 self.search.arch,
-                kernels=DeviceKernels(DeviceModel.of(deployment.device)),
+                kernels=DeviceKernels(DeviceModel.of(self.local.device(deployment.device))),
                 layout=lane[1],
                 precision=Precision.of(deployment.dtypes),
                 engine=None if self.engine == "none" else self.engine,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from llmprof.latency.compose import WEAKEST, Chunk, PassTime
+from llmprof.latency.compose import PassTime
 from llmprof.latency.compose_bounds import Limit
 from llmprof.latency.estimate import UNCALIBRATED, Basis
 from llmprof.latency.serving.variants import Interval, Variants
@@ -87,25 +87,23 @@ def cost_per_million(c: Configuration, requests_per_s: float) -> float | None:
 
 def predicted(serving: Serving, c: Configuration) -> Predicted:
     """All figures of one configuration; `Serving.seen` has the middle of them for less."""
-    run, seen, least = serving.run(c), serving.seen(c), serving.least(c)
-    own = run.own()
-    # A prompt is computed by one pass or several; the first of them stands for the basis of all.
-    chunk = Chunk(tokens=min(run.load.prompt_tokens, run.stack.scheduler.tokens))
-    prefill = run.steps.time(0, 0, (chunk,))
+    run, _ = serving.run(c)
+    found, seen, least = serving.estimate(c), serving.seen(c), serving.least(c)
     running = _running(run, seen)
-    decode = run.steps.time(running, run.load.prompt_tokens + run.load.output_tokens / 2)
-    bound_by, share = _binding(run, decode if run.load.output_tokens > 1 else prefill, running)
+    decodes = run.load.output_tokens > 1
+    middle = run.load.prompt_tokens + run.load.output_tokens / 2
+    bound_by, share = _binding(run, run.steps.time(running, middle) if decodes else found.prefill, running)
     return Predicted(
         configuration=c,
         least=least,
-        ttft=_above(least.ttft, run.ttft(own)),
-        tpot=_above(least.tpot, run.tpot(own)),
+        ttft=_above(least.ttft, found.ttft),
+        tpot=_above(least.tpot, found.tpot),
         requests_per_s=seen.requests_per_s,
         running=running,
         bound_by=bound_by,
         bound_share=share,
-        basis=max(decode.basis, prefill.basis, key=WEAKEST.__getitem__),
-        assumptions=run.assumptions(),
+        basis=found.basis,
+        assumptions=found.assumptions,
     )
 
 

@@ -12,30 +12,34 @@ from llmprof.planning.configuration import Configuration
 from llmprof.planning.served_search import Missed, ServedSearch
 from llmprof.planning.slo import Metric, Slo, Target, Times
 
-TRIED_AGAIN = 6
-"""Configurations of which the highest rate is looked for."""
+LOOKED_AT, TRIED_AGAIN = 64, 6
+"""Configurations of which the highest rate is looked for: of the first by their bounds the second by their passes."""
 HALVINGS = 8
-"""How often a rate is halved before nothing is said, and how finely the last half is divided."""
+"""How often a rate is halved before nothing is said."""
+FINER = 6
+"""How often the last half is halved again: to 2% or less."""
+MORE_DEVICES = (2, 4)
+"""Times the devices that were allowed, where too many requests arrive for those."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NearestTarget:
-    """What could be asked instead: one level or both (seconds), or a rate; `configuration` would serve it."""
+    """What could be asked instead: one level or both (seconds), a rate, or more devices; `configuration` serves it."""
 
-    change: Literal["ttft", "tpot", "both", "request_rate"]
+    change: Literal["ttft", "tpot", "both", "request_rate", "devices"]
     slo: Slo
     rate: float | None
     configuration: Configuration
 
 
 def nearest_targets(search: ServedSearch) -> list[NearestTarget]:
-    """One for each level that could be loosened alone, both together where neither would do, and the rate."""
+    """One for each level that could be loosened alone, both together where neither would do, the rate, and devices."""
     slo = search.target.slo
     found = [made for metric in slo.asked if (made := _loosened(search, metric)) is not None]
     if not found and len(slo.asked) > 1:
         found = [made for made in (_both(search),) if made is not None]
-    slower = _rate(search)
-    return found if slower is None else [*found, slower]
+    found += [made for made in (_rate(search), _more_devices(search)) if made is not None]
+    return found
 
 
 def below_light(search: ServedSearch) -> dict[Metric, Missed]:
@@ -98,11 +102,12 @@ def _quickest(search: ServedSearch, slo: Slo, measure: Callable[[Times], float])
 
 
 def _rate(search: ServedSearch) -> NearestTarget | None:
-    """The highest rate at which one of the most promising configurations keeps the levels, to some percent."""
+    """The highest rate at which one of the most promising configurations keeps the levels, to 2%."""
     rate, slo = search.target.rate, search.target.slo
     if rate is None:
         return None
-    tried = sorted(search.plan.configurations, key=lambda c: -_promise(search, c))[:TRIED_AGAIN]
+    likely = sorted(search.plan.configurations, key=lambda c: -c.requests_per_s)[:LOOKED_AT]
+    tried = sorted(likely, key=lambda c: -_promise(search, c))[:TRIED_AGAIN]
 
     def at(slower: float) -> Configuration | None:
         serving = search.serving.at(slower)
@@ -124,18 +129,31 @@ def _rate(search: ServedSearch) -> NearestTarget | None:
             break
     if best is None:
         return None
-    for _ in range(HALVINGS // 2):
+    for _ in range(FINER):
         middle = (low + high) / 2
         found = at(middle)
         low, high, best = (low, middle, best) if found is None else (middle, high, found)
     return NearestTarget(change="request_rate", slo=slo, rate=low, configuration=best)
 
 
+def _more_devices(search: ServedSearch) -> NearestTarget | None:
+    """The fewest devices beyond those that are allowed, where those answer fewer requests than arrive."""
+    if not any(missed.metric == "rate" for missed in search.missed.values()):
+        return None
+    ask, serving = replace(search.plan.ask, rank="gpus"), search.serving
+    for times in MORE_DEVICES:
+        wider = serving.search.asking(replace(ask, max_gpus=times * ask.max_gpus))
+        found = ServedSearch(wider.plan(), serving.over(wider), search.target).best(1)
+        if found:
+            return NearestTarget(
+                change="devices", slo=search.target.slo, rate=search.target.rate, configuration=found[0]
+            )
+    return None
+
+
 def _promise(search: ServedSearch, c: Configuration) -> float:
-    """Requests per second that `c` is known to answer, or may at best; less of it where its levels are missed."""
-    missed = search.missed.get(c)
-    if missed is not None and missed.stage == "no times":
+    """Requests per second that `c` may answer by the times of its passes; 0 where they have none."""
+    try:
+        return search.serving.ceiling(c)
+    except InputError:
         return 0.0
-    if missed is not None and missed.metric == "rate":
-        return min(missed.value, c.requests_per_s)
-    return c.requests_per_s / 2

@@ -73,7 +73,7 @@ def target_record(search: ServedSearch, found: Sequence[NearestTarget]) -> Recor
         **_slo(slo),
         "request_rate": target.rate,
         "served_by": search.serving.engine,
-        "scheduler": search.serving.stack.scheduler.name,
+        "scheduler": search.serving.scheduler,
         "meeting": sum(1 for c in search.seen if c not in search.missed),
         "predicted": len(search.seen),
         "not_predicted": len(search.unpredicted),

@@ -182,7 +182,7 @@ class ServedSearch:
 
     def _if_alone(self, c: Configuration) -> tuple[float, ...] | None:
         times = self.alone(c)
-        return None if times is None else self._key(c, times, c.requests_per_s)
+        return None if times is None else self._key(c, times, min(c.requests_per_s, self.serving.ceiling(c)))
 
     def _as_seen(self, c: Configuration) -> tuple[float, ...] | None:
         seen = self.meets(c)

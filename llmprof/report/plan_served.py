@@ -24,8 +24,8 @@ FIGURES_NOTE = (
 KEEPS_NOTE = "keeps it: likely where the value keeps the level and the high end of its range does not."
 RANGES_NOTE = (
     ">=: the speed of light ({step}), below which no prediction is. TTFT ranges over what nobody states of a "
-    "scheduler, and over its kernels; TPOT over its kernels and the engine's own time. limited by: what takes most of a "
-    "pass that makes tokens, and its part of it; host is the engine's own time."
+    "scheduler, and over its kernels; TPOT over its kernels and the engine's own time. limited by: what takes most of "
+    "a pass that makes tokens, and its part of it; host is the engine's own time."
 )
 BASIS_NOTE = (
     "calibrated: constants fitted to measurements of this device; uncalibrated: of its family, or of the datasheet "
@@ -119,7 +119,15 @@ def span(found: Interval) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return (
+        f"{value:,.0f}"
+        if value >= 100
+        else f"{value:.1f}"
+        if value >= 10
+        else f"{value:.2f}"
+        if value >= 1
+        else f"{value:.3f}"
+    )
 
 
 def limit(p: Predicted) -> str:
@@ -131,27 +139,28 @@ def limit(p: Predicted) -> str:
 def nothing_served_table(search: ServedSearch, found: Sequence[NearestTarget]) -> Table:
     """Why nothing keeps the level, and the nearest that would be kept."""
     rows = tuple((_change(each), where(each.configuration)) for each in found)
-    notes = [*settings(search.plan), *_why_nothing(search)]
+    why = " ".join(_why_nothing(search))
+    notes = [*settings(search.plan), f"{why[0].upper()}{why[1:]}"]
     if found:
-        notes.append("By one of these changes alone it would be served, as predicted.")
+        notes.append("With any one of these changes it would be served, as predicted.")
     columns = ("change", "then by") if found else ()
     return Table(title=heading(search.plan), columns=columns, rows=rows, left=2, notes=tuple(notes))
 
 
 def missed_table(search: ServedSearch) -> Table:
     """Why configurations with room do not serve what is asked, and the nearest of each kind."""
-    rows = tuple(
-        (each.reason, _nearest(each.nearest), f"{each.count:,}")
-        for each in served_reasons(list(search.missed.values()))
-    )
+    reasons = served_reasons(list(search.missed.values()))
+    rows = tuple((each.reason, _nearest(each.nearest), f"{each.count:,}") for each in reasons)
     rest = len(search.unpredicted)
     if rest:
-        rows += (("not predicted: behind those above even at their best", "", f"{rest:,}"),)
+        rows += (("not predicted: dearer than those listed, or no quicker at best", "", f"{rest:,}"),)
     return Table(
-        title=f"With room, but not listed: {len(search.missed) + rest:,} of {len(search.plan.configurations):,}",
+        title=f"With room, but not served so, or not predicted: {len(search.missed) + rest:,} of "
+        f"{len(search.plan.configurations):,}",
         columns=("why", "the nearest of them", "how many"),
         rows=rows,
         left=2,
+        notes=tuple(f"No times: {each.nearest.why}." for each in reasons if each.nearest.why),
     )
 
 
@@ -173,7 +182,7 @@ def why_nothing(search: ServedSearch) -> str:
 def _why_nothing(search: ServedSearch) -> list[str]:
     light = below_light(search)
     if not light:
-        return [f"Nothing serves it: {asked(search)}."]
+        return [f"nothing serves {asked(search)}."]
     return [
         f"--slo {metric}={_level(search.target.slo, metric)} is below the speed of light: nothing can be so quick. The "
         f"nearest of what has room takes {duration(each.value)} at least ({where(each.configuration)})."
@@ -201,14 +210,16 @@ def level(seconds: float) -> str:
 def _change(each: NearestTarget) -> str:
     if each.change == "request_rate":
         return f"--request-rate {each.rate:.3g}"
+    if each.change == "devices":
+        return f"--max-gpus {each.configuration.gpus}"
     levels = {"ttft": each.slo.ttft, "tpot": each.slo.tpot}
     return "--slo " + ",".join(f"{name}={level(most)}" for name, most in levels.items() if most is not None)
 
 
 def _nearest(each: Missed) -> str:
     if each.metric is None:
-        return each.why.split("; ")[0]
-    of = f"at most {each.value:,.3g} requests/s" if each.metric == "rate" else f"at least {duration(each.value)}"
+        return where(each.configuration)
+    of = f"at most {each.value:,.4g} requests/s" if each.metric == "rate" else f"at least {duration(each.value)}"
     return f"{where(each.configuration)}: {of}"
 
 
