@@ -6,21 +6,31 @@ import builtins
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from llmprof import device as catalogue
 from llmprof.latency.device_profile import load
 from llmprof.measure.calibration import kernels
 from llmprof.measure.calibration.kernels import Point
+from llmprof.measure.calibration.served import ServedPoint, movers, products
+from llmprof.profiling import calibration, served_calibration, served_local
+from llmprof.profiling.served_calibration import Found, Launches, calibrate_served, figures_of
+from llmprof.workload import ComputeDtype
 from tests.cli.conftest import Cli
 
 QUICK = ("calibrate", "--device", "cpu", "--seconds", "0.2")
 
 
+REAL = calibration.calibrate
+KNOWN: dict[str, calibration.Calibrated] = {}
+
+
 @pytest.fixture(autouse=True)
 def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest points of every kind: what is tested is no time."""
+    """The smallest points of every kind, timed once in each dtype: what is tested is no time."""
     every = kernels.points
 
     def few(dtype: torch.dtype, device: torch.device) -> Iterator[Point]:
@@ -28,8 +38,14 @@ def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
             point for point in every(dtype, device) if point.work.bytes < 9_000_000 and point.work.flops < 4 * 10**8
         )
 
+    def once(device: torch.device, dtype: ComputeDtype, **rest: Any) -> calibration.Calibrated:
+        if dtype not in KNOWN:
+            KNOWN[dtype] = REAL(device, dtype, **rest)
+        return KNOWN[dtype]
+
     monkeypatch.setattr(kernels, "points", few)
     monkeypatch.setattr(kernels, "COLD_BYTES", 8 * 2**20)
+    monkeypatch.setattr(calibration, "calibrate", once)
 
 
 def test_a_profile_is_written_where_later_commands_find_it(cli: Cli, tmp_path: Path) -> None:
@@ -98,6 +114,8 @@ def test_a_device_without_a_profile_has_no_predicted_times_and_says_why(cli: Cli
         (("--seconds", "nan"), 2, "--seconds"),
         (("--format", "xml"), 2, "--format"),
         (("--output", "/no/such/place/x.yaml"), 2, "there is no directory"),
+        (("--device", "cpu", "--points", "x.csv"), 3, "served ops are timed on a GPU"),
+        (("--served-points", "/no/such/file.csv"), 2, "/no/such/file.csv"),
     ],
 )
 def test_wrong_input(cli: Cli, words: tuple[str, ...], code: int, message: str) -> None:
@@ -136,3 +154,134 @@ def test_a_profile_that_is_named_and_wrong_is_refused_before_anything_runs(cli: 
     done = cli("profile", "gpt2", "--device", "cpu", "--device-profile", str(tmp_path / "none.yaml"))
     assert (done.code, done.out) == (2, "")
     assert "none.yaml" in done.err
+
+
+RUNS = """backend,backend_version,model_path,system,isl,osl,batch_size,tp_size,silicon_tpot_ms
+vllm,0.11.0,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,1024,64,{batch},1,{tpot}
+"""
+
+
+def served_runs(place: Path, *, host_ms: float, cli: Cli) -> None:
+    """Runs whose times per token are the predicted ones, and so many milliseconds for each pass in place of 4.5."""
+    lines = [RUNS.format(batch=batch, tpot="").strip().splitlines() for batch in (1, 8)]
+    place.write_text("\n".join([lines[0][0], lines[0][1], lines[1][1]]) + "\n")
+    done = cli("verify", "--serving", str(place))
+    columns, *rows = [line.split(",") for line in done.out.splitlines()]
+    at = columns.index("pred_tpot_ms")
+    text = [lines[0][0]]
+    for row, (_, line) in zip(rows, lines, strict=True):
+        text.append(f"{line}{float(row[at]) - 4.5 + host_ms:.6f}")
+    place.write_text("\n".join(text) + "\n")
+
+
+def test_served_points_give_a_host_its_own_constant(cli: Cli, tmp_path: Path) -> None:
+    points, place = tmp_path / "runs.csv", tmp_path / "profile.yaml"
+    served_runs(points, host_ms=2.0, cli=cli)
+    words = ("calibrate", "--device", "cpu", "--seconds", "0", "--served-points", str(points), "--output", str(place))
+    done = cli(*words, "--format", "json")
+    assert done.code == 0
+    assert done.json["results"] == []
+    (host,) = done.json["deployments"]
+    assert (host["device"], host["engine"], host["version"], host["points"]) == ("h100-sxm-80gb", "vllm", "0.11.0", 2)
+    assert host["step_s"] == pytest.approx(2e-3, rel=0.05)
+    assert load(place).hosts[0].step_s == pytest.approx(host["step_s"], rel=1e-5)
+    assert "served points" in cli(*words).out
+
+    plain = cli("verify", "--serving", str(points), "--output", str(tmp_path / "a.csv"), "--format", "json")
+    own = cli("verify", "--serving", str(points), "--output", str(tmp_path / "b.csv"), "--format", "json",
+              "--device-profile", str(place))  # fmt: skip
+    assert own.code == 0
+    errors = [next(each for each in done.json["errors"] if each["rows"] == "all") for done in (plain, own)]
+    assert errors[1]["tpot_mean"] < 2 < errors[0]["tpot_mean"]
+
+
+def test_wrong_served_points_are_refused_before_anything_is_timed(cli: Cli, tmp_path: Path) -> None:
+    points, place = tmp_path / "runs.csv", tmp_path / "profile.yaml"
+    for text, message in (
+        (RUNS.format(batch="many", tpot=8), "line 2: batch_size"),
+        (RUNS.format(batch=1, tpot=""), "no row has a measured time per token"),
+    ):
+        points.write_text(text)
+        done = cli(*QUICK, "--served-points", str(points), "--output", str(place))
+        assert (done.code, done.out) == (2, "")
+        assert message in done.err
+        assert not place.exists()
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Served ops of a GPU that is none, on a synthetic clock. The list says whether somebody stops it half-way."""
+    stops = [False]
+    h200 = catalogue.find("h200")
+    figures = figures_of(h200, None)
+    assert not isinstance(figures, str)
+
+    def local(*_: object, **__: object) -> Found:
+        asked: list[ServedPoint] = []
+
+        def timer(point: ServedPoint) -> float:
+            asked.append(point)
+            if stops[0] and len(asked) > 23:
+                raise KeyboardInterrupt
+            return 2e-6 + point.moved_bytes / 4e12
+
+        starts = Launches(each=(5e-6, 6e-6), replay=(9e-6, 9e-6), within=1e-6)
+        few = [*list(products(torch.bfloat16))[:3], *movers(torch.bfloat16)]
+        return calibrate_served(h200, figures, few, timer, seconds=9, launches=lambda: starts)
+
+    monkeypatch.setattr(served_local, "calibrate_local", local)
+    monkeypatch.setattr(served_calibration, "catalogued", lambda device: h200)
+    monkeypatch.setattr("llmprof.cli.calibrate._check_points", lambda *_: None)
+    return stops
+
+
+@pytest.mark.usefixtures("gpu")
+def test_served_ops_are_shown_written_and_used(cli: Cli, tmp_path: Path) -> None:
+    place, points = tmp_path / "gpu.yaml", tmp_path / "points.csv"
+    words = (*QUICK, "--output", str(place), "--points", str(points))
+    done = cli(*words)
+    assert done.code == 0
+    assert "h200 as `plan` and `verify` see it" in done.out
+    assert "gemm bf16: found 3 times, expected at least 20; not fitted" in " ".join(done.out.split())
+    served = load(place).served
+    assert served is not None
+    assert {each.op for each in served.kernels} == {"elementwise", "launch"}
+    moved = next(each for each in served.kernels if each.op == "elementwise")
+    assert moved.constants["t0"] == pytest.approx(2, rel=0.05)
+
+    # Of the three products no constants were fitted: they are held against the catalogue's.
+    assert len(points.read_text().splitlines()) == 1 + 3
+    held = cli("verify", "--ops", str(points), "--device-profile", str(place))
+    assert (held.code, len(held.out.splitlines())) == (0, 1 + 3)
+
+    again = cli(*words, "--format", "json")
+    families = {record["family"]: record for record in again.json["served"]}
+    assert families.keys() == {"served elementwise", "served launch"}
+    assert families["served launch"]["launch_s"] == pytest.approx(5.5e-6)
+    assert any("not fitted" in note for note in again.json["notes"])
+    assert "served elementwise" in cli(*words, "--format", "csv").out
+
+
+def test_who_stops_it_keeps_what_was_timed(cli: Cli, tmp_path: Path, gpu: list[bool]) -> None:
+    gpu[0] = True
+    place, points = tmp_path / "gpu.yaml", tmp_path / "points.csv"
+    done = cli(*QUICK, "--output", str(place), "--points", str(points))
+    assert done.code == 130
+    assert "elementwise: 13 of 33 points not timed: interrupted" in " ".join(done.out.split())
+    profile = load(place)
+    assert set(profile.models) == {"bf16"}
+    assert profile.served is not None
+    assert [(each.op, each.timed) for each in profile.served.kernels] == [("elementwise", 20)]
+    assert len(points.read_text().splitlines()) == 1 + 3
+
+
+def test_a_profile_without_anything_for_verify_is_refused(cli: Cli, tmp_path: Path) -> None:
+    place, points = tmp_path / "cpu.yaml", tmp_path / "points.csv"
+    assert cli(*QUICK, "--output", str(place)).code == 0
+    points.write_text("row_id,op,device,m,n,k\n1,gemm,h200,1,2,3\n")
+    done = cli("verify", "--ops", str(points), "--device-profile", str(place))
+    assert (done.code, done.out) == (2, "")
+    assert "no constants of served ops" in done.err
+    idle = cli("verify", "--device-profile", str(place))
+    assert (idle.code, idle.out) == (2, "")
+    assert "no effect without --ops or --serving" in idle.err
