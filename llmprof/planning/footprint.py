@@ -75,9 +75,13 @@ class Footprint:
 
     def free(self, sequences: int, tokens: int) -> int:
         """What is left on the fullest device; negative where it does not fit."""
+        return min(self.free_of_each(sequences, tokens))
+
+    def free_of_each(self, sequences: int, tokens: int) -> Peaks:
+        """What is left on a device of each stage."""
         kept, live = self.kept(tokens), self.live(sequences, tokens)
         base = self.capacity_bytes - self._over
-        return min(
+        return tuple(
             base - weights - sequences * each - always - transient
             for weights, each, always, transient in zip(self.model.weights(tokens), kept, self.spare, live, strict=True)
         )

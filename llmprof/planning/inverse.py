@@ -1,7 +1,7 @@
 """The largest batch, the longest context, the concurrency that a deployment has room for.
 
 Every answer is exact of the bar (`memory_bar`): it fits, and one more does not. That holds because no term ever needs
-less where anything grows, so that halving finds the place.
+less where anything grows, so that guesses from both sides find the place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def largest_batch(
     made.check(1, tokens)
     most = _most_kept(made, tokens)
     made.passes.bound(max(1, most), tokens)
-    return largest(lambda sequences: made.free(sequences, tokens) >= 0, most)
+    return largest(lambda sequences: made.free(sequences, tokens), most)
 
 
 def largest_context(
@@ -47,7 +47,7 @@ def largest_context(
     most = min((ANY, *made.passes.limits(), *(() if arch.max_context is None else (arch.max_context,))))
     made.check(sequences, most)
     made.passes.bound(sequences, most)
-    return largest(lambda tokens: made.free(sequences, tokens) >= 0, most)
+    return largest(lambda tokens: made.free(sequences, tokens), most)
 
 
 def maximum_concurrency(

@@ -33,5 +33,5 @@ def memory_bar(
     """
     made = footprint(arch, deployment, chunk_tokens, source_tokens)
     made.check(sequences, tokens)
-    bars = [made.bar(stage, sequences, tokens) for stage in range(made.stages)]
-    return min(bars, key=lambda bar: bar.free_bytes)
+    left = made.free_of_each(sequences, tokens)
+    return made.bar(left.index(min(left)), sequences, tokens)

@@ -1,4 +1,4 @@
-"""Whole numbers that never decrease in another one: computed at few places, and searched by halving."""
+"""Whole numbers that never decrease in another one: computed at few places, and searched by guesses."""
 
 from __future__ import annotations
 
@@ -36,26 +36,32 @@ class Steps:
 GALLOP_FROM = 4096
 
 
-def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest number from 1 to `most` that fits, where all below it do too; 0 where 1 does not.
+def largest(left: Callable[[int], int], most: int) -> int:
+    """The largest number from 1 to `most` of which something is left, 0 or more; 0 where of 1 nothing is.
 
-    Far from the end it is sought by doubling first: what is asked of huge numbers can cost more.
+    `left` never grows. What is asked of huge numbers can cost more, so that they are approached by doubling. Then the
+    place is guessed as if `left` fell evenly, which most of it does, and halved in every third step, as it need not.
     """
-    if most < 1 or not fits(1):
+    if most < 1 or (room := left(1)) < 0:
         return 0
-    if fits(most):
+    if (lack := left(most)) >= 0:
         return most
     below, above = 1, most
     reach = GALLOP_FROM
     while reach < above:
-        if fits(reach):
-            below, reach = reach, 2 * reach
+        found = left(reach)
+        if found < 0:
+            above, lack = reach, found
         else:
-            above = reach
+            below, room, reach = reach, found, 2 * reach
+    step = 0
     while above - below > 1:
-        middle = (below + above) // 2
-        if fits(middle):
-            below = middle
+        step += 1
+        share = (1, 2) if step % 3 == 0 else (room, room - lack)
+        middle = below + max(1, min(above - below - 1, (above - below) * share[0] // share[1]))
+        found = left(middle)
+        if found < 0:
+            above, lack = middle, found
         else:
-            above = middle
+            below, room = middle, found
     return below

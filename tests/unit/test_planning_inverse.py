@@ -41,7 +41,7 @@ def on(device: str, **deployment: object) -> Deployment:
 
 # --- exact --------------------------------------------------------------------------------------
 
-DEPLOYMENTS = [
+DEPLOYMENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("llama-3.1-8b", "h100-sxm", {}),
     ("llama-3.1-8b", "l4", dict(engine="architecture")),
     ("llama-3.1-70b", "h200", dict(sharding=Sharding(tensor_parallel=2, pipeline_parallel=2))),
@@ -159,12 +159,43 @@ def test_steps_are_not_asked_between_equal_ends() -> None:
     assert asked == [100, 199, 250, 200]
 
 
-def test_a_number_is_found_wherever_it_is() -> None:
+@pytest.mark.parametrize("left", [lambda x: -x, lambda x: -((x + 6) // 7), lambda x: -(x**3), lambda x: -(x > 0)])
+def test_a_number_is_found_wherever_it_is(left: Callable[[int], int]) -> None:
+    """Of what falls evenly, in steps, ever faster and at one place alone."""
     for most in (1, 2, 5000, 10**15):
         for answer in (0, 1, 2, 3, 4095, 4096, 4097, 10_411, most - 1, most):
             if answer <= most:
-                assert largest(lambda x, answer=answer: x <= answer, most) == answer  # type: ignore[misc]
-    assert largest(lambda x: True, 0) == 0
+                asked = list[int]()
+
+                def found(x: int, answer: int = answer, asked: list[int] = asked) -> int:
+                    asked.append(x)
+                    return left(x - answer) if x > answer else answer - x
+
+                assert largest(found, most) == answer
+                assert len(asked) <= 80 + 2
+    assert largest(lambda x: 1, 0) == 0
+
+
+def test_what_falls_evenly_is_found_in_few_guesses() -> None:
+    for answer in (1, 2, 3, 100, 171, 1000, 3333, 4094):
+        asked = list[int]()
+
+        def left(x: int, answer: int = answer, asked: list[int] = asked) -> int:
+            asked.append(x)
+            return 64 * (answer - x) + 63
+
+        assert largest(left, 4095) == answer
+        assert len(asked) <= 4
+
+
+def test_what_is_left_on_each_stage_is_what_its_bar_says() -> None:
+    for name, device, deployment in DEPLOYMENTS:
+        arch = named(name)
+        made = footprint(arch, on(device, **deployment), 512, None)
+        for sequences, tokens in ((1, 1), (3, 300), (200, 17)):
+            bars = [made.bar(stage, sequences, tokens).free_bytes for stage in range(made.stages)]
+            assert made.free_of_each(sequences, tokens) == tuple(bars)
+            assert made.free(sequences, tokens) == min(bars)
 
 
 # --- as vLLM printed ----------------------------------------------------------------------------
