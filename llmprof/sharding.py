@@ -151,12 +151,12 @@ def expert_parallel_degrees(arch: ArchSpec, *, tensor_parallel: int, data_parall
 
 
 def _check_tensor_parallel(arch: ArchSpec, workload: Workload, sharding: Sharding) -> None:
-    n = sharding.tensor_parallel
+    n, x, dtypes = sharding.tensor_parallel, sharding.expert_parallel, workload.dtypes
     # Experts are cut by columns only as far as they are not dealt out.
-    columns = 1 if sharding.sends_tokens or n % sharding.expert_parallel else n // sharding.expert_parallel
-    reason = tensor_misfit(arch, n, columns=columns, dtypes=workload.dtypes)
+    dealt = x if n % x == 0 else 1
+    reason = tensor_misfit(arch, n, columns=1 if sharding.sends_tokens else n // dealt, dtypes=dtypes)
     if reason is not None:
-        works = list_of(tensor_parallel_degrees(arch, dtypes=workload.dtypes))
+        works = list_of(tensor_parallel_degrees(arch, expert_parallel=dealt, dtypes=dtypes))
         raise InputError(f"tensor_parallel is {n}, but {reason} of {arch.label}; use one of: {works}")
 
 
