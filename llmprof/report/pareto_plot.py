@@ -17,7 +17,8 @@ MICRO = 1e6
 
 MARGIN = 14
 """Columns left of a plot that its labels may take."""
-NARROWEST, WIDEST = 24, 100
+NARROWEST, WIDEST = 24, 104
+"""A plot has as many cells across; the widest ends where remarks are wrapped."""
 
 
 def pareto_table(search: ServedSearch, front: Sequence[Configuration], *, width: int, encoding: str | None) -> Table:

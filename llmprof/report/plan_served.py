@@ -198,11 +198,12 @@ def _level(slo: Slo, metric: str) -> str:
 
 def level(seconds: float) -> str:
     """As `--slo` reads it, rounded up to three digits: ``503ms``."""
-    from decimal import ROUND_CEILING, Context
+    from decimal import ROUND_CEILING, Context, Decimal
 
-    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if seconds >= scale or unit == "us":
-            value = Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(seconds / scale)
+    exact = Decimal(repr(seconds))
+    for scale, unit in (("1", "s"), ("0.001", "ms"), ("0.000001", "us")):
+        if exact >= Decimal(scale) or unit == "us":
+            value = Context(prec=3, rounding=ROUND_CEILING).divide(exact, Decimal(scale))
             return f"{value.normalize():f}{unit}"
     raise AssertionError(seconds)
 

@@ -1,0 +1,185 @@
+"""`llmprof plan --slo --request-rate`: what it prints, its record, what it refuses, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmprof.cli.plan_slo import parse_slo
+from llmprof.latency.serving.variants import Interval
+from llmprof.report.plan_served import level, span
+from tests.cli.conftest import Cli
+
+SMALL = ("plan", "llama-3.2-1b", "--context", "512", "--output-tokens", "32", "--max-gpus", "2")
+ONE = (*SMALL, "--device", "h100-sxm")
+TWO = (*SMALL, "--device", "h100-sxm,l40s", "--price", "h100-sxm=2.5,l40s=0.9", "--concurrency", "8")
+CONTRACT = Path(__file__).parents[2] / "docs" / "machine-contract.md"
+
+
+def test_what_keeps_a_level_and_how_sure_that_is(cli: Cli) -> None:
+    done = cli(*TWO, "--slo", "ttft=400ms,tpot=20ms")
+    assert done.code == 0
+    out = done.out
+    assert "Asked: TTFT of 400.0 ms, TPOT of 20.00 ms at most (--slo). Ranked by lowest price per hour (--rank)" in out
+    first = next(line for line in out.splitlines() if line.startswith("1   1 x l40s"))
+    assert first.split()[-1] in ("yes", "likely")
+    for text in (
+        "TTFT >=", "TPOT >=", "limited by", "calibrated", "Pareto front: price of an hour against answer",
+        "scheduler chunked", "memory bandwidth", "% of decode", "Memory of 1 l40s", "What bounds 1 x l40s",
+        "To serve it so on 1 x l40s", "Predicted, not measured",
+    ):  # fmt: skip
+        assert text in " ".join(out.split())
+
+
+@pytest.mark.parametrize(("columns", "encoding"), [("80", "utf-8"), ("120", "utf-8"), ("80", "ascii")])
+def test_the_front_is_drawn_as_wide_as_the_terminal(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: str, encoding: str
+) -> None:
+    from llmprof.cli import plan_slo
+
+    monkeypatch.setenv("COLUMNS", columns)
+    width, _ = plan_slo._canvas(None)
+    assert width == int(columns)
+    monkeypatch.setattr(plan_slo, "_canvas", lambda output: (width, encoding))
+    out = cli(*TWO, "--slo", "tpot=20ms").out
+    front = out.split("Pareto front: price of an hour against TPOT")[1].split("\n\nMemory of")[0]
+    plot = [line for line in front.splitlines() if re.match(r" +(\S+ \S+ )?[│|]", line)]
+    assert len(plot) == 14
+    assert sum(line.count("●" if encoding == "utf-8" else "*") for line in plot) >= 2
+    edge = next(line for line in front.splitlines() if re.match(r" +[└+]", line))
+    assert min(int(columns), 118) - 8 <= len(edge) <= int(columns)
+    if encoding == "ascii":
+        assert "".join(plot).isascii()
+
+
+def test_the_record_is_the_one_of_the_contract(cli: Cli) -> None:
+    done = cli(*TWO, "--slo", "tpot=20ms", "--request-rate", "5", "--format", "json", "--top", "2")
+    (record,) = done.json["results"]
+    plain = cli(*TWO, "--format", "json", "--top", "1").json["results"][0]
+    section = CONTRACT.read_text(encoding="utf-8").split("## `plan --slo .. --format json`")[1].split("\n## ")[0]
+    paired = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    said = set(re.findall(r"`([a-z_]+)`", " ".join(paired)))
+    new = (set(record) - set(plain)) | (set(record["configurations"][0]) - set(plain["configurations"][0]))
+    points = set(record["pareto"][0]) - set(plain["configurations"][0])
+    assert new | points == said
+    for c in record["configurations"]:
+        assert c["ttft_ns_lower_bound"] <= c["ttft_ns_low"] <= c["ttft_ns"] <= c["ttft_ns_high"]
+        assert c["tpot_ns_lower_bound"] <= c["tpot_ns_low"] <= c["tpot_ns"] <= c["tpot_ns_high"]
+        assert c["tpot_ns"] <= record["slo_tpot_ns"] == 20_000_000
+        assert c["requests_per_s"] == pytest.approx(5, rel=0.1)
+        assert c["cost_per_million_tokens"] == pytest.approx(
+            c["price_per_hour"] / 3600 / c["tokens_per_s"] * 1e6, rel=1e-12
+        )
+        assert "calibrated" in c["prediction_basis"]
+        assert "tpot_ns" in c["unconfirmed"]
+    kept = [point for point in record["pareto"] if point["on_front"]]
+    assert kept
+    assert all(point["meets"] for point in kept)
+    assert (
+        record["meeting"] + record["not_predicted"] + sum(r["count"] for r in record["slo_rejections"])
+        == (record["with_room"])
+    )
+
+
+def test_csv_and_markdown(cli: Cli) -> None:
+    rows = list(csv.DictReader(io.StringIO(cli(*TWO, "--slo", "tpot=20ms", "--format", "csv").out)))
+    assert {row["meets"] for row in rows} <= {"yes", "likely"}
+    assert "True" in {row["on_front"] for row in rows}
+    assert "| 1 | 1 x l40s |" in cli(*TWO, "--slo", "tpot=20ms", "--format", "markdown").out
+
+
+def test_below_the_speed_of_light(cli: Cli) -> None:
+    done = cli(*ONE, "--slo", "ttft=1us")
+    assert done.code == 1
+    assert "--slo ttft=1us is below the speed of light" in done.err
+    assert "2 x h100-sxm-80gb (TP2)" in done.err
+    change = re.search(r"^--slo ttft=(\S+) +2 x h100-sxm-80gb", done.out, re.MULTILINE)
+    assert change is not None
+    assert cli(*ONE, "--slo", f"ttft={change[1]}").code == 0, "the nearest level is kept"
+
+
+def test_nothing_serves_so_many_requests(cli: Cli) -> None:
+    done = cli(*ONE, "--request-rate", "900", "--format", "json")
+    assert done.code == 1
+    assert "nothing serves 900 requests/s" in done.err
+    (record,) = done.json["results"]
+    assert record["configurations"] == record["pareto"] == []
+    slower, more = record["nearest_targets"]
+    assert (slower["change"], more["change"]) == ("request_rate", "devices")
+    assert cli(*ONE, "--request-rate", f"{slower['request_rate']:.6f}").code == 0
+    assert cli(*ONE, "--request-rate", "900", "--max-gpus", str(more["gpus"])).code == 0
+
+
+def test_nothing_has_room(cli: Cli) -> None:
+    done = cli("plan", "llama-3-70b", "--device", "l4", "--max-gpus", "1", "--slo", "tpot=1s")
+    assert done.code == 1
+    assert "nothing has room" in done.err
+    assert "--max-gpus 8    8 x l4" in done.out
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("--slo", "ttft=0"), "above 0"),
+        (("--slo", "ttft=0ms"), "above 0"),
+        (("--slo", "tpot=-1ms"), "found '-1ms'"),
+        (("--slo", "foo=1s"), "found 'foo'; expected ttft or tpot"),
+        (("--slo", "ttft=1s,ttft=2s"), "ttft is given twice"),
+        (("--slo", "ttft=500"), "without a unit; expected s, ms or us, such as 500ms"),
+        (("--slo", "ttft=nan"), "found 'nan'"),
+        (("--slo", "ttft=infs"), "found 'infs'"),
+        (("--slo", "ttft=1e3ms"), "found '1e3ms'"),
+        (("--slo", "ttft=999999999s"), "of a day at most"),
+        (("--slo", "ttft"), "expected a level and its time"),
+        (("--slo", ""), "expected a level and its time"),
+        (("--slo", f"{'a' * 99}=1s"), "a text of 99 characters"),
+        (("--request-rate", "0"), "above 0"),
+        (("--request-rate", "nan"), "found 'nan'"),
+        (("--request-rate", "-2"), "found '-2'"),
+        (("--request-rate", "9999999"), "at most 1,000,000"),
+        (("--slo", "tpot=1s", "--output-tokens", "1"), "none after the first"),
+        (("--request-rate", "1", "--output-tokens", "0"), "at least 1 token"),
+        (("--device-profile", "none.yaml"), "no effect without --slo or --request-rate"),
+    ],
+)
+def test_what_is_refused(cli: Cli, given: tuple[str, ...], says: str) -> None:
+    done = cli(*ONE, *given)
+    assert done.code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("bert-base-uncased", "structure encoder"), ("mamba-130m", "no times are known")]
+)
+def test_models_without_served_times(cli: Cli, name: str, says: str) -> None:
+    done = cli("plan", name, "--device", "h100-sxm", "--slo", "ttft=1s")
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_a_plan_without_a_level_does_not_load_what_predicts_times() -> None:
+    code = (
+        "import sys; from llmprof.cli.app import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([name for name in sys.modules if name.startswith('llmprof.latency')], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *ONE], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_levels_as_text() -> None:
+    """Rounded up, so that what is said to do does: 7.2801 ms is 7.29ms."""
+    assert [level(value) for value in (0.0072801, 1.0, 0.5, 12.34, 0.00000123, 1234.5)] == [
+        "7.29ms", "1s", "500ms", "12.4s", "1.23us", "1240s",
+    ]  # fmt: skip
+    for value in (0.0072801, 0.5, 12.34, 1e-6):
+        assert value <= parse_slo(f"ttft={level(value)}")["ttft"] <= value * 1.01
+    assert span(Interval(value=0.2, low=0.083, high=0.617)) == "83.0 to 617 ms"
+    assert span(Interval(value=0.2, low=0.083, high=1.43)) == "0.083 to 1.43 s"
