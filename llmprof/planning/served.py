@@ -227,7 +227,10 @@ class Serving:
     # --- what is served -----------------------------------------------------------------------------
 
     def seen(self, c: Configuration) -> Seen:
-        """The middle of what clients see, no better than the bounds."""
+        """The middle of what clients see, no better than the bounds.
+
+        All that arrives is answered, where `answers` says so: a run that begins and ends empty would say less.
+        """
         run, lanes = self.run(c)
         key = (self._lane(c.deployment), run.load, run.batch)
         if key not in self._seen:
@@ -236,7 +239,7 @@ class Serving:
         own, least = self._seen[key], self.least(c)
         return Seen(
             times=Times(ttft=max(own.mean_ttft, least.ttft), tpot=max(own.mean_tpot, least.tpot)),
-            requests_per_s=run.load.requests / own.seconds * lanes,
+            requests_per_s=run.load.requests / own.seconds * lanes if self.rate is None else self.rate,
         )
 
     def estimate(self, c: Configuration) -> ServedEstimate:

@@ -72,7 +72,7 @@ def test_the_record_is_the_one_of_the_contract(cli: Cli) -> None:
         assert c["ttft_ns_lower_bound"] <= c["ttft_ns_low"] <= c["ttft_ns"] <= c["ttft_ns_high"]
         assert c["tpot_ns_lower_bound"] <= c["tpot_ns_low"] <= c["tpot_ns"] <= c["tpot_ns_high"]
         assert c["tpot_ns"] <= record["slo_tpot_ns"] == 20_000_000
-        assert c["requests_per_s"] == pytest.approx(5, rel=0.1)
+        assert c["requests_per_s"] == 5
         assert c["cost_per_million_tokens"] == pytest.approx(
             c["price_per_hour"] / 3600 / c["tokens_per_s"] * 1e6, rel=1e-12
         )
