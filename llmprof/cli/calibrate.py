@@ -193,6 +193,7 @@ def _text(
     found: list[Calibrated], served: Found, profile: Profile, place: Path, output_format: str, *, hosts: bool
 ) -> str:
     from llmprof.cli.messages import bold
+    from llmprof.latency import device_profile
     from llmprof.report import calibration_tables, tables
 
     shown = profile.hosts if hosts else ()
@@ -200,7 +201,8 @@ def _text(
         records = calibration_tables.all_records(found, served.served, shown)
         if output_format == "csv":
             return tables.to_csv([row for rows in records.values() for row in rows])
-        return tables.to_json({"schema_version": 1, "profile": str(place), **records, "notes": served.notes})
+        written = {"profile": str(place), "profile_text": device_profile.text(profile)}
+        return tables.to_json({"schema_version": 1, **written, **records, "notes": served.notes})
     pages = calibration_tables.all_tables(found, served.served, shown, served.notes)
     for note in served.notes if served.served is None else ():
         say(note)

@@ -34,6 +34,14 @@ TRAINED = ("gpt2 --layers 2 --context 512 --batch 2",)
 """Whose training step is run: its peak, what it saves, its gradients and its optimiser."""
 SHARDED = ("llama-3-8b --layers 2 --context 2048 --attention fused",)
 """What is spread over as many ranks as there are GPUs, each one rank of NCCL; with one GPU it is a group of one."""
+TIMED = (
+    "gpt2-medium --layers 4 --context 1024",
+    "llama-3-8b --layers 4 --context 1024",
+    "qwen3-8b --layers 4 --context 1024",
+    "falcon-7b --layers 4 --context 1024",
+)
+"""Whose times are predicted from what `llmprof calibrate` has just fitted, one sequence and `MANY` at a time."""
+MANY = 16
 SLICES = (
     "deepseek-v2-lite --layers 2",
     "gpt-oss-20b --layers 2",
@@ -44,7 +52,7 @@ SLICES = (
 MODELS = (*SLICES, "llama-2-7b", "falcon-7b", "chatglm2-6b", "t5-large", "bert-large-uncased")
 """Each a spec, and maybe options of ``llmprof profile``."""
 PROFILE_SECONDS, COUNT_SECONDS, TESTS_SECONDS, ENVIRONMENT_SECONDS = 150.0, 180.0, 200.0, 60.0
-EXPERIMENTS_SECONDS = 240.0
+EXPERIMENTS_SECONDS, CALIBRATE_SECONDS, TIMED_SECONDS = 240.0, 180.0, 120.0
 
 Status = Literal["passed", "failed", "timed out", "not run", "interrupted"]
 Verdict = tuple[Status, str, Any]  # status, note, and the result to record
@@ -71,6 +79,7 @@ def plan(
     counted: Sequence[str] = COUNTED,
     trained: Sequence[str] = TRAINED,
     sharded: Sequence[str] = SHARDED,
+    timed: Sequence[str] = TIMED,
     tests: Path = REPOSITORY / "tests" / "gpu",
     profile_seconds: float = PROFILE_SECONDS,
 ) -> list[Part]:
@@ -104,6 +113,8 @@ def plan(
             blocked=blocked,
             reserve_seconds=75.0,
         ),
+        *([_calibrate()] if timed else ()),
+        *(_profile(f"predicted {model}", model, _TIMES, min(TIMED_SECONDS, profile_seconds)) for model in timed),
         *(_counters(model, source) for model in counted[:1] for source in _OTHERS),
         *more[2:],
         *(_profile(f"training {model}", model, ("--phase", "train"), profile_seconds) for model in trained),
@@ -116,6 +127,21 @@ def plan(
 
 
 _PASSES = ("--attention", "fused,unfused", "--phase", "prefill,decode")
+_TIMES = (*_PASSES, "--batch", f"1,{MANY}", "--seconds", "2", "--no-referees", "--counters", "none")
+
+
+def _calibrate() -> Part:
+    """The constants of this GPU, which the profiles after it predict their times with."""
+    blocked = "" if importlib.util.find_spec("scipy") is not None else "scipy is not installed"
+    command = ("-m", "llmprof", "calibrate", "--device", "cuda", "--seconds", "60", "--format", "json")
+    return Part(
+        name="calibrate",
+        arguments=command,
+        limit_seconds=CALIBRATE_SECONDS,
+        judge=judge_calibration,
+        blocked=blocked,
+        reserve_seconds=90.0,
+    )
 
 
 def _ranks() -> str:
@@ -196,16 +222,37 @@ def judge_counters(completed: Completed) -> Verdict:
 
 
 def judge_profile(completed: Completed) -> Verdict:
-    """As `judge_json`; the note has the peak that the allocator sensed over the live bytes that are predicted."""
+    """As `judge_json`; the note has the peak that the allocator sensed over the live bytes that are predicted.
+
+    Where times were predicted as well, it has them over the measured ones: one workload after the other.
+    """
     status, note, result = judge_json(completed)
     found = [each for one in result.get("results", ()) for each in one["timings"]] if isinstance(result, dict) else []
+    times = [
+        f"{each['phase']} {each['attention']} {each['predicted']['ratio']:.2f}"
+        for each in found
+        if (each.get("predicted") or {}).get("ratio")
+    ]
     ratios = [
         f"{each['phase']} {each['attention']} {each['sensed_requested_bytes'] / each['predicted_peak_live_bytes']:.4f}"
         for each in found
         if each.get("sensed_requested_bytes") and each.get("predicted_peak_live_bytes")
     ]
     peaks = f"peak sensed / predicted: {', '.join(ratios)}" if ratios else ""
-    return status, "; ".join(filter(None, (note, peaks))), result
+    timed = f"time predicted / measured: {', '.join(times)}" if times else ""
+    return status, "; ".join(filter(None, (note, peaks, timed))), result
+
+
+def judge_calibration(completed: Completed) -> Verdict:
+    """As `judge_json`, failed where no served op was fitted; the note has the median errors where held out."""
+    status, note, result = judge_json(completed)
+    served = result.get("served", ()) if isinstance(result, dict) else ()
+    errors = ", ".join(
+        f"{each['family'].removeprefix('served ')} {each['dtype']} {each['median_error']:.1%}" for each in served
+    )
+    said = "; ".join(result.get("notes", ())) if isinstance(result, dict) else ""
+    held = f"median errors: {errors}" if errors else "no served op was fitted"
+    return status if errors else "failed", "; ".join(filter(None, (note, held, said))), result
 
 
 def judge_experiments(completed: Completed) -> Verdict:

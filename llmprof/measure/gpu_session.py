@@ -30,6 +30,7 @@ from llmprof.measure.gpu_plan import (
     MODELS,
     PROFILE_SECONDS,
     SHARDED,
+    TIMED,
     TRAINED,
     Part,
     Status,
@@ -212,16 +213,21 @@ def main(arguments: list[str] | None = None, *, runner: Runner | None = None) ->
         help="comma list of specs to spread over all GPUs, with options; may be empty",
     )
     parser.add_argument(
+        "--timed",
+        default=",".join(TIMED),
+        help="comma list of specs whose times are predicted after a calibration, with options; may be empty",
+    )
+    parser.add_argument(
         "--models", default=",".join(MODELS), help="comma list of specs to profile, each with its options; may be empty"
     )
     options = parser.parse_args(arguments)
-    models, counted, trained, sharded = (
+    models, counted, trained, sharded, timed = (
         [model.strip() for model in text.split(",") if model.strip()]
-        for text in (options.models, options.counted, options.trained, options.sharded)
+        for text in (options.models, options.counted, options.trained, options.sharded, options.timed)
     )
     try:
         limit = options.profile_seconds
-        parts = plan(models, counted=counted, trained=trained, sharded=sharded, profile_seconds=limit)
+        parts = plan(models, counted=counted, trained=trained, sharded=sharded, timed=timed, profile_seconds=limit)
     except ValueError as error:
         parser.error(f"a model's options: {error}")
     try:

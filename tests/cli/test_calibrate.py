@@ -259,6 +259,7 @@ def test_served_ops_are_shown_written_and_used(cli: Cli, tmp_path: Path) -> None
     assert families.keys() == {"served elementwise", "served launch"}
     assert families["served launch"]["launch_s"] == pytest.approx(5.5e-6)
     assert any("not fitted" in note for note in again.json["notes"])
+    assert again.json["profile_text"] == place.read_text()
     assert "served elementwise" in cli(*words, "--format", "csv").out
 
 

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from llmprof import catalog
 from llmprof.measure import gpu_plan, gpu_session
 from llmprof.measure.gpu_plan import (
     Part,
+    judge_calibration,
     judge_counters,
     judge_experiments,
     judge_json,
@@ -65,7 +67,8 @@ def run(world: World, todo: list[Part], output: Path, budget: float = 540.0) -> 
 
 
 def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
-    todo = plan(["a", "b"], counted=["c", "d", "e", "f", "g"], trained=["t"], sharded=["s"], tests=tmp_path)
+    counted = ["c", "d", "e", "f", "g"]
+    todo = plan(["a", "b"], counted=counted, trained=["t"], sharded=["s"], timed=["p"], tests=tmp_path)
     assert [part.name for part in todo] == [
         "environment",
         "counters c",
@@ -74,6 +77,8 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
         "counters e",
         "counters f",
         "tests",
+        "calibrate",
+        "predicted p",
         "counters nvml c",
         "counters cupti c",
         "counters g",
@@ -105,19 +110,25 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
     ranks = "-m llmprof profile s --device cuda --tp 1 --seconds 5 --format json"  # no GPU here: a group of one
     assert by_name["ranks s"].arguments == tuple(ranks.split())
     assert by_name["experiments"].arguments == ("-m", "llmprof.measure.gpu_experiments")
+    calibrating = "-m llmprof calibrate --device cuda --seconds 60 --format json"
+    assert by_name["calibrate"].arguments == tuple(calibrating.split())
+    timing = "--batch 1,16 --seconds 2 --no-referees --counters none --format json"
+    predicting = f"-m llmprof profile p --device cuda --attention fused,unfused --phase prefill,decode {timing}"
+    assert by_name["predicted p"].arguments == tuple(predicting.split())
+    assert [part.name for part in plan([], counted=[], trained=[], sharded=[], timed=[], tests=tmp_path)][3:] == []
 
 
 def test_a_model_may_have_options_of_its_own(tmp_path: Path) -> None:
-    todo = plan(["a --layers 2", "'my specs/b.yaml'"], counted=[], trained=[], sharded=[], tests=tmp_path)
+    todo = plan(["a --layers 2", "'my specs/b.yaml'"], counted=[], trained=[], sharded=[], timed=[], tests=tmp_path)
     assert [part.name for part in todo[3:]] == ["profile a --layers 2", "profile 'my specs/b.yaml'"]
     assert todo[3].arguments[2:7] == ("profile", "a", "--layers", "2", "--device")
     assert todo[4].arguments[2:5] == ("profile", "my specs/b.yaml", "--device")
 
 
-@pytest.mark.parametrize("model", [*gpu_plan.COUNTED, *gpu_plan.TRAINED, *gpu_plan.SHARDED])
+@pytest.mark.parametrize("model", [*gpu_plan.COUNTED, *gpu_plan.TRAINED, *gpu_plan.SHARDED, *gpu_plan.TIMED])
 def test_every_command_of_the_default_plan_is_one(cli: Cli, model: str) -> None:
     """Run on meta, small: what is refused here would be refused on a GPU, whose minutes count."""
-    (part,) = (each for each in plan([]) if each.name.partition(" ")[2] == model)
+    part = next(each for each in plan([]) if each.name.partition(" ")[2] == model)
     words = list(part.arguments[2:])
     for option, value in (("--device", "meta"), ("--counters", "none"), ("--context", "16"), ("--batch", "1")):
         if option in words:
@@ -125,6 +136,14 @@ def test_every_command_of_the_default_plan_is_one(cli: Cli, model: str) -> None:
     done = cli(*words)
     assert done.code == 0, done.err
     assert done.json["results"][0]["verdict"] == "confirmed"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it would be calibrated")
+def test_the_calibration_of_the_plan_is_a_command(cli: Cli) -> None:
+    (part,) = (each for each in plan([]) if each.name == "calibrate")
+    done = cli(*part.arguments[2:])
+    assert done.code == 3
+    assert "device 'cuda' is not there" in done.err
 
 
 def test_quotes_that_are_not_closed_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -157,7 +176,8 @@ def test_counters_experiments_and_tests_have_their_time_in_ten_minutes_too(tmp_p
     outcomes = run(world, todo, tmp_path / "out.json", budget=budget)
     ran = {outcome.name: outcome.seconds for outcome in outcomes if outcome.status == "timed out"}
     assert sum(ran.values()) <= budget
-    assert {"environment", "experiments", "tests"} <= set(ran)
+    assert {"environment", "experiments", "tests", "calibrate"} <= set(ran)
+    assert ran["calibrate"] >= 90
     assert ran["experiments"] >= 75
     assert ran["tests"] >= 75
     assert sum(name.startswith("counters ") for name in ran) >= 2
@@ -325,7 +345,7 @@ def test_the_command_prints_the_table_last_and_its_exit_code_tells(
         return respond
 
     options = ["--output", str(tmp_path / "out.json"), "--models", "a, b", "--counted", ""]
-    options += ["--trained", "", "--sharded", ""]
+    options += ["--trained", "", "--sharded", "", "--timed", ""]
     assert main(options, runner=answer(0)) == 1, "the experiments have answered nothing"
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == [
@@ -376,6 +396,22 @@ def test_the_note_of_a_profile_has_its_peaks() -> None:
     note = "exit code 1; its JSON is kept; peak sensed / predicted: prefill fused 1.0300"
     assert judge_profile(done)[:2] == ("failed", note)
     assert judge_profile(Completed(returncode=0, stdout='{"results": []}', stderr=""))[:2] == ("passed", "")
+    for timing, ratio in zip(timings, (0.934, None), strict=True):
+        timing["predicted"] = {"ratio": ratio}
+    timed = Completed(returncode=0, stdout=json.dumps({"results": [{"timings": timings}]}), stderr="")
+    assert judge_profile(timed)[1].endswith("; time predicted / measured: prefill fused 0.93")
+
+
+def test_the_note_of_a_calibration_has_its_errors_and_what_was_not_timed() -> None:
+    def told(**parts: object) -> Completed:
+        return Completed(returncode=0, stdout=json.dumps({"results": [], **parts}), stderr="")
+
+    served = [{"family": "served gemm", "dtype": "bf16", "median_error": 0.0512}]
+    status, note, result = judge_calibration(told(served=served, notes=["all-reduce is not timed"], profile_text="x"))
+    assert (status, note) == ("passed", "median errors: gemm bf16 5.1%; all-reduce is not timed")
+    assert result["profile_text"] == "x"
+    assert judge_calibration(told())[:2] == ("failed", "no served op was fitted")
+    assert judge_calibration(Completed(returncode=3, stdout="", stderr="no GPU"))[0] == "failed"
 
 
 def test_the_note_of_experiments_is_their_answers() -> None:
