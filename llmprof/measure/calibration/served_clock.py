@@ -162,6 +162,8 @@ class GraphTimer:
 def plan(once: float) -> tuple[int, int]:
     """(launches in a graph, replays) of a kernel that took `once` seconds when it was launched alone."""
     inside = IN_A_GRAPH if once * IN_A_GRAPH * REPLAYS <= LONG else WEIGHTS
+    if once * WEIGHTS * FEWEST_REPLAYS > LONG:
+        inside = 1  # so long a kernel finds nothing of its last launch in a cache
     replays = min(REPLAYS, max(FEWEST_REPLAYS, ceil(LONG / (once * inside)))) if once > 0 else REPLAYS
     return inside, replays
 
