@@ -33,20 +33,20 @@ def run(file: str, output_format: str, output: str | None, local: Local) -> int:
     Predictions go to `output` and errors to stdout; without one, predictions go to stdout and errors to stderr. Rows
     that are not understood are reported by line, the others predicted; the code is 2 then.
     """
-    from llmprof.latency.accuracy import judge, predict
+    from llmprof.latency.accuracy import judge, predict_table
     from llmprof.latency.table import read
     from llmprof.report import ops_tables, tables
     from llmprof.report.write import write_text
 
-    table = read(Path(file))
+    understood = read(Path(file))
+    progress(f"predicting {len(understood.rows):,} rows")
+    table, estimates = predict_table(understood, local)
     for line, row_id, text in table.problems[:SHOWN]:
         say(f"error: {file}:{line}:{f' {row_id}:' if row_id else ''} {text}")
     if len(table.problems) > SHOWN:
         say(f"error: {file}: {len(table.problems) - SHOWN} more rows were not understood")
     if not table.rows and not table.problems:
         say(f"error: {file}: no rows; expected one measured op on each line below the names of columns")
-    progress(f"predicting {len(table.rows):,} rows")
-    estimates = predict(table.rows, local)
     _tell_bases(table.rows, estimates)
     errors = judge(table.rows, estimates)
     text = tables.to_csv(ops_tables.predictions(table.rows, estimates), ops_tables.COLUMNS)

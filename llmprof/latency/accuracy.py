@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import median
 
+from llmprof.errors import InputError
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.estimate import Estimate, estimate
 from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.systems import device_of
-from llmprof.latency.table import Row
+from llmprof.latency.table import Row, Table
 
 ALL = "all"
 
@@ -37,13 +39,27 @@ def model_of(name: str, local: Local = NOTHING) -> DeviceModel:
 
 def predict(rows: Iterable[Row], local: Local = NOTHING) -> list[Estimate]:
     """One estimate for each row, from everything but what it measured; constants of `local` before the catalogue's."""
-    models: dict[str, DeviceModel] = {}
-    found = []
-    for row in rows:
-        if row.device not in models:
-            models[row.device] = model_of(row.device, local)
-        found.append(estimate(row.op, models[row.device]))
-    return found
+    model = _models(local)
+    return [estimate(row.op, model(row.device)) for row in rows]
+
+
+def _models(local: Local) -> Callable[[str], DeviceModel]:
+    """`model_of`, each name once."""
+    return lru_cache(maxsize=None)(lambda name: model_of(name, local))
+
+
+def predict_table(table: Table, local: Local = NOTHING) -> tuple[Table, list[Estimate]]:
+    """The table without the rows that have no time on their device, which join its problems, and the others' times."""
+    rows, found, problems = [], [], list(table.problems)
+    model = _models(local)
+    for row in table.rows:
+        try:
+            found.append(estimate(row.op, model(row.device)))
+        except InputError as error:
+            problems.append((row.line, row.row_id, str(error)))
+        else:
+            rows.append(row)
+    return replace(table, rows=tuple(rows), problems=tuple(sorted(problems))), found
 
 
 def judge(rows: Sequence[Row], estimates: Sequence[Estimate]) -> list[Accuracy]:

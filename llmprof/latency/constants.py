@@ -13,7 +13,7 @@ from typing import Literal
 from llmprof import device as catalogue
 from llmprof.device_figures import Device, Figure, KernelConstants, LatencyConstants
 from llmprof.errors import InputError
-from llmprof.latency.figures import FAMILIES, Figures, borrowed, fitted, of_datasheet
+from llmprof.latency.figures import FAMILIES, Figures, borrowed, fed, fitted, of_datasheet
 
 Basis = Literal["calibrated", "family", "datasheet"]
 
@@ -199,10 +199,10 @@ def _near(device: Device) -> tuple[tuple[_Candidate, ...], ...]:
     for other in catalogue.entries():
         if other.latency is None or other.name == device.name:
             continue
-        figures, missing = borrowed(device, other.latency, other.name)
+        figures, missing = borrowed(device, other.latency, other.name, other.architecture)
         related = family is not None and family == FAMILIES.get(other.architecture or "")
         distance = 0 if related and other.architecture == device.architecture else 1 if related else 2
-        kernels = other.latency.kernels
+        kernels = other.latency.kernels if distance == 0 else fed(other.latency.kernels, fitted(other.latency), figures)
         found[distance].append(_Candidate(name=other.name, figures=figures, kernels=kernels, missing=missing))
     return tuple(tuple(each) for each in found)
 

@@ -7,9 +7,10 @@ of the device whose constants are used, and the replacement is named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 
-from llmprof.device_figures import Device, LatencyConstants
+from llmprof.device_figures import Device, KernelConstants, LatencyConstants
 
 FAMILIES = {
     "sm70": "mma.sync",
@@ -59,11 +60,14 @@ def fitted(constants: LatencyConstants, link: float | None = None) -> Figures:
     )
 
 
-def borrowed(device: Device, like: LatencyConstants, owner: str) -> tuple[Figures, tuple[str, ...]]:
-    """The figures of a device for constants of another, and which of them are the other's or are derived.
+def borrowed(
+    device: Device, like: LatencyConstants, owner: str, architecture: str | None
+) -> tuple[Figures, tuple[str, ...]]:
+    """The figures of a device for constants of another (`owner`, of `architecture`), and which of them are derived.
 
     The clock is that of the other, times how much faster one processor is at matrix products, if that is the clock's
-    doing; processors that nobody counted are as many as the peak needs.
+    doing; of another target it is the device's own, where it is stated. Processors that nobody counted are as many as
+    the peak needs.
     """
     other, said = fitted(like), device.figures
     missing: list[str] = []
@@ -96,10 +100,27 @@ def borrowed(device: Device, like: LatencyConstants, owner: str) -> tuple[Figure
         cache = other.cache
     faster = scale * other.units / units
     clock = other.clock * faster if ALIKE[0] < faster < ALIKE[1] else other.clock
+    if device.architecture != architecture:
+        clock = stated("clock") or clock
     figures = Figures(
         bf16=bf16, fp8=fp8, bandwidth=bandwidth, units=units, cache=cache, clock=clock, link=stated("interconnect")
     )
     return figures, tuple(missing)
+
+
+def fed(kernels: tuple[KernelConstants, ...], theirs: Figures, ours: Figures) -> tuple[KernelConstants, ...]:
+    """Kernels of one target on a device of another: operands are fed with the square root of the rate they are used at.
+
+    A processor that multiplies x times as much in a clock has tiles of sqrt(x) times the side, which need sqrt(x) times
+    the bytes (docs/latency.md, "Another device").
+    """
+    rate = (ours.bf16 / ours.units / ours.clock) / (theirs.bf16 / theirs.units / theirs.clock)
+    return tuple(
+        replace(each, constants={**each.constants, "b_sm": each.constants["b_sm"] * sqrt(rate)})
+        if "b_sm" in each.constants
+        else each
+        for each in kernels
+    )
 
 
 def of_datasheet(device: Device) -> Figures | None:

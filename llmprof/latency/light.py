@@ -1,12 +1,13 @@
 """The speed of light of an op: its FLOPs at the peak, or the bytes that must cross the memory at its bandwidth.
 
-Every size is counted once: weights that are used, inputs, outputs, the cache that is read. No estimate is below it. A
-cache that still holds an operand could beat it; no estimate here assumes that (docs/latency.md, "Properties").
+Every size is counted once: weights that are used, inputs, outputs, the cache that is read. No estimate is below it.
+Where a kernel is repeated to be timed, the last level cache may still hold as much as fits it, and that much need not
+cross the memory (docs/latency.md, "Properties").
 """
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 
 from llmprof.latency.attention import seen
 from llmprof.latency.common import cache_bytes, input_bytes, peak, weight_bytes
@@ -30,7 +31,18 @@ def floor(op: Op, figures: Figures) -> float:
     """Seconds below which no time of `op` is given; 0 for what crosses links or is done by the host."""
     flops, moved = work(op, figures)
     rate = peak(op.dtype, figures) if isinstance(op, Gemm | Moe) else figures.bf16
-    return max(flops / rate, moved / figures.bandwidth)
+    return max(flops / rate, (moved - min(moved, held(op, figures))) / figures.bandwidth)
+
+
+def held(op: Op, figures: Figures) -> float:
+    """Bytes that a cache may still have of an op: none but where it is repeated on the same operands."""
+    match op:
+        case Gemm(weight_copies=copies):
+            return 0.0 if copies == inf else figures.cache
+        case DecodeAttention(warm=warm) | Moe(warm=warm):
+            return figures.cache if warm else 0.0
+        case _:
+            return 0.0
 
 
 def work(op: Op, figures: Figures) -> tuple[float, float]:

@@ -36,11 +36,15 @@ DTYPES: dict[str, Dtype] = {
     "float8_e4m3fn": "fp8",
     "fp8_static": "fp8",
     "fp8_ootb": "fp8",
+    "fp8_per_tensor": "fp8",
+    "fp8_per_channel": "fp8",
     "fp8_block": "fp8_block",
     "int8": "int8",
     "int8_wo": "int8",
+    "w8a16": "int8",
     "int4": "int4",
     "int4_wo": "int4",
+    "w4a16": "int4",
     "nvfp4": "fp4",
     "fp4": "fp4",
     "mxfp4": "fp4",
@@ -88,7 +92,7 @@ def whole(fields: Mapping[str, str], name: str, default: int | None = None, leas
 
 def _dtype(fields: Mapping[str, str], name: str, default: Dtype | None = None) -> Dtype:
     text = fields.get(name, "").lower()
-    if not text and default is not None:
+    if default is not None and (not text or (name == "kv_dtype" and text == "auto")):  # the cache as the model
         return default
     if text not in DTYPES:
         raise InputError(f"{name}: found {text[:40]!r}, expected one of {', '.join(DTYPES)}")

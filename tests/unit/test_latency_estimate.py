@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf, sqrt
 from typing import Any
 
 import pytest
@@ -155,6 +156,36 @@ def test_fitted_figures_are_near_those_of_the_catalogue() -> None:
         for key, figure in said.items():
             if getattr(found.latency, key) is not None:
                 assert getattr(found.latency, key) == pytest.approx(found.figures[figure].value, rel=0.002), (name, key)
+
+
+def test_a_repeated_kernel_need_not_read_again_what_fits_the_cache() -> None:
+    """8 MB of weights of 96 MB are read before they are met again; 100 MB of keys leave 4 MB and their queries to read."""
+    timed = Gemm(m=1, n=2048, k=2048, weight_copies=6)
+    l40s = DeviceModel.of("l40s")
+    assert light.floor(timed, l40s.figures) == 2 * 2048 * 2048 / l40s.figures.bf16  # its FLOPs alone
+    assert estimate(timed, l40s).seconds < light.floor(replace(timed, weight_copies=inf), l40s.figures)
+    step = DecodeAttention(batch=1, context=25_000, heads=8, kv_heads=8, head_dim=128, warm=True)
+    cold = 2.0 * 2 * 25_000 * 8 * 128 + 4 * 8 * 128  # K and V of two bytes, a query and an output
+    assert light.floor(step, l40s.figures) == pytest.approx((cold - 96e6) / 864e9)
+    assert light.floor(replace(step, warm=False), l40s.figures) == pytest.approx(cold / 864e9)
+
+
+def test_of_another_target_operands_are_fed_with_the_root_of_the_rate() -> None:
+    """L40S multiplies half of what A100 does in a clock: sqrt(1/2) of the bytes, at its own clock of 2,520 MHz."""
+    a100, l40s = DeviceModel.of("a100-sxm-80gb"), DeviceModel.of("l40s")
+    given = a100.constants("gemm", "bf16", None)
+    bare = replace(device.find("l40s"), name="l40s-of-another", latency=None)
+    found = DeviceModel.of(replace(bare, architecture="sm120")).constants("gemm", "bf16", None)
+    assert given is not None
+    assert found is not None
+    (ours,) = (each for each in found.bounds if each.kernel.constants["e_c"] == given.bounds[0].kernel.constants["e_c"])
+    assert ours.figures.clock == 2520e6
+    rate = (362e12 / 142 / 2520e6) / (312e12 / 108 / 1410e6)
+    assert ours.kernel.constants["b_sm"] == pytest.approx(given.bounds[0].kernel.constants["b_sm"] * sqrt(rate))
+    same = DeviceModel.of(replace(device.find("a100-pcie-80gb"), latency=None)).constants("gemm", "bf16", None)
+    assert same is not None
+    assert same.bounds[0].kernel.constants == given.bounds[0].kernel.constants
+    assert l40s.constants("gemm", "bf16", None) != found
 
 
 # --- what holds of every time -----------------------------------------------------------------------

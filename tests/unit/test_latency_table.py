@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmprof.errors import InputError
-from llmprof.latency.accuracy import judge, predict, quantile
+from llmprof.latency.accuracy import judge, predict, predict_table, quantile
 from llmprof.latency.op import Collective, DecodeAttention, Gemm, MlaDecode, MlaPrefill, Moe, Op, PrefillAttention
 from llmprof.latency.systems import device_of
 from llmprof.latency.table import Table, read
@@ -68,6 +68,10 @@ MOE = {"op": "moe", "m": 16, "E": 128, "topk": 8, "D": 2048, "I": 768, "moe_tp":
                 warm=True,
                 engine="vllm",
             ),
+        ),
+        (
+            {"op": "prefill_attn", **ATTENTION, "kv_dtype": "auto", "dtype": "fp16"},
+            PrefillAttention(batch=2, new_tokens=128, heads=8, kv_heads=2, head_dim=64, kv_dtype="fp16", engine="vllm"),
         ),
         (
             {"op": "prefill_attn", **ATTENTION, "prefix": 256, "window": 0},
@@ -212,6 +216,16 @@ def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> No
 def test_names_of_systems_are_found_exactly(name: str, device: str | None) -> None:
     found = device_of(name)
     assert (None if found is None else found.name) == device
+
+
+def test_a_row_without_a_time_on_its_device_costs_no_other(tmp_path: Path) -> None:
+    sent = {"op": "allreduce", "num_gpus": 4, "bytes": 8}
+    lines = [row(row_id="a", **GEMM), row(row_id="b", device="tpu-v5e", **sent), row(row_id="c", op="conv")]
+    found, times = predict_table(table(tmp_path, *lines, row(row_id="d", **sent)))
+    assert [each.row_id for each in found.rows] == ["a", "d"]
+    assert times == predict(found.rows)
+    assert [(line, name) for line, name, _ in found.problems] == [(3, "b"), (4, "c")]
+    assert "the catalogue has no interconnect" in found.problems[0][2]
 
 
 def test_the_measured_time_changes_no_prediction(tmp_path: Path) -> None:
