@@ -196,6 +196,12 @@ class Search:
         """Requests of one replica: the share of the fullest."""
         return -(-self.ask.demand.concurrency // sharding.data_parallel)
 
+    def _least_batch(self, sharding: Sharding, batch: int) -> int:
+        """Of `batch` in the fullest replica, those that every replica has at least where they share experts."""
+        if self.ask.fill or not sharding.sends_tokens:
+            return batch
+        return max(1, self.ask.demand.concurrency // sharding.data_parallel)
+
     def bar(self, deployment: Deployment, batch: int) -> MemoryBar:
         """The memory of the fullest device with so many requests in each replica."""
         return memory_bar(
@@ -230,12 +236,7 @@ class Search:
         if unlinked is not None:
             at = replace(at, link_bytes=None)
         prefill, steps = passes.prefill(sharding), passes.decode(sharding, batch)
-        decode = None
-        if steps is not None:
-            stages = sharding.pipeline_parallel
-            part = steps if stages == 1 else passes.decode(sharding, max(1, batch // stages))
-            assert part is not None
-            decode = times.step(part.stages, steps.stages, at)
+        parts = passes.microbatches(sharding, self._least_batch(sharding, batch))
         request = times.per_request(
             prefill,
             None if steps is None else steps.stages,
@@ -253,8 +254,8 @@ class Search:
             prompt_tokens=demand.prompt_tokens,
             source_tokens=self.source_tokens,
             bar=bar,
-            prefill=times.prompt(prefill, at, one_pass=demand.prompt_tokens <= demand.chunk_tokens),
-            decode=decode,
+            prefill=times.prompt(passes.alone(sharding), at, one_pass=demand.prompt_tokens <= demand.chunk_tokens),
+            decode=None if parts is None else times.step(*parts, at),
             request=request,
             decode_contexts=None if steps is None else (steps.first_context, steps.last_context),
             unlinked=unlinked,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from llmprof.planning.demand import Demand
@@ -15,7 +16,7 @@ from llmprof.predict.api import predict
 from llmprof.predict.compulsory import compulsory
 from llmprof.routing import BALANCED, Routing
 from llmprof.sharding import Collective, CollectiveKind, Sharding
-from llmprof.spec.arch import ArchSpec, Moe
+from llmprof.spec.arch import ArchSpec, Moe, NoAttention, NoFfn
 from llmprof.workload import Dtypes, Execution, LatentForm, Logits, Phase, Workload
 
 if TYPE_CHECKING:
@@ -107,6 +108,27 @@ class Predictions:
         """One prompt of one replica, as if in one pass."""
         return self.of(self.workload("prefill", batch=1, context=self.demand.prompt_tokens), sharding)
 
+    def alone(self, sharding: Sharding) -> Stages:
+        """One prompt while nothing else runs, as if in one pass: replicas that share experts have none beside it.
+
+        Such a prompt has the experts of all ranks to itself, and the rest of the layers of one rank.
+        """
+        every = self.prefill(sharding)
+        if not sharding.sends_tokens:
+            return every
+        workload = self.workload("prefill", batch=1, context=self.demand.prompt_tokens)
+        without = _whole(self._dense, workload)
+        of_all = (each.plus(own, -1) for each, own in zip(every, without, strict=True))
+        return tuple(own.plus(each, 1 / sharding.data_parallel) for own, each in zip(without, of_all, strict=True))
+
+    @cached_property
+    def _dense(self) -> ArchSpec:
+        """The architecture without its experts, nor layers that have nothing else."""
+        arch, main = self.arch, self.arch.main
+        left = (replace(each, ffn=NoFfn()) if isinstance(each.ffn, Moe) else each for each in main.layers)
+        layers = tuple(each for each in left if not isinstance(each.attention, NoAttention) or each.ffn != NoFfn())
+        return replace(arch, stacks=(*arch.stacks[:-1], replace(main, layers=layers)))
+
     def decode(self, sharding: Sharding, batch: int) -> Steps | None:
         """One step of `batch` sequences of a replica; None where nothing is decoded after the prompt.
 
@@ -122,6 +144,12 @@ class Predictions:
             mean = [each.plus(work, share) for each, work in zip(before, found, strict=True)]
         assert mean is not None
         return Steps(stages=tuple(mean), first_context=first, last_context=last)
+
+    def microbatches(self, sharding: Sharding, batch: int) -> tuple[Stages, Stages] | None:
+        """A step of one of as many microbatches as there are stages, rounded down, and of all `batch` sequences."""
+        whole = self.decode(sharding, batch)
+        part = self.decode(sharding, max(1, batch // sharding.pipeline_parallel))
+        return None if whole is None or part is None else (part.stages, whole.stages)
 
     @property
     def decodes(self) -> bool:
@@ -156,7 +184,7 @@ class Predictions:
     def of(self, workload: Workload, sharding: Sharding) -> Stages:
         """The work of every stage. InputError where the architecture cannot be spread so, as `sharded_as` has it."""
         one = replace(sharding, data_parallel=1)
-        if sharding.expert_parallel > max(sharding.tensor_parallel, 1):
+        if sharding.sends_tokens:
             one, workload = sharding, replace(workload, batch=workload.batch * sharding.data_parallel)
         start = self._even_from(workload, one)
         if start is not None and workload.batch > start + 1:

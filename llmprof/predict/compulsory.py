@@ -48,19 +48,27 @@ def compulsory(program: Program) -> Compulsory:
 def of_ops(setting: Setting, leaves: Leaves, ops: Iterable[Op]) -> Compulsory:
     """Of the kernels of one layer, or of those around the layers; `leaves` have their parameters."""
     taken: dict[tuple[str, str], dict[Storage, int]] = {}
-    kept: dict[Storage, int] = {}
+    read: dict[Storage, int] = {}
+    written: dict[Storage, int] = {}
     for op in ops:
         for tensor in (*op.reads, *op.writes):
             if tensor.home is Home.WEIGHT and op.kind != TABLE_GATHER:
                 # In the rounds of a loop, each round may take a part of its own: the matrices of one expert.
                 part = taken.setdefault((op.path, tensor.name), {})
                 part[tensor.storage] = max(part.get(tensor.storage, 0), op.times * tensor.nbytes)
-            elif tensor.home is Home.KV_CACHE:
-                # What is read behind what was written, or is gathered more than once, is the same rows.
+        # Kernels write parts of their own, a latent and its rotated key. What is read behind what was written, or is
+        # gathered more than once, is the same rows.
+        for tensor in op.writes:
+            if tensor.home is Home.KV_CACHE:
+                both = written.get(tensor.storage, 0) + tensor.nbytes
+                written[tensor.storage] = min(both, owner(tensor).nbytes)
+        for tensor in op.reads:
+            if tensor.home is Home.KV_CACHE:
                 touched = min(tensor.nbytes, owner(tensor).nbytes)
-                kept[tensor.storage] = max(kept.get(tensor.storage, 0), touched)
+                read[tensor.storage] = max(read.get(tensor.storage, 0), touched)
+    cached = sum(max(read.get(each, 0), written.get(each, 0)) for each in read.keys() | written.keys())
     weights = sum(min(sum(parts.values()), _stored(setting, leaves, key)) for key, parts in taken.items())
-    return Compulsory(weight_bytes=weights, cache_bytes=sum(kept.values()))
+    return Compulsory(weight_bytes=weights, cache_bytes=cached)
 
 
 def _stored(setting: Setting, leaves: Leaves, key: tuple[str, str]) -> int:

@@ -204,6 +204,19 @@ def test_experts_are_shared_or_sent() -> None:
     assert unlinked["EP8 DP8"] is None
 
 
+def test_no_replica_that_shares_experts_is_said_to_have_more_than_it_may() -> None:
+    """Nine requests on eight replicas: two in the fullest, but a step reads the experts of one in each at least."""
+    olmoe, h200 = named("olmoe-1b-7b"), [find("h200")]
+    steps = []
+    for concurrency in (8, 9, 16):
+        found = plan(olmoe, h200, ask(concurrency=concurrency)).configurations
+        (c,) = [each for each in found if words(each.deployment.sharding) == "EP8 DP8"]
+        assert c.batch == -(-concurrency // 8)
+        assert c.decode is not None
+        steps.append(c.decode.seconds)
+    assert steps[0] == steps[1] < steps[2]
+
+
 def test_a_model_without_rules_has_replicas_alone() -> None:
     tried, refused = spread_of(named("opt-350m"), replicas=2)
     assert tried == {"-", "DP2"}

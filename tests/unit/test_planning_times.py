@@ -102,6 +102,33 @@ def test_the_work_of_a_rank() -> None:
     assert work.link_bytes == reduced // 2 + gathered // 2, "(n - 1) / n of both"
 
 
+def test_a_prompt_of_latents_writes_latents_and_keys() -> None:
+    """DeepSeek-V2-Lite: 512 values and a rotated key of 64, of which each kernel writes its own, in 27 layers."""
+    (work,) = predictions(named("deepseek-v2-lite"), 64, 2).prefill(Sharding())
+    assert work.cache_bytes == 64 * 27 * (512 + 64) * 2
+
+
+def test_a_prompt_that_is_alone_has_the_experts_of_all_replicas() -> None:
+    """OLMoE over four ranks: attention and head of one of them, and of 64 experts and the router a quarter of the work."""
+    (work,) = predictions(named("olmoe-1b-7b"), 64, 2).alone(Sharding(data_parallel=4, expert_parallel=4))
+    d, layers, head, router, expert = 2048, 16, 50_304 * 2048, 64 * 2048, 3 * 2048 * 1024
+    own = 64 * layers * 4 * d * d + head
+    assert work.flops == 2 * own + 4 * 64 * 65 // 2 * layers * d + 2 * 64 * layers * (router + 8 * expert) / 4
+    held = layers * (4 * d * d + 3 * d) + d + head  # norms of the input, of queries and of keys; the last one
+    assert work.weight_bytes == 2 * held + 2 * layers * (d + router + 16 * expert) / 4
+    asked = predictions(named("olmoe-1b-7b"), 64, 2)
+    for sharding in (Sharding(), Sharding(pipeline_parallel=2)):
+        assert asked.alone(sharding) == asked.prefill(sharding)
+
+
+def test_experts_without_any_other_part_of_a_layer() -> None:
+    asked = predictions(named("nemotron-3-nano-30b-a3b"), 64, 2)
+    sharding = Sharding(data_parallel=4, expert_parallel=4)
+    (alone,), (every,), (whole,) = asked.alone(sharding), asked.prefill(sharding), asked.prefill(Sharding())
+    assert whole.flops / 4 < alone.flops < every.flops
+    assert alone.weight_bytes < every.weight_bytes
+
+
 def test_what_links_have_to_carry() -> None:
     calls = [
         (Collective(path="a", kind="all-reduce", count=2, bytes=80, wire_bytes=120), 3),
@@ -285,11 +312,10 @@ def test_a_bound_that_is_none_is_seen() -> None:
 
 
 def test_rows_that_are_written_and_read_again_are_counted_once() -> None:
-    with planted(
-        compulsory.of_ops, "max(kept.get(tensor.storage, 0), touched)", "kept.get(tensor.storage, 0) + touched"
-    ):
-        (work,) = predictions(named("llama-3.1-8b"), 2048, 2).prefill(Sharding())
-    assert work.cache_bytes == 2 * 2048 * 131_072, "as the fault has it"
+    with planted(compulsory.of_ops, "max(read.get(each, 0), written.get(each, 0))", "read[each] + written[each]"):
+        steps = predictions(named("llama-3.1-8b"), 2048, 2).decode(Sharding(), 1)
+    assert steps is not None
+    assert steps.stages[0].cache_bytes == 2050 * 131_072, "as the fault has it"
 
 
 # --- what a device must have ------------------------------------------------------------------------
