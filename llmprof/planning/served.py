@@ -121,7 +121,7 @@ class Serving:
         prefill, decode = c.prefill, c.decode
         if quicker != at:
             one_pass = c.prompt_tokens <= c.chunk_tokens
-            prefill = times.prompt(passes.prefill(sharding), quicker, one_pass=one_pass)
+            prefill = times.prompt(passes.alone(sharding), quicker, one_pass=one_pass)
         if decode is not None and (self.rate is not None or quicker != at):
             batch = 1 if self.rate is not None else c.batch
             whole, part = (passes.decode(sharding, n) for n in (batch, max(1, batch // sharding.pipeline_parallel)))
