@@ -109,13 +109,15 @@ class VllmRules:
     `utilisation` is its gpu_memory_utilization, numerator and denominator: of the device it requests that part, rounded
     up (vllm/v1/worker/utils.py, `request_memory`). `graphs_requested`: whether graphs are taken out of that part; the
     driver's context never is. `sampler` is how it draws tokens (`sampler.py`). `further_batches`: how many passes it
-    prepares beside those of the stages of a pipeline, whose pages of windows it keeps as well.
+    prepares beside those of the stages of a pipeline, whose pages of windows it keeps as well. `expert_workspaces`:
+    whether its kernel of experts is known to keep workspaces (`experts.py`).
     """
 
     utilisation: tuple[int, int]
     graphs_requested: bool
     sampler: Literal["sorted", "in-place", "fused"]
     further_batches: int
+    expert_workspaces: bool
     source: str
 
 
@@ -125,6 +127,7 @@ VLLM_RULES: dict[VllmVersion, VllmRules] = {
         graphs_requested=False,
         sampler="sorted",
         further_batches=0,
+        expert_workspaces=False,
         source=VLLM_DOC,
     ),
     "0.19.0": VllmRules(
@@ -132,6 +135,7 @@ VLLM_RULES: dict[VllmVersion, VllmRules] = {
         graphs_requested=False,
         sampler="in-place",
         further_batches=0,
+        expert_workspaces=True,
         source="https://pypi.org/project/vllm/0.19.0/, vllm/config/cache.py, vllm/v1/worker/gpu_worker.py",
     ),
     "0.33.0": VllmRules(
@@ -139,6 +143,7 @@ VLLM_RULES: dict[VllmVersion, VllmRules] = {
         graphs_requested=True,
         sampler="fused",
         further_batches=1,
+        expert_workspaces=True,
         source="https://pypi.org/project/vllm/0.33.0/, vllm/config/cache.py, vllm/config/vllm.py, "
         "vllm/v1/worker/gpu_worker.py",
     ),

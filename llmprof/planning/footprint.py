@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from llmprof.errors import InputError
 from llmprof.planning.caches import Caches
 from llmprof.planning.deployment import Deployment
+from llmprof.planning.experts import HIDDEN, expert_values
 from llmprof.planning.overheads import overhead_terms
 from llmprof.planning.passes import Passes, Peaks, Spread
 from llmprof.planning.sampler import sampling_bytes
@@ -36,6 +37,7 @@ class Model:
         self.passes = Passes(arch, spread, chunk, source)
         self.caches = Caches(self.passes)
         self._weights: Peaks | None = None
+        self.experts = expert_values(arch, spread.sharding)
 
     def weights(self, tokens: int) -> Peaks:
         """Bytes of the parameters on a device of each stage, whatever `tokens`, a length that the model can take."""
@@ -65,6 +67,9 @@ class Footprint:
             communicates=deployment.communicates,
         )
         self._over = sum(term.bytes for term in self.overheads)
+        self._size = float_format(deployment.dtypes.activations).bits // 8
+        rules = deployment.rules
+        self.experts = (0,) * self.stages if rules is None or not rules.expert_workspaces else model.experts
 
     def check(self, sequences: int, tokens: int) -> None:
         """Raise InputError for numbers below 1, and where the model cannot take so many tokens."""
@@ -100,11 +105,25 @@ class Footprint:
 
     def live(self, sequences: int, tokens: int) -> Peaks:
         """What is live at most while a pass is computed: in the layers, or while tokens are sampled behind them."""
-        layers = self.passes.peaks(sequences, tokens)
+        layers = self.layers(sequences, tokens)
         asked = self.passes.sampled(sequences), tokens
         if not self.serves and self.passes.within(*asked) and self.passes.headless(layers):
             return layers
         return tuple(map(max, layers, self.sampling(sequences, tokens)))
+
+    def layers(self, sequences: int, tokens: int) -> Peaks:
+        """What is live in the layers at most; in those of vLLM at least what its kernel of experts holds."""
+        reference = self.passes.peaks(sequences, tokens)
+        if not any(self.experts):
+            return reference
+        held = self.expert_bytes(sequences, tokens)
+        hidden = HIDDEN * self.passes.rows(sequences, tokens) * self.arch.d_model * self._size
+        return tuple(max(own, each and each + hidden) for own, each in zip(reference, held, strict=True))
+
+    def expert_bytes(self, sequences: int, tokens: int) -> Peaks:
+        """The workspaces of vLLM's kernel of experts, which it keeps from its first pass on."""
+        rows = self.passes.rows(sequences, tokens)
+        return tuple(rows * each * self._size for each in self.experts)
 
     def sampling(self, sequences: int, tokens: int) -> Peaks:
         """What is live while the head's rows are sampled; on the last stage alone."""
@@ -113,7 +132,7 @@ class Footprint:
         if isinstance(self.arch.head, NoHead):
             return (0,) * self.stages
         rows = self.passes.sampled(sequences)
-        size = float_format(self.deployment.dtypes.activations).bits // 8
+        size = self._size
         units = self.deployment.device.units
         held = sampling_bytes(
             rows,
@@ -124,7 +143,7 @@ class Footprint:
         )
         # The hidden state of the whole pass, the rows of it that the head reads, and a stand-in for them.
         hidden = (self.passes.rows(sequences, tokens) + 2 * rows) * self.arch.d_model * size
-        return (*(0,) * (self.stages - 1), held + hidden)
+        return (*(0,) * (self.stages - 1), held + hidden + self.expert_bytes(sequences, tokens)[-1])
 
     def pool(self, sequences: int, tokens: int) -> Peaks:
         """What is left for caches where passes are as large as `sequences` make them."""
@@ -160,14 +179,17 @@ class Footprint:
         layout = "the layout that the spec states" if dtypes.weights in QUANTISED else "as `llmprof count` has them"
         yield Term(name=WEIGHTS, bytes=self.model.weights(tokens)[stage], basis="confirmed", note=layout)
         yield from self._cache_terms(stage, sequences, tokens)
-        layers = self.passes.peaks(sequences, tokens)[stage]
+        layers = self.layers(sequences, tokens)[stage]
+        of_experts = layers > self.passes.peaks(sequences, tokens)[stage]
         rows = self.passes.rows(sequences, tokens)
         yield Term(
             name=ACTIVATIONS,
             bytes=layers,
             basis="unconfirmed" if self.serves or dtypes.quantised else "confirmed",
-            note=f"the reference execution of a pass of {rows:,} tokens, fused attention"
-            + ("; vLLM's own kernels hold less (docs/planning.md)" if self.serves else ""),
+            note=f"the workspaces of vLLM's kernel of experts in a pass of {rows:,} tokens (docs/planning.md)"
+            if of_experts
+            else f"the reference execution of a pass of {rows:,} tokens, fused attention"
+            + ("; vLLM's own kernels hold other amounts (docs/planning.md)" if self.serves else ""),
         )
         sampling = self.sampling(sequences, tokens)[stage]
         yield Term(

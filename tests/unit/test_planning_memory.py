@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from llmprof.errors import InputError
 from llmprof.lengths import default_source
 from llmprof.planning import assumptions, caches, overheads
 from llmprof.planning.assumptions import DRIVER_TOTALS, GIB, MIB, VllmVersion
+from llmprof.planning.experts import expert_values
 from llmprof.planning.footprint import footprint
 from llmprof.planning.memory import Deployment, memory_bar
 from llmprof.planning.overheads import Overheads
@@ -189,6 +191,39 @@ def test_where_layers_decide_vllm_holds_less() -> None:
     bar = memory_bar(named("qwen2.5-1.5b"), on("t4"), sequences=1, tokens=32768, chunk_tokens=32768)
     fewer = 32768 * 8960 * 2
     assert bar.bytes_of("activations") - fewer < 2.02 * GIB < bar.bytes_of("activations")
+
+
+def test_experts_run_all_at_once() -> None:
+    """Mixtral-8x7B on two: 2 experts a token, of 14,336 / 2 values behind their activation, and 4,096 outside."""
+    arch, tokens = named("mixtral-8x7b"), 8192
+    ask = dict(tokens=1000, chunk_tokens=tokens)
+    made = on("h100-sxm", sharding=Sharding(tensor_parallel=2))
+    workspaces, hidden = tokens * 2 * 2 * (7168 + 14336), tokens * 2 * 4096
+    bar = memory_bar(arch, made, sequences=16, **ask)
+    assert bar.bytes_of("activations") == workspaces + 4 * hidden
+    assert bar.bytes_of("logits") == 0
+    # They are kept while 1,024 rows are sampled: 14 bytes a logit, and of the hidden state those rows twice.
+    many = memory_bar(arch, made, sequences=1024, **ask)
+    sampled = 1024 * 32_000 * 14 + hidden + 2 * 1024 * 2 * 4096
+    assert many.bytes_of("logits") == sampled - 4 * hidden
+    for other in (replace(made, engine="architecture"), replace(made, vllm_version="0.11.0")):
+        assert memory_bar(arch, other, sequences=16, **ask).bytes_of("activations") < workspaces
+
+
+@pytest.mark.parametrize(
+    ("name", "sharding", "values"),
+    [
+        ("mixtral-8x7b", Sharding(tensor_parallel=2, expert_parallel=2), (2 * (14336 + 28672),)),
+        ("mixtral-8x7b", Sharding(data_parallel=4, expert_parallel=4), (4 * 2 * (14336 + 28672),)),
+        ("deepseek-v2-lite", Sharding(tensor_parallel=8), (6 * (2048 + 2048),)),
+        ("deepseek-v2-lite", Sharding(pipeline_parallel=27), (0, *[6 * (2048 + 2816)] * 26)),
+        ("nemotron-3-super-120b-a12b", Sharding(), (22 * (2688 + 2688),)),
+        ("llama-3.1-8b", Sharding(pipeline_parallel=2), (0, 0)),
+    ],
+)
+def test_values_of_the_workspaces_for_a_token(name: str, sharding: Sharding, values: tuple[int, ...]) -> None:
+    """The wider of the two sides, each; a latent is what is outside; a dense first layer has none."""
+    assert expert_values(named(name), sharding) == values
 
 
 # --- against count ------------------------------------------------------------------------------

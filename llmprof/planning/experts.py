@@ -1,0 +1,46 @@
+"""What vLLM's kernel of experts holds: rows for all experts of all tokens at once, where the reference runs one by one.
+
+Read in the packages vllm 0.19.0 and 0.33.0 on 2026-11-30 (vllm/model_executor/layers/fused_moe: `workspace_shapes` of
+the Triton kernel, `_allocate_buffers` of modular_kernel.py; vllm/v1/worker/workspace.py). With M tokens of which each
+goes to `top_k` experts, of N values before and F behind their activation, and of K values outside: one workspace of
+M x top_k x max(F, K) values and one of M x top_k x max(N, K), made in the first pass and kept, so that tokens are
+sampled beside them. That is the kernel of unquantised experts on Hopper; kernels for other dtypes and devices hold
+other amounts, of the same order.
+
+Where devices of a replica share experts each has all of its tokens, and where replicas do all tokens of all replicas
+(`--all2all-backend allgather_reducescatter`, the default).
+"""
+
+from __future__ import annotations
+
+from llmprof.planning.passes import Peaks
+from llmprof.sharding import Sharding
+from llmprof.spec.arch import ArchSpec, Glu, Moe
+
+HIDDEN = 4
+"""Hidden states beside them: the residual, what the layer was given, what experts take, what shared ones make of it."""
+
+
+def expert_values(arch: ArchSpec, sharding: Sharding) -> Peaks:
+    """Values in the workspaces for each token of a replica's pass, on a device of each stage; 0 without experts."""
+    stages = sharding.pipeline_parallel
+    found = [0] * stages
+    known: dict[int, int] = {}  # by identity, because equal layers are the same object
+    for index, layer in enumerate(arch.main.layers):
+        if isinstance(layer.ffn, Moe):
+            if id(layer) not in known:
+                known[id(layer)] = _of_layer(layer.ffn, arch.d_model, sharding)
+            stage = index * stages // arch.n_layers
+            found[stage] = max(found[stage], known[id(layer)])
+    return tuple(found)
+
+
+def _of_layer(spec: Moe, d_model: int, sharding: Sharding) -> int:
+    outside = spec.latent or d_model
+    if sharding.sends_tokens:
+        ranks, replicas = 1, sharding.data_parallel
+    else:
+        ranks, replicas = sharding.tensor_parallel // sharding.expert_parallel, 1
+    behind = spec.expert.d_ff // ranks
+    before = 2 * behind if isinstance(spec.expert, Glu) else behind
+    return replicas * spec.top_k * (max(behind, outside) + max(before, outside))
