@@ -71,6 +71,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "mis": (1, 5),
     "t_row": (1e-5, 3),
     "tile": (1, 300),
+    **{f"{start}_{n}": (0.3, 2000) for start in ("a1", "a2") for n in (2, 4, 8)},
+    **{f"{rate}_{n}": (100, 1e7) for rate in ("c1", "c2") for n in (2, 4, 8)},
 }
 """Within which each constant is looked for; what has no range (a number of splits, a choice of form) stays as it is."""
 

@@ -17,7 +17,7 @@ from llmprof.errors import InputError
 from llmprof.latency.constants import Bound, DeviceModel
 from llmprof.latency.estimate import kernel_seconds
 from llmprof.latency.figures import Figures
-from llmprof.latency.op import DecodeAttention, Elementwise, Gemm, Launch, Op, PrefillAttention
+from llmprof.latency.op import Collective, DecodeAttention, Elementwise, Gemm, Launch, Op, PrefillAttention
 from llmprof.spec.arch import Source
 
 NotNegative = Annotated[float, Ge(0)]
@@ -45,7 +45,7 @@ class ServedKernel:
     `timed` is how many times it was fitted to; `median_error` and `p90_error` are |predicted / measured - 1|.
     """
 
-    op: Literal["gemm", "decode", "prefill", "elementwise", "launch"]
+    op: Literal["gemm", "decode", "prefill", "elementwise", "allreduce", "launch"]
     dtype: Literal["bf16", "fp16", "fp8"]
     engine: Literal["torch"] | None = None
     form: Literal["searched", "split", "unsplit-mha", "per-head", "packed", "plain"] = "plain"
@@ -122,6 +122,7 @@ _SAMPLES: dict[str, Op] = {
     "decode": DecodeAttention(batch=8, context=1024, heads=32, kv_heads=8, head_dim=128),
     "prefill": PrefillAttention(batch=1, new_tokens=1024, heads=32, kv_heads=8, head_dim=128),
     "elementwise": Elementwise(bytes=1 << 20),
+    "allreduce": Collective(bytes=1 << 20, devices=2),
     "launch": Launch(kernels=1, graph=False),
 }
 _REPLAYED = Launch(kernels=1)
@@ -151,12 +152,12 @@ def _lacking(each: ServedKernel, served: Served) -> str:
     ops = [_SAMPLES[each.op], *((_REPLAYED,) if each.op == "launch" else ())]
     if isinstance(ops[0], Gemm):
         ops = [replace(ops[0], dtype=each.dtype)]
-    bound = Bound(kernel=each.kernel, figures=figures_of(served.figures))
+    bound = Bound(kernel=each.kernel, figures=figures_of(served.figures, link=1e9))
     try:
         good = all(kernel_seconds(op, bound) > 0 for op in ops)
     except KeyError as error:
         return f"{error.args[0]} is missing"
-    except (ArithmeticError, ValueError, TypeError):
+    except (ArithmeticError, ValueError, TypeError, IndexError):
         good = False
     return "" if good else "they make no time"
 

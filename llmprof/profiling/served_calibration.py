@@ -19,7 +19,7 @@ from llmprof.device_figures import Device, KernelConstants
 from llmprof.errors import InputError
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.fit import Fitted, Measured, fit, interval
-from llmprof.latency.op import DecodeAttention, Elementwise, Gemm, PrefillAttention
+from llmprof.latency.op import Collective, DecodeAttention, Elementwise, Gemm, PrefillAttention
 from llmprof.latency.served_profile import Conditions, Served, ServedFigures, ServedKernel
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "decode": ("split", "unsplit-mha"),
     "prefill": ("per-head", "packed"),
     "elementwise": ("plain",),
+    "allreduce": ("plain",),
 }
 """Forms that a kernel's times are tried with: that which is least off where held out is kept."""
 
@@ -126,6 +127,7 @@ def calibrate_served(
     *,
     seconds: float,
     launches: Callable[[], Launches] | None = None,
+    collectives: Callable[[], tuple[list[Sample], list[str]]] | None = None,
     conditions: Callable[[], Conditions] = Conditions,
     progress: Progress | None = None,
 ) -> Found:
@@ -134,10 +136,17 @@ def calibrate_served(
 
     timed = time_served(points, timer, seconds=seconds, progress=progress)
     found = Found(timed=timed.samples, interrupted=timed.interrupted, notes=list(_left_out(timed)))
-    if launches is not None and not timed.interrupted:
-        found.launches = launches()
+    try:
+        if launches is not None and not found.interrupted:
+            found.launches = launches()
+        if collectives is not None and not found.interrupted:
+            among, notes = collectives()
+            found.timed += among
+            found.notes += notes
+    except KeyboardInterrupt:
+        found.interrupted = True
     under = conditions()
-    kernels = list(_fits(device, figures, timed.samples, found.notes))
+    kernels = list(_fits(device, figures, found.timed, found.notes))
     if found.launches is not None:
         kernels.append(_launching(found.launches))
     if kernels:
@@ -194,6 +203,8 @@ def _key(sample: Sample) -> tuple[str, str, str | None]:
             return "prefill", dtype, engine
         case Elementwise():
             return "elementwise", "bf16", None  # it is bytes that take the time
+        case Collective(engine=engine):
+            return "allreduce", "bf16", engine
 
 
 def _by_size(samples: Sequence[Sample]) -> list[Sample]:
@@ -214,6 +225,8 @@ def _best(
     tried = []
     for form in FORMS[op]:
         start = replace(_start(device, op, dtype, form), dtype=dtype, engine=engine)
+        if op == "allreduce":
+            start = replace(start, constants=_among(device, start.constants, measured))
         tried.append(fit(measured, as_figures(figures), start))
     return min(tried, key=lambda each: each.median)
 
@@ -239,6 +252,14 @@ def _start(device: Device, op: str, dtype: str, form: str) -> KernelConstants:
     if dtype == "fp8":
         return replace(chosen, constants={**chosen.constants, **QUANTISING})
     return chosen
+
+
+def _among(device: Device, constants: Mapping[str, float], measured: Sequence[Measured]) -> dict[str, float]:
+    """Those of groups that were timed; rates are of this device's own links, whatever they are."""
+    groups = {each.op.devices for each in measured if isinstance(each.op, Collective)}
+    found = {name: value for name, value in constants.items() if name.rpartition("_")[2] in map(str, groups)}
+    link = device.interconnect
+    return {**found, "link": constants["link"] if link is None else link.per_direction.value / 1e9}
 
 
 def _launching(launches: Launches) -> ServedKernel:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from llmprof.measure.calibration.served import ServedPoint
+    from llmprof.measure.calibration.served_clock import Sample
 
 FP8_FROM = (8, 9)
 """The compute capability from which there are fp8 products (CUDA C++ Programming Guide, "Tensor Cores", recalled)."""
@@ -44,18 +45,17 @@ def calibrate_local(
 
     watched = _Watched(device, GraphTimer(device), properties)
     points = _points(formats, fp8=(properties.major, properties.minor) >= FP8_FROM and figures.fp8 is not None)
-    found = calibrate_served(
+    return calibrate_served(
         known,
         figures,
         points,
         watched,
         seconds=seconds,
         launches=lambda: _launches(device),
+        collectives=lambda: _collectives(device),
         conditions=lambda: watched.conditions(points),
         progress=progress,
     )
-    found.notes.append(_collectives(framework.cuda.device_count()))
-    return found
 
 
 def _points(formats: Sequence[str], *, fp8: bool) -> list[ServedPoint]:
@@ -131,7 +131,18 @@ def _launches(device: torch.device) -> Launches:
     )
 
 
-def _collectives(devices: int) -> str:
-    if devices > 1:
-        return f"all-reduce among {devices} GPUs is not timed: it takes a process for each; the catalogue's stays"
-    return "all-reduce is not timed: there is one GPU; the catalogue's stays"
+def _collectives(device: torch.device) -> tuple[list[Sample], list[str]]:
+    """All-reduce among the GPUs that are there, where they are of one kind."""
+    import torch as framework
+
+    from llmprof.measure.calibration.served_ranks import time_all_reduce
+
+    there = framework.cuda.device_count()
+    if there == 1:
+        return [], ["all-reduce is not timed: there is one GPU; the catalogue's stays"]
+    names = {framework.cuda.get_device_name(number) for number in range(there)}
+    if len(names) > 1:
+        return [], [f"all-reduce is not timed: the GPUs here differ ({', '.join(sorted(names))})"]
+    framework.cuda.synchronize(device)
+    framework.cuda.empty_cache()  # the ranks need memory on this GPU too
+    return time_all_reduce(there)

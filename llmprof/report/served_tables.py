@@ -30,9 +30,11 @@ POINT_COLUMNS = (
     "d",
     "prefix",
     "window",
+    "num_gpus",
+    "bytes",
     "us",
 )
-"""Those of `llmprof verify --ops` that products and attention have."""
+"""Those of `llmprof verify --ops` that products, attention and all-reduce have."""
 
 _OPS = {"decode": "decode_attn", "prefill": "prefill_attn"}
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
@@ -153,7 +155,7 @@ def host_table(hosts: Sequence[HostConstant]) -> Table:
 
 
 def points_csv(device: str, samples: Sequence[Sample]) -> str:
-    """Products and attention that were timed, in the columns of `llmprof verify --ops`.
+    """Products, attention and all-reduce that were timed, in the columns of `llmprof verify --ops`.
 
     What moves memory and starts of kernels have no rows there.
     """
@@ -177,6 +179,8 @@ def _sizes(sample: Sample) -> dict[str, object] | None:
         return {"op": "gemm", "dtype": _DTYPES.get(op.dtype, op.dtype), "m": op.m, "n": op.n, "k": op.k}
     if sample.kind == "elementwise":
         return None
+    if sample.kind == "allreduce":
+        return {"op": "allreduce", "dtype": _DTYPES["bf16"], "num_gpus": op.devices, "bytes": op.bytes}
     dtype = _DTYPES.get(op.kv_dtype, op.kv_dtype)
     heads = {"b": op.batch, "h": op.heads, "g": op.kv_heads, "d": op.head_dim, "window": op.window}
     if sample.kind == "decode":
@@ -193,6 +197,8 @@ def _sizes(sample: Sample) -> dict[str, object] | None:
 
 def _start(each: ServedKernel) -> float:
     """Microseconds."""
+    if each.op == "allreduce":
+        return min(value for name, value in each.constants.items() if name.startswith("a1_"))
     return each.constants["t_launch" if each.op == "launch" else "t0"]
 
 
@@ -202,6 +208,8 @@ def _flops(each: ServedKernel, served: Served) -> float | None:
 
 
 def _bytes(each: ServedKernel, served: Served) -> float | None:
+    if each.op == "allreduce":  # bytes of the tensor, at best, in a microsecond
+        return 1e6 * max(value for name, value in each.constants.items() if name.startswith("c2_"))
     return each.constants["e_b"] * served.figures.memory_bandwidth if "e_b" in each.constants else None
 
 

@@ -22,7 +22,7 @@ from llmprof.latency.constants import Bound, DeviceModel
 from llmprof.latency.device_profile import Identity, Profile, load, merged, text
 from llmprof.latency.estimate import estimate, kernel_seconds
 from llmprof.latency.local import NOTHING, Local
-from llmprof.latency.op import DecodeAttention, Elementwise, Gemm, Launch, PrefillAttention
+from llmprof.latency.op import Collective, DecodeAttention, Elementwise, Gemm, Launch, PrefillAttention
 from llmprof.latency.served_profile import (
     Conditions,
     HostConstant,
@@ -38,6 +38,7 @@ from llmprof.latency.table import read
 from llmprof.measure.calibration import served_clock
 from llmprof.measure.calibration.served import MATRICES, WEIGHTS, Kind, ServedPoint, points, products, steps
 from llmprof.measure.calibration.served_clock import IN_A_GRAPH, REPLAYS, Timed, spread, time_served
+from llmprof.measure.calibration.served_ranks import SIZES, as_rank, time_all_reduce
 from llmprof.profiling.served_calibration import (
     FORMS,
     Found,
@@ -313,6 +314,55 @@ def test_an_interruption_leaves_a_fit_of_what_was_timed() -> None:
     assert found.launches is None
     assert kernel(found, "elementwise").timed == 30
     assert found.notes == ["elementwise: 3 of 33 points not timed: interrupted"]
+
+
+def test_whoever_stops_what_comes_after_the_kernels_keeps_those() -> None:
+    def stopped() -> Launches:
+        raise KeyboardInterrupt
+
+    found = calibrate_served(H200, FIGURES, some("elementwise"), synthetic(0.0), seconds=60, launches=stopped)
+    assert found.interrupted
+    assert kernel(found, "elementwise").timed == 33
+
+
+def test_all_reduce_is_fitted_for_the_groups_that_met() -> None:
+    truth = known("h100-sxm-80gb", "allreduce")
+    figures = as_figures(FIGURES, link=truth.constants["link"] * 1e9)
+
+    def launcher(ranks: int, entry: object, backend: str, sizes: tuple[int, ...]) -> dict[int, list[float]]:
+        assert (entry, backend) == (as_rank, "nccl")
+        if ranks == 8:
+            raise RuntimeError("a rank is gone\nand more")
+        bound = Bound(kernel=truth, figures=figures)
+        times = [kernel_seconds(Collective(bytes=size, devices=ranks), bound) for size in sizes]
+        # The slowest rank counts: the others are half as long.
+        return {rank: [seconds / (1 if rank == ranks - 1 else 2) for seconds in times] for rank in range(ranks)}
+
+    found = calibrate_served(
+        H200, FIGURES, [], synthetic(0.0), seconds=60, collectives=lambda: time_all_reduce(8, launcher)
+    )
+    assert found.notes == ["all-reduce among 8 GPUs could not be timed: a rank is gone"]
+    reduced = kernel(found, "allreduce")
+    assert (reduced.engine, reduced.timed) == ("torch", 2 * len(SIZES))
+    names = [f"{name}_{n}" for name in ("a1", "c1", "a2", "c2") for n in (2, 4)]
+    assert set(reduced.constants) == {*names, "link"}
+    for name in names:
+        assert reduced.constants[name] == pytest.approx(truth.constants[name], rel=0.02)
+    assert found.served is not None
+    made = estimate(Collective(bytes=1 << 24, devices=2, engine="torch"), model_of(found.served))
+    assert made.basis == "calibrated"
+    expected = kernel_seconds(Collective(bytes=1 << 24, devices=2), Bound(kernel=truth, figures=figures))
+    assert made.seconds == pytest.approx(expected, rel=0.02)
+    assert "allreduce,h200,torch,bfloat16" in points_csv("h200", found.timed)
+
+
+def test_a_rank_times_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of one over gloo, in this process."""
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", "0")):
+        monkeypatch.setenv(name, value)
+    times = as_rank("gloo", SIZES[:3])
+    assert len(times) == 3
+    assert all(seconds > 0 for seconds in times)
 
 
 def test_starts_are_the_middle_of_their_repetitions(found: Found) -> None:

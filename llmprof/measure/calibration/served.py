@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from llmprof.latency.op import DecodeAttention, Dtype, Elementwise, Gemm, PrefillAttention
+from llmprof.latency.op import Collective, DecodeAttention, Dtype, Elementwise, Gemm, PrefillAttention
 
 WEIGHTS = 6
 """Of each product, multiplied in turn: what ai-dynamo/aiconfigurator does (collector/vllm/collect_gemm.py)."""
@@ -27,9 +27,9 @@ WIDTH = 4096
 """Values of a row of what only moves memory."""
 HEAD_DIM = 128
 
-Kind = Literal["gemm", "decode", "prefill", "elementwise"]
+Kind = Literal["gemm", "decode", "prefill", "elementwise", "allreduce"]
 Launch = Callable[[], object]
-ServedOp = Gemm | DecodeAttention | PrefillAttention | Elementwise
+ServedOp = Gemm | DecodeAttention | PrefillAttention | Elementwise | Collective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
