@@ -32,6 +32,7 @@ FLOORS = {
     "llmprof.work": 3,
     "llmprof.sharding_rules": 3,
     "llmprof.sharding_degrees": 3,
+    "llmprof.sharding_options": 3,
     "llmprof.ledger": 3,
     "llmprof.lengths": 3,
     "llmprof.device": 3,

@@ -179,13 +179,13 @@ MEASURED = [
           "matmul_flops", "ffn.router", spec=modern("moe")),
     Fault("moe: a correction that is learned", Router.__init__, 'self.register_buffer("correction", zeros if', 'self.register_parameter("correction", torch.nn.Parameter(zeros) if',
           "params", "ffn.router", spec=modern("moe-sigmoid-groups")),
-    Fault("moe: experts without tokens run", routes._runs, "if count", "if True",
+    Fault("moe: experts without tokens run", routes.runs_of, "if count", "if True",
           "hbm_bytes", "ffn.experts", spec=modern("moe"), routing=CONCENTRATED),
     Fault("moe: no shared expert", Mixture.forward, "s = self.shared(rows, run)", "s = rows",
           "matmul_flops", "ffn.shared.up", spec=modern("moe-shared")),
     Fault("moe: what is added to is not read", kernel_bytes, "3 * unique_bytes(rows)", "2 * unique_bytes(rows)",
           "hbm_bytes", "ffn.experts", spec=modern("moe")),
-    Fault("moe: inputs are weighted, and outputs too", Experts.forward, "if not self.weighs_input", "if True",
+    Fault("moe: inputs are weighted, and outputs too", Experts.forward, "None if self.weighs_input else weights", "weights",
           "hbm_bytes", "ffn.experts", spec=modern("moe-input-weights")),
     Fault("moe: latents that are made twice", Mixture.forward, "else self.latent_down(rows)", "else self.latent_down(rows.expand(2, -1, -1))[0]",
           "matmul_flops", "ffn.latent_down", spec=modern("moe-latent")),
@@ -253,7 +253,7 @@ def test_every_kind_has_two_faults_in_each_half(half: str) -> None:
     [
         pytest.param(Parameter.active_axes.fget, "if self.chosen is None", "if True", id="predicted: all experts"),  # type: ignore[attr-defined]
         pytest.param(Parameter.active_axes.fget, '("top_k", chosen)', '("top_k", 1)', id="predicted: one expert"),  # type: ignore[attr-defined]
-        pytest.param(routes._runs, "if count", "if True", id="measured: experts without tokens"),
+        pytest.param(routes.runs_of, "if count", "if True", id="measured: experts without tokens"),
     ],
 )
 def test_a_fault_in_the_active_parameters_differs(function: Callable[..., Any], old: str, new: str, name: str) -> None:
