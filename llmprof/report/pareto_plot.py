@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from llmprof.planning.configuration import Configuration
 from llmprof.planning.served_record import where
@@ -37,7 +38,7 @@ def pareto_table(search: ServedSearch, front: Sequence[Configuration], *, width:
     notes = [
         f"Of those that serve what is asked, none is both as cheap and quicker than one of these.{_behind(search)}",
     ]
-    points = [c for c in search.seen if c not in search.missed]
+    points = [c for c in search.seen if c not in search.missed and search.cost(c) < inf]
     if len(points) > 1:
         notes += ["", *_plot(search, front, points, width=width, encoding=encoding)]
     title = f"Pareto front: {'price of an hour' if priced else 'devices'} against {latency_name(search)}"
@@ -71,9 +72,8 @@ def _plot(
     def point(c: Configuration) -> tuple[float, float]:
         return search.cost(c) * scale, search.latency(search.seen[c].times) * NANOSECONDS
 
-    known = [c for c in points if search.cost(c) < float("inf")]
-    others = tuple(point(c) for c in known if c not in on_it)
-    series = [Series(name="on the front", points=tuple(point(c) for c in known if c in on_it))]
+    others = tuple(point(c) for c in points if c not in on_it)
+    series = [Series(name="on the front", points=tuple(point(c) for c in points if c in on_it))]
     if others:
         series.append(Series(name="others that serve it", points=others))
     return log_plot(
@@ -92,4 +92,4 @@ def _devices(value: int) -> str:
 def _cost(value: float, priced: bool) -> str:
     if not priced:
         return f"{value:,.0f}"
-    return "-" if value == float("inf") else f"{value:,.2f}"
+    return "-" if value == inf else f"{value:,.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from llmprof import catalog
 from llmprof.device import find
 from llmprof.errors import InputError
+from llmprof.latency.local import Local
+from llmprof.latency.served_profile import HostConstant
 from llmprof.latency.serving.serve import serve
 from llmprof.planning.ask import Ask, Rank
 from llmprof.planning.configuration import Configuration
@@ -27,6 +30,7 @@ from llmprof.planning.served_search import ServedSearch
 from llmprof.planning.slo import Slo, Target, Times
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Dtypes
+from tests.faults import planted
 
 PRICES = {"h100-sxm-80gb": 2.5, "l40s": 0.9}
 
@@ -116,6 +120,22 @@ def test_weights_of_8_bits_are_multiplied_as_such_where_a_device_can() -> None:
     assert serving.least(c).ttft == pytest.approx(c.prefill.seconds / 2, rel=1e-3)
 
 
+def test_what_was_measured_here_comes_first() -> None:
+    """A host that adds 2 ms less to each pass than public runs left: each token comes 2 ms sooner."""
+    search, plan, serving = searched()
+    host = HostConstant(
+        engine="vllm", version="", device="h100-sxm-80gb", step_s=0.0025, points=3, mean_error=0.01, largest_error=0.02
+    )
+    here = Serving(search, None, Local(hosts=(host,)))
+    for c in plan.configurations[:6]:
+        own, public = here.seen(c).times.tpot, serving.seen(c).times.tpot
+        if c.deployment.device.name == "h100-sxm-80gb":
+            assert public - own == pytest.approx(0.002, rel=0.05)
+            assert "3 served points" in predicted(here, c).assumptions[-1]
+        else:
+            assert own == public
+
+
 # --- what spares predictions ------------------------------------------------------------------------
 
 
@@ -123,7 +143,7 @@ def test_weights_of_8_bits_are_multiplied_as_such_where_a_device_can() -> None:
 def test_bounds_that_spare_a_prediction_hold(rate: float | None) -> None:
     """Of a request alone, of a whole answer in a closed loop, and of what is answered at most and in any case."""
     search, plan, serving = searched(rate)
-    for c in plan.configurations:
+    for c in plan.configurations[::2]:
         alone, seen = serving.alone(c), serving.seen(c)
         assert alone.ttft <= seen.times.ttft
         assert alone.tpot <= seen.times.tpot
@@ -288,6 +308,34 @@ def test_the_nearest_rate_and_number_of_devices() -> None:
     assert slower.rate < 400
     assert asking(search, slower.slo, slower.rate, slower.configuration)
     assert more.configuration.gpus > 2
+
+
+# --- planted faults -----------------------------------------------------------------------------------
+
+
+def test_a_prediction_below_its_bound_shows() -> None:
+    with planted(Serving.seen, "max(own.mean_tpot, least.tpot)", "0.1 * own.mean_tpot"), pytest.raises(AssertionError):
+        test_no_prediction_is_below_its_bound()
+
+
+@pytest.mark.parametrize(
+    ("rate", "function", "old", "new"),
+    [
+        (None, Serving.alone, "steps.time(1,", "steps.time(64,"),
+        (None, Serving.busy, "clients * lanes", "2 * clients * lanes"),
+        (None, Serving.ceiling, "min(found, room / step", "min(found, 0.5 * room / step"),
+        (45.0, Serving.surely, "(prompt + (demand", "(0 * prompt + (demand"),
+    ],
+)
+def test_a_bound_that_is_none_shows(rate: float | None, function: Callable[..., object], old: str, new: str) -> None:
+    with planted(function, old, new), pytest.raises(AssertionError):
+        test_bounds_that_spare_a_prediction_hold(rate)
+
+
+def test_an_order_that_is_none_shows() -> None:
+    fault = planted(ServedSearch._if_alone, "self._key(c, times,", "self._key(c, Times(ttft=9.0, tpot=9.0),")
+    with fault, pytest.raises(AssertionError):
+        test_the_order_is_that_of_all_predictions("decode")
 
 
 # --- what cannot be asked -----------------------------------------------------------------------------
