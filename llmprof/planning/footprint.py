@@ -189,6 +189,7 @@ class Footprint:
             note=f"the workspaces of vLLM's kernel of experts in a pass of {rows:,} tokens (docs/planning.md)"
             if of_experts
             else f"the reference execution of a pass of {rows:,} tokens, fused attention"
+            + (", experts balanced" if any(self.model.experts) else "")
             + ("; vLLM's own kernels hold other amounts (docs/planning.md)" if self.serves else ""),
         )
         sampling = self.sampling(sequences, tokens)[stage]

@@ -519,3 +519,10 @@ def test_a_source_of_its_own_length() -> None:
     # An encoder of sound reads all of its 1,500 positions.
     whisper = memory_bar(named("whisper-large-v3"), deployment, sequences=1, tokens=10, chunk_tokens=64)
     assert whisper.bytes_of("kv cache") == 32 * 2 * 1280 * 2 * 1510
+
+
+def test_how_tokens_are_dealt_to_experts_is_named() -> None:
+    for name, named_so in (("mixtral-8x7b", True), ("llama-3.1-8b", False)):
+        bar = memory_bar(named(name), on("h200", engine="architecture"), sequences=1, tokens=9, chunk_tokens=9)
+        (note,) = [term.note for term in bar.terms if term.name == "activations"]
+        assert ("experts balanced" in note) is named_so
