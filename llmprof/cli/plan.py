@@ -165,7 +165,7 @@ def _pages(search: Search, plan: Plan, top: int | None) -> list[Table]:
         pages = [plan_rejections.nothing_table(plan, nearest(search))]
     else:
         shown = best[:top]
-        pages = [plan_tables.ranking_table(plan, shown, len(plan.configurations) - len(shown))]
+        pages = [plan_tables.ranking_table(plan, shown, len(best) - len(shown))]
         pages += plan_tables.best_tables(best[0], plan.ask)
     pages.append(plan_tables.fewest_table(list(fewest(search)), plan.ask.max_gpus))
     pages += plan_rejections.rejection_tables(plan)

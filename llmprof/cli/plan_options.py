@@ -82,11 +82,11 @@ NodeOption = Annotated[
     str, typer.Option("--node-size", metavar="N", help="Devices of one node: those that may share a tensor.")
 ]
 PriceOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--price",
         metavar="PRICES",
-        help="What an hour of a device costs: one number, or h100-sxm=2.5,l40s=1.0, in any currency.",
+        help="What an hour of a device costs: one number, or h100-sxm=2.5,l40s=1.0 (also repeated), in any currency.",
     ),
 ]
 EngineOption = Annotated[
@@ -96,7 +96,7 @@ EngineOption = Annotated[
     ),
 ]
 OverheadOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--overhead",
         metavar="SIZES",
@@ -117,12 +117,10 @@ TopOption = Annotated[str, typer.Option("--top", metavar="N", help="Configuratio
 
 def parse_devices(given: Sequence[str] | None) -> list[Device] | None:
     """The devices that are named, each once; None where none is. InputError for a name that is not known."""
-    from llmprof.device import find
-
     if not given:
         return None
-    names = [name for text in given for name in text.split(",")]
-    return list({device.name: device for device in (find(name) for name in names)}.values())
+    named = (_device(name, "--device") for text in given for name in text.split(","))
+    return list({device.name: device for device in named}.values())
 
 
 def default_concurrency(request_rate: str | None) -> str:
@@ -139,10 +137,10 @@ def parse_ask(
     dtypes: tuple[Dtypes, ...],
     max_gpus: str,
     node_size: str,
-    price: str | None,
+    price: Sequence[str] | None,
     rank: str | None,
     engine: str,
-    overhead: str | None,
+    overhead: Sequence[str] | None,
     devices: Sequence[Device],
 ) -> Ask:
     """What is asked, of prompts whose length is still to be said for each model."""
@@ -156,15 +154,15 @@ def parse_ask(
         output_tokens=DEFAULT_OUTPUT
         if output_tokens is None
         else options.length(output_tokens, option="--output-tokens", least=0),
-        concurrency=1 if fill else options.length(concurrency, option="--concurrency"),
+        concurrency=1 if fill else _length_or(FILL, concurrency, option="--concurrency"),
     )
     if chunk_tokens is not None:
         demand = replace(demand, chunk_tokens=options.length(chunk_tokens, option="--chunk-tokens"))
-    prices = {} if price is None else parse_prices(price, devices)
+    prices = parse_prices(",".join(price), devices) if price else {}
     if rank is None:
-        rank = "gpus" if price is None else "price"
+        rank = "price" if price else "gpus"
     options.choice(rank, RANKS, option="--rank")
-    if rank in ("price", "cost") and price is None:
+    if rank in ("price", "cost") and not price:
         raise InputError(f"--rank {rank} needs to know what devices cost; add --price")
     return Ask(
         demand=demand,
@@ -176,7 +174,7 @@ def parse_ask(
         prices=prices,
         rank=cast("Rank", rank),
         engine=cast("PlannedEngine", options.choice(engine, ("vllm", "architecture"), option="--engine")),
-        overheads=Overheads() if overhead is None else parse_overheads(overhead),
+        overheads=parse_overheads(",".join(overhead)) if overhead else Overheads(),
     )
 
 
@@ -195,8 +193,6 @@ def parse_prices(text: str, devices: Sequence[Device]) -> dict[str, float]:
 
     InputError for what is no price, a device that is not known, or one that is not among those that are planned.
     """
-    from llmprof.device import find
-
     if "=" not in text:
         return dict.fromkeys((device.name for device in devices), _price(text))
     names = {device.name for device in devices}
@@ -205,7 +201,7 @@ def parse_prices(text: str, devices: Sequence[Device]) -> dict[str, float]:
         name, equals, value = part.partition("=")
         if not equals:
             raise InputError(f"--price: found {part.strip()!r}; expected a device and its price, such as h100-sxm=2.5")
-        device = find(name)
+        device = _device(name, "--price")
         if device.name not in names:
             raise InputError(f"--price: {device.name} is none of the devices that are planned; leave it out")
         if device.name in found:
@@ -215,20 +211,25 @@ def parse_prices(text: str, devices: Sequence[Device]) -> dict[str, float]:
 
 
 def parse_overheads(text: str) -> Overheads:
-    """Bytes of the terms that no model decides. InputError for a name that is none of them, or what is no size."""
+    """Bytes of the terms that no model decides. InputError for a name that is none of them, one that has
+    two sizes, or what is no size.
+    """
     from llmprof.planning.overheads import Overheads
 
     found: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.partition("=")
         key = options.choice(name.strip(), OVERHEADS, option="--overhead")
-        found[f"{key.replace('-', '_').removesuffix('s')}_bytes"] = options.size(size, option=f"--overhead {key}")
+        term = f"{key.replace('-', '_').removesuffix('s')}_bytes"
+        if term in found:
+            raise InputError(f"--overhead: {key} has two sizes; leave one out")
+        found[term] = options.size(size, option=f"--overhead {key}")
     return Overheads(**found)
 
 
 def top(text: str) -> int | None:
     """How many are listed; None for all."""
-    return None if text.strip() == "all" else options.length(text, option="--top")
+    return None if text.strip() == "all" else _length_or("all", text, option="--top")
 
 
 def of_model(ask: Ask, arch: ArchSpec, *, context: str | None, output_tokens: str | None, scenario: str) -> Ask:
@@ -265,8 +266,27 @@ def _price(text: str) -> float:
     value = float(text) if re.fullmatch(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", text, re.ASCII) else math.nan
     if not value > 0:
         shown = repr(text.strip()) if len(text) <= 64 else f"a text of {len(text):,} characters"
-        raise InputError(f"--price: found {shown}; expected what an hour of a device costs, such as 2.5")
+        raise InputError(f"--price: found {shown}; expected what an hour of a device costs, more than 0, such as 2.5")
     return value
+
+
+def _device(name: str, option: str) -> Device:
+    from llmprof.device import find
+
+    if not name.strip():
+        raise InputError(f"{option}: found an empty name; expected devices of `llmprof devices list`")
+    try:
+        return find(name)
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from None
+
+
+def _length_or(word: str, text: str, *, option: str) -> int:
+    """A length where `word` would have done as well."""
+    try:
+        return options.length(text, option=option)
+    except InputError as error:
+        raise InputError(f"{error}, or {word}") from None
 
 
 def _gpus(text: str, option: str) -> int:

@@ -125,13 +125,17 @@ class Configuration:
         )
 
     def maximum_concurrency_of(self, tokens: int) -> float | None:
-        """How many requests of `tokens` tokens the caches of all replicas have room for; None where any number has."""
+        """How many requests of `tokens` tokens the caches of all replicas have room for; None where any number has.
+
+        As an engine counts them that is started for as many as are planned.
+        """
         found = maximum_concurrency(
             self.arch,
             self.deployment,
             tokens=tokens,
             chunk_tokens=self.chunk_tokens,
             source_tokens=self.source_tokens,
+            sequences=self.batch,
         )
         return None if found >= ANY else self.replicas * found
 

@@ -140,6 +140,8 @@ def _all(search: Search) -> Iterator[Deployment]:
 def _in(search: Search, dtypes: Dtypes) -> Deployment | None:
     """The fewest devices that have room in other dtypes; None where none have, or the dtypes cannot be."""
     try:
-        return search.asking(replace(search.ask, dtypes=(dtypes,))).fewest(dtypes, search.devices)
-    except InputError:  # a cache that no engine keeps so, rows that the groups of a format do not divide
+        asking = search.asking(replace(search.ask, dtypes=(dtypes,)))
+    except InputError:  # rows that the groups of a format do not divide
         return None
+    # Where the engine that is planned keeps no such cache, that is a change of the engine as well.
+    return asking.fewest(dtypes, search.devices) if asking.engine == search.engine else None

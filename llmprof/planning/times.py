@@ -12,7 +12,7 @@ from typing import Literal
 
 from llmprof.device import Device
 from llmprof.planning.work import Stages, Work
-from llmprof.workload import ComputeDtype
+from llmprof.workload import COMPUTE_DTYPES, ComputeDtype
 
 Resource = Literal["compute", "memory bandwidth", "interconnect"]
 
@@ -68,8 +68,9 @@ def missing(device: Device, dtype: ComputeDtype) -> str | None:
     if device.memory_bandwidth is None:
         return "the catalogue has no memory bandwidth for it, as no two places agree on one"
     if dtype not in device.peak_flops:
-        others = ", ".join(device.peak_flops)
-        return f"the catalogue has no peak in {dtype} for it" + (f", only in {others}" if others else "")
+        others = [each for each in COMPUTE_DTYPES if each in device.peak_flops]
+        instead = f", only in {', '.join(others)} (--dtype {others[0]})" if others else ", nor in another"
+        return f"the catalogue has no peak in {dtype} for it{instead}"
     return None
 
 

@@ -92,11 +92,16 @@ def scenario_table(c: Configuration, ask: Ask) -> Table:
         rows=tuple(rows),
         notes=(
             "requests at once: with the activations of a pass of them; maximum concurrency: what the cache alone has "
-            "room for, as vLLM prints it. Of all replicas together.",
-            f"With {requests(c.batch)} to a replica each may keep "
-            f"{_count(c.largest_context)} tokens{'' if c.largest_context is None else ' at most'}.",
+            f"room for, as vLLM prints it where it is started for {requests(c.batch)}. Of all replicas together.",
+            f"With {requests(c.batch)} to a replica each may keep {_count(c.largest_context)} tokens{_at_most(c)}.",
         ),
     )
+
+
+def _at_most(c: Configuration) -> str:
+    if c.largest_context is None:
+        return ""
+    return " at most" + (", all that the model was made for" if c.largest_context == c.arch.max_context else "")
 
 
 def _percent(part: int, whole: int) -> str:

@@ -48,8 +48,9 @@ def duration(seconds: float) -> str:
 
 
 def ranking_table(plan: Plan, shown: Sequence[Configuration], behind: int) -> Table:
-    """The configurations that are shown, best first; `behind` are those that are not."""
+    """The configurations that are shown, best first; of as good ones of other numbers, `behind` are not."""
     ask = plan.ask
+    others = len(plan.configurations) - len(shown) - behind
     priced = any(c.price is not None for c in shown)
     several = len({c.deployment.dtypes for c in shown}) > 1
     decodes = any(c.decode is not None for c in shown)
@@ -78,15 +79,17 @@ def ranking_table(plan: Plan, shown: Sequence[Configuration], behind: int) -> Ta
             _marked(c.prefill, c, marks),
             *((_marked(c.decode, c, marks),) if decodes else ()),
             rate(c.tokens_per_s),
-            *((_money(c.price_per_hour), _money(c.cost_per_million)) if priced else ()),
+            *((money(c.price_per_hour), money(c.cost_per_million)) if priced else ()),
             _limit(c),
         )
         for number, c in enumerate(shown, 1)
     ]
     notes = [
         *settings(plan),
-        f"Ranked by {IN_WORDS[ask.rank]} (--rank). Each number of a device stands once, spread as ranks best; "
-        f"{behind:,} more have room (--top). free: of the fullest device; room: for so many requests at once.",
+        f"Ranked by {IN_WORDS[ask.rank]} (--rank). Each number of a device stands once, spread as ranks best"
+        f"{f'; {others:,} other ways to spread them have room' if others else ''}"
+        f"{f'; {behind:,} more numbers with --top all' if behind else ''}. free: of the fullest device; room: for so "
+        "many requests at once.",
         BOUNDS_NOTE.format(
             times=STEPS if decodes else PROMPTS,
             money="; per M >=: what a million of them costs at least" if priced else "",
@@ -119,9 +122,10 @@ def settings(plan: Plan) -> list[str]:
         kept = "nothing is kept of a request; "
     elif plan.arch.structure == "encoder-decoder":
         kept = f"kept of a request: {ask.scenario}, {plan.tokens:,} tokens beside those of its source (--scenario); "
+    most = f"{ask.max_gpus:,} device{'s' if ask.max_gpus > 1 else ''}"
     made = [
         f"{kept[0].upper()}{kept[1:]}passes of {ask.demand.chunk_tokens:,} tokens at most (--chunk-tokens); at most "
-        f"{ask.max_gpus:,} devices (--max-gpus), {ask.node_gpus:,} to a node (--node-size)."
+        f"{most} (--max-gpus), {ask.node_gpus:,} to a node (--node-size)."
     ]
     if plan.without_engine is not None:
         made.append(f"Memory is what the architecture needs, not what an engine takes: {plan.without_engine}.")
@@ -240,10 +244,13 @@ def _limit(c: Configuration) -> str:
     return f"weights {weights}%" if weights >= 50 else f"cache {100 - weights}%"
 
 
-def _money(value: float | None) -> str:
+def money(value: float | None) -> str:
+    """An amount of whatever currency, with two digits or more."""
     if value is None:
         return "-"
-    return f"{value:,.2f}" if value >= 0.1 else f"{value:.4f}"
+    if value >= 0.1:
+        return f"{value:,.2f}"
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
 
 
 def _formats(dtypes: Sequence[Dtypes]) -> str:

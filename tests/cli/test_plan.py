@@ -11,7 +11,7 @@ import pytest
 
 from llmprof.planning.terms import MemoryBar, Term
 from llmprof.report.plan_memory import WIDTH, drawn
-from llmprof.report.plan_tables import duration, rate
+from llmprof.report.plan_tables import duration, money, rate
 from tests.cli.conftest import Cli
 
 EIGHT = ("plan", "llama-3.1-8b", "--context", "4Ki")
@@ -87,7 +87,7 @@ def test_markdown_has_the_same_tables(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_prices_rank_and_cost(cli: Cli) -> None:
-    words = (*EIGHT, "--device", "h100-sxm,l4", "--price", "h100-sxm=2.5,l4=0.4")
+    words = (*EIGHT, "--device", "h100-sxm,l4", "--price", "h100-sxm=2.5", "--price", "l4=0.4")
     done = cli(*words, "--format", "json", "--top", "all")
     (record,) = done.json["results"]
     prices = [each["price_per_hour"] for each in record["configurations"]]
@@ -120,7 +120,7 @@ def test_nothing_has_room(cli: Cli) -> None:
 
 def test_what_is_left_out_is_listed(cli: Cli) -> None:
     done = cli(*EIGHT, "--device", "l4,a10,h200", "--max-gpus", "3", "--node-size", "2")
-    assert "the catalogue has no peak in bf16 for it, only in fp16: a10" in done.out
+    assert "the catalogue has no peak in bf16 for it, only in fp16 (--dtype fp16): a10" in done.out
     assert "+ nothing is known of the links between these devices" in done.out
     (record,) = cli(*EIGHT, "--device", "l4,a10", "--format", "json").json["results"]
     assert [each["device"] for each in record["unplanned_devices"]] == ["a10"]
@@ -151,17 +151,36 @@ def test_other_structures(cli: Cli) -> None:
     assert "Memory is what the architecture needs, not what an engine takes" in alone
 
 
+def test_what_is_not_listed_is_counted(cli: Cli) -> None:
+    """Eight numbers of a device in twenty ways; of a single one there is nothing more to say."""
+    words = ("plan", "llama-3.2-1b", "--device", "l4", "--concurrency", "8")
+    out = " ".join(cli(*words, "--top", "3").out.split())
+    (record,) = cli(*words, "--format", "json", "--top", "all").json["results"]
+    others = record["with_room"] - len(record["configurations"])
+    assert len(record["configurations"]) == 8
+    assert f"ranks best; {others} other ways to spread them have room; 5 more numbers with --top all. free" in out
+    one = " ".join(cli(*words, "--max-gpus", "1").out.split())
+    assert "spread as ranks best. free" in one
+    assert "at most 1 device (--max-gpus)" in one
+
+
 def test_a_longer_context_than_the_model_was_made_for(cli: Cli) -> None:
     done = cli("plan", "llama-3.1-8b", "--device", "h200", "--context", "200000", "--top", "1")
     assert done.code == 0
+    assert "may keep 131,072 tokens at most, all that the model was made for" in done.out
     assert "warning: context 200,255 is beyond what llama-3.1-8b was made for (131,072)" in done.err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--device", "h100"), "did you mean h100-pcie-80gb or h100-sxm-80gb?"),
-        (("--device", "a10"), "a10 cannot be planned: the catalogue has no peak in bf16 for it, only in fp16"),
+        (("--device", "h100"), "--device: no device is called 'h100'; did you mean h100-pcie-80gb or h100-sxm-80gb?"),
+        (("--device", "l4,"), "--device: found an empty name"),
+        (
+            ("--device", "t4"),
+            "t4 cannot be planned: the catalogue has no peak in bf16 for it, only in fp16 (--dtype fp16)",
+        ),
+        (("--device", "v100-16gb"), "no peak in bf16 for it, nor in another"),
         (("--device", "epyc-9654"), "no memory for it"),
         (("--device", "l4", "--dtype", "fp32"), "no peak in fp32"),
         (("--context", "0"), "--context: found 0; expected at least 1"),
@@ -169,7 +188,7 @@ def test_a_longer_context_than_the_model_was_made_for(cli: Cli) -> None:
         (("--context", "1" + "0" * 16), "expected at most"),
         (("--output-tokens", "-1"), "--output-tokens: found '-1'"),
         (("--concurrency", "0"), "--concurrency: found 0"),
-        (("--concurrency", "most"), "--concurrency: found 'most'"),
+        (("--concurrency", "most"), "--concurrency: found 'most'; expected a number such as 4096 or 4Ki, or max"),
         (("--chunk-tokens", "0"), "--chunk-tokens: found 0"),
         (("--max-gpus", "0"), "--max-gpus: found 0"),
         (("--max-gpus", "1025"), "--max-gpus: found 1,025; expected at most 1,024"),
@@ -181,16 +200,19 @@ def test_a_longer_context_than_the_model_was_made_for(cli: Cli) -> None:
         (("--price", "9" * 100), "a text of 100 characters"),
         (("--price", "l4=1,h200"), "found 'h200'; expected a device and its price"),
         (("--price", "l4=1,l4=2"), "l4 has two prices"),
-        (("--price", "nope=1"), "no device is called 'nope'"),
+        (("--price", "l4=1", "--price", "l4=2"), "l4 has two prices"),
+        (("--price", "nope=1"), "--price: no device is called 'nope'"),
+        (("--price", "=1"), "--price: found an empty name"),
         (("--device", "l4", "--price", "h200=1"), "h200 is none of the devices that are planned"),
         (("--rank", "cost"), "--rank cost needs to know what devices cost; add --price"),
         (("--rank", "best"), "--rank: found 'best'"),
-        (("--top", "0"), "--top: found 0"),
+        (("--top", "0"), "--top: found 0; expected at least 1, or all"),
         (("--scenario", "all"), "--scenario: found 'all'"),
         (("--weight-dtype", "fp4"), "--weight-dtype: found 'fp4'"),
         (("--weight-dtype", "fp8", "--group-size", "64"), "--group-size is of int4 weights"),
         (("--overhead", "graph=1GiB"), "--overhead: found 'graph'"),
         (("--overhead", "graphs=1"), "--overhead graphs: found '1'"),
+        (("--overhead", "graphs=1MiB,graphs=2MiB"), "--overhead: graphs has two sizes; leave one out"),
         (("--engine", "tgi"), "--engine: found 'tgi'"),
         (("--routing", "random:1"), "llama-3.1-8b has none"),
         (("--format", "xml"), "--format: found 'xml'"),
@@ -257,4 +279,11 @@ def test_figures_are_never_cut() -> None:
     assert [duration(each) for each in (123.4, 0.0123, 1e-5, 4.5e-8, 1234.5)] == [
         "123.4 s", "12.30 ms", "10.00 us", "45.00 ns", "1,234 s",
     ]  # fmt: skip
+    assert [money(each) for each in (None, 1234.5, 0.1, 0.0123, 2.5e-9)] == [
+        "-",
+        "1,234.50",
+        "0.10",
+        "0.0123",
+        "2.5e-09",
+    ]
     assert [rate(each) for each in (3.14159, 512.4, 123_456.7, 4.2e6)] == ["3.14", "512", "123,457", "4.20 M"]

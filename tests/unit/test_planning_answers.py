@@ -138,6 +138,25 @@ def test_narrower_weights_are_the_nearest() -> None:
     assert "kv_dtype" not in by_change
 
 
+def test_a_change_of_the_cache_is_none_of_the_engine() -> None:
+    """Weights leave less than a request takes in fp8; in int4 it would have room, but vLLM keeps no such cache."""
+    search = Search(named("llama-3.1-8b"), [find("rtx-4090")], ask(prompt=32_768, max_gpus=1))
+    none_found(search)
+    assert "kv_dtype" not in {each.change for each in nearest(search)}
+    asking = search.asking(replace(search.ask, dtypes=(Dtypes(kv_cache="int4"),)))
+    assert asking.engine == "architecture"
+    assert asking.plan().configurations
+
+
+def test_as_many_as_an_engine_counts_that_is_started_for_them() -> None:
+    """A cache that is all there is to hold has room for as many as a pool has pages for, but for the spare one."""
+    (c,) = plan(named("llama-3.1-8b"), [find("h100-sxm")], ask(fill=True, max_gpus=1)).configurations
+    (held,) = [each for name, each in scenarios(c, ask()).items() if name == "prompt+output"]
+    assert held.largest_batch == c.batch
+    assert held.maximum_concurrency is not None
+    assert c.batch <= held.maximum_concurrency < c.batch + 1
+
+
 def test_nothing_would_do() -> None:
     tiny = replace(find("l4"), name="tiny", memory=replace(find("l4").memory, value=2**30))  # type: ignore[type-var]
     search = Search(named("llama-3.1-70b"), [tiny], ask(max_gpus=1))
