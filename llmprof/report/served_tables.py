@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from llmprof.latency.op import Collective, DecodeAttention, Gemm, Op, PrefillAttention
 from llmprof.report.tables import Table, to_csv
 from llmprof.units import format_count
 
 if TYPE_CHECKING:
     from llmprof.latency.served_profile import HostConstant, Served, ServedKernel
-    from llmprof.measure.calibration.served_clock import Sample
 
 POINT_COLUMNS = (
     "row_id",
@@ -36,8 +36,16 @@ POINT_COLUMNS = (
 )
 """Those of `llmprof verify --ops` that products, attention and all-reduce have."""
 
-_OPS = {"decode": "decode_attn", "prefill": "prefill_attn"}
-_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+
+class TimedOp(Protocol):
+    """An op that was timed: which kernel was called, and the seconds of one launch."""
+
+    @property
+    def op(self) -> Op: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
 
 
 def served_records(served: Served) -> list[dict[str, Any]]:
@@ -154,14 +162,14 @@ def host_table(hosts: Sequence[HostConstant]) -> Table:
     )
 
 
-def points_csv(device: str, samples: Sequence[Sample]) -> str:
+def points_csv(device: str, samples: Sequence[TimedOp]) -> str:
     """Products, attention and all-reduce that were timed, in the columns of `llmprof verify --ops`.
 
     What moves memory and starts of kernels have no rows there.
     """
     records: list[dict[str, object]] = []
     for sample in samples:
-        record = _sizes(sample)
+        record = _sizes(sample.op)
         if record is not None:
             said = {
                 "device": device,
@@ -173,26 +181,30 @@ def points_csv(device: str, samples: Sequence[Sample]) -> str:
     return to_csv(records, POINT_COLUMNS)
 
 
-def _sizes(sample: Sample) -> dict[str, object] | None:
-    op: Any = sample.op
-    if sample.kind == "gemm":
-        return {"op": "gemm", "dtype": _DTYPES.get(op.dtype, op.dtype), "m": op.m, "n": op.n, "k": op.k}
-    if sample.kind == "elementwise":
-        return None
-    if sample.kind == "allreduce":
-        return {"op": "allreduce", "dtype": _DTYPES["bf16"], "num_gpus": op.devices, "bytes": op.bytes}
-    dtype = _DTYPES.get(op.kv_dtype, op.kv_dtype)
-    heads = {"b": op.batch, "h": op.heads, "g": op.kv_heads, "d": op.head_dim, "window": op.window}
-    if sample.kind == "decode":
-        return {"op": _OPS["decode"], "dtype": dtype, "kv_dtype": dtype, "s": op.context, **heads}
-    return {
-        "op": _OPS["prefill"],
-        "dtype": dtype,
-        "kv_dtype": dtype,
-        "s": op.new_tokens,
-        "prefix": op.prefix,
-        **heads,
-    }
+def _sizes(op: Op) -> dict[str, object] | None:
+    """What an op is, by the columns; None for one that has no rows."""
+    match op:
+        case Gemm():
+            return {"op": "gemm", "dtype": _dtype(op.dtype), "m": op.m, "n": op.n, "k": op.k}
+        case DecodeAttention():
+            return {"op": "decode_attn", "s": op.context, **_heads(op)}
+        case PrefillAttention():
+            return {"op": "prefill_attn", "s": op.new_tokens, "prefix": op.prefix, **_heads(op)}
+        case Collective():
+            return {"op": op.kind, "dtype": _dtype("bf16"), "num_gpus": op.devices, "bytes": op.bytes}
+        case _:
+            return None
+
+
+def _heads(op: DecodeAttention | PrefillAttention) -> dict[str, object]:
+    dtype = _dtype(op.kv_dtype)
+    sizes = {"b": op.batch, "h": op.heads, "g": op.kv_heads, "d": op.head_dim, "window": op.window}
+    return {"dtype": dtype, "kv_dtype": dtype, **sizes}
+
+
+def _dtype(name: str) -> str:
+    """As tables write it."""
+    return {"bf16": "bfloat16", "fp16": "float16"}.get(name, name)
 
 
 def _start(each: ServedKernel) -> float:
