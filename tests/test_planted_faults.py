@@ -26,7 +26,7 @@ PREDICTED = [
     Fault("a factor 2", Contraction.flops.fget, "2 * prod", "1 * prod", "matmul_flops", "attn.core"),  # type: ignore[attr-defined]
     Fault(
         "KV heads for query heads",
-        predicted_fused.attend,
+        predicted_fused.launch,
         'if kernel == "efficient"',
         'if kernel == "flash"',
         "hbm_bytes",
