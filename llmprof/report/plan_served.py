@@ -17,8 +17,8 @@ from llmprof.report.tables import Table
 
 NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
 FIGURES_NOTE = (
-    "TTFT: to the first token; TPOT: each token after it, both on average; user: tokens/s of one request after the "
-    "first; device: tokens/s of all answers for each device{money}. Predicted, not measured: the ranges and what they "
+    "TTFT: to the first token; TPOT: each token after it, both on average; tok/s/user: of one request after its first "
+    "token; tok/s/gpu: of all answers, for each device{money}. Predicted, not measured: the ranges and what they "
     "rest on are in the next table."
 )
 KEEPS_NOTE = "keeps it: likely where the value keeps the level and the high end of its range does not."
@@ -49,8 +49,8 @@ def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
         "spread",
         *(("weights",) if several else ()),
         "TTFT",
-        *(("TPOT", "user") if decodes else ()),
-        "device",
+        *(("TPOT", "tok/s/user") if decodes else ()),
+        "tok/s/gpu",
         *(("per hour", "per M") if priced else ()),
         *(("keeps it",) if slo.asked else ()),
     )
