@@ -122,6 +122,10 @@ def load(path: Path) -> Profile:
     if written is not None and written.served is not None:
         for where, expected in problems(written.served):
             report.value(_at(tree, f"served.{where}"), expected)
+    hosts = [(each.engine, each.version, each.device) for each in (() if written is None else written.hosts)]
+    for number, host in enumerate(hosts):
+        if host in hosts[:number]:
+            report.value(_at(tree, f"hosts.{number}.engine"), "one entry for each engine, version and device")
     report.raise_if_any()
     assert written is not None
     models: dict[ComputeDtype, EagerModel] = {}

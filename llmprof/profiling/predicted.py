@@ -36,7 +36,7 @@ def profile_of(device: torch.device, path: str | None) -> Profile | None:
 
 def why_none(profile: Profile | None, dtype: ComputeDtype) -> str:
     """Why no time is predicted on a device with this profile, in a dtype that it has no constants of."""
-    if profile is None:
+    if profile is None or not profile.models:
         return "times are not predicted: this device is not calibrated; run `llmprof calibrate`"
     return (
         f"times are not predicted: this device is calibrated in {', '.join(profile.models)}; "

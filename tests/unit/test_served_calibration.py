@@ -485,11 +485,14 @@ def test_a_profile_that_was_edited_wrongly_is_refused_with_its_line(
     assert "x.yaml:" in str(error.value)
 
 
-def test_one_kernel_stands_once(tmp_path: Path) -> None:
+def test_one_kernel_and_one_host_stand_once(tmp_path: Path) -> None:
     place = tmp_path / "x.yaml"
     twice = replace(SERVED, kernels=SERVED.kernels * 2)
     place.write_text(text(replace(PROFILE, served=twice)))
     with pytest.raises(LlmprofError, match="one entry for each op, dtype and engine"):
+        load(place)
+    place.write_text(text(replace(PROFILE, hosts=(HOST, HOST))))
+    with pytest.raises(LlmprofError, match=r"hosts\[1\].engine: .* one entry for each engine, version and device"):
         load(place)
 
 
