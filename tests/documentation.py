@@ -31,6 +31,7 @@ COMMANDS = (
     ("verify",),
     ("mask",),
     ("claims",),
+    ("calibrate",),
     ("specs",),
     ("specs", "list"),
     ("specs", "show"),
