@@ -202,6 +202,29 @@ def test_degrees_of_a_model_with_experts(
     _check_degrees(served(DEEPSEEK, on="h200", dtypes=Dtypes(weights="fp8"), **degrees)[engine], options, started)
 
 
+@pytest.mark.parametrize(
+    ("degrees", "engine", "options", "started", "said"),
+    [
+        ({"data_parallel": 16}, "vllm", {"data_parallel_size": 16}, 1, "16 data-parallel ranks on several nodes"),
+        # SGLang: "multi-node data-parallel replicas are not supported" (validation_hook.py).
+        ({"tensor_parallel": 8, "data_parallel": 2}, "sglang", {"tp_size": 8}, 2, "--dp-size is of one node"),
+        ({"pipeline_parallel": 16}, "sglang", {"pp_size": 16}, 1, "16 devices of a replica on several nodes"),
+    ],
+)
+def test_more_devices_than_a_node_has(
+    degrees: dict[str, Any], engine: str, options: dict[str, Any], started: int, said: str
+) -> None:
+    line = served(**degrees)[engine]
+    _check_degrees(line, options, started)
+    assert any(said in note for note in line.notes)
+
+
+def test_experts_that_several_nodes_share() -> None:
+    lines = served(DEEPSEEK, on="h200", dtypes=Dtypes(weights="fp8"), data_parallel=16, expert_parallel=16)
+    assert any("16 data-parallel ranks on several nodes" in note for note in lines["vllm"].notes)
+    assert any("16 devices that share experts on several nodes: --nnodes" in note for note in lines["sglang"].notes)
+
+
 DEGREE = re.compile(r"(tensor|pipeline|data)_parallel_size|(tp|pp|dp|ep|attn_dp)_size|enable_(expert|dp|dense).*")
 
 

@@ -71,15 +71,17 @@ def _parallel(w: Words, a: Asked) -> int:
 
     `--ep-size` divides `--tp-size`. Experts that data-parallel ranks share are attention data parallelism: one group
     of all ranks, in which `--attn-dp-size` groups of tensor-parallel ranks have requests of their own; the server
-    divides `--max-running-requests` and `--chunked-prefill-size` by it.
+    divides `--max-running-requests` and `--chunked-prefill-size` by it. Copies are of one node (validation_hook.py).
     """
     s = a.deployment.sharding
     everywhere = s.tensor_parallel * s.data_parallel
     sent = s.data_parallel > 1 and s.expert_parallel == everywhere
     if s.splits_rows and not sent:
         raise Refusal("has sequence parallelism (--enable-layernorm-sp) in prefill and of two models alone")
-    if a.replica_devices > NODE:
-        w.note(f"{a.replica_devices} devices of a replica on several nodes: --nnodes and --node-rank on each")
+    together = everywhere * s.pipeline_parallel if sent else a.replica_devices
+    if together > NODE:
+        whose = "that share experts" if sent else "of a replica"
+        w.note(f"{together} devices {whose} on several nodes: --nnodes and --node-rank on each")
     if not sent:
         if s.tensor_parallel % s.expert_parallel:
             raise Refusal(
@@ -88,7 +90,13 @@ def _parallel(w: Words, a: Asked) -> int:
             )
         w.degree("--tp-size", s.tensor_parallel)
         w.degree("--pp-size", s.pipeline_parallel)
-        w.degree("--dp-size", s.data_parallel)
+        if s.data_parallel > 1 and s.ranks > NODE:
+            w.note(
+                f"start {s.data_parallel} such instances, each on {a.replica_devices} devices of its own: --dp-size is "
+                "of one node"
+            )
+        else:
+            w.degree("--dp-size", s.data_parallel)
         w.degree("--ep-size", s.expert_parallel)
         return 1
     w.flag("--tp-size", everywhere)

@@ -2,7 +2,9 @@
 
 Options and what they mean were read in the package vllm 0.33.0 of PyPI (https://pypi.org/project/vllm/0.33.0/, read
 2026-11-30): vllm/engine/arg_utils.py, vllm/config/{parallel,cache,scheduler,model,quantization}.py,
-vllm/platforms/cuda.py, vllm/model_executor/models/registry.py. Documentation: https://docs.vllm.ai/en/v0.33.0/.
+vllm/platforms/cuda.py, vllm/model_executor/models/registry.py. Documentation: https://docs.vllm.ai/en/v0.33.0/; ranks
+on several nodes: https://github.com/vllm-project/vllm at 01e4fce07423dafcc832600ba05159fb28dc1126 (read 2026-11-30),
+docs/serving/data_parallel_deployment.md.
 """
 
 from __future__ import annotations
@@ -94,6 +96,11 @@ def _parallel(w: Words, a: Asked) -> None:
         )
     else:
         w.degree("--data-parallel-size", s.data_parallel)
+        if s.data_parallel > 1 and s.ranks > NODE:
+            w.note(
+                f"{s.data_parallel} data-parallel ranks on several nodes: --data-parallel-size-local, "
+                "--data-parallel-start-rank and --data-parallel-address on each, and --headless on all but one"
+            )
     if spread > 1:
         w.flag("--enable-expert-parallel")
     if s.splits_rows:
