@@ -6,17 +6,19 @@ the most to do. Of op-level traffic the part that no kernel can avoid bounds a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from llmprof.planning.contexts import chunks, sampled
 from llmprof.planning.demand import Demand
+from llmprof.planning.even_experts import as_divided, deals_unevenly, sent_bytes, without_experts
 from llmprof.predict.api import predict
 from llmprof.predict.compulsory import compulsory
 from llmprof.routing import BALANCED, Routing
 from llmprof.sharding import Collective, CollectiveKind, Sharding
-from llmprof.spec.arch import ArchSpec, Moe, NoAttention, NoFfn
+from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.workload import Dtypes, Execution, LatentForm, Logits, Phase, Workload
 
 if TYPE_CHECKING:
@@ -124,10 +126,7 @@ class Predictions:
     @cached_property
     def _dense(self) -> ArchSpec:
         """The architecture without its experts, nor layers that have nothing else."""
-        arch, main = self.arch, self.arch.main
-        left = (replace(each, ffn=NoFfn()) if isinstance(each.ffn, Moe) else each for each in main.layers)
-        layers = tuple(each for each in left if not isinstance(each.attention, NoAttention) or each.ffn != NoFfn())
-        return replace(arch, stacks=(*arch.stacks[:-1], replace(main, layers=layers)))
+        return without_experts(self.arch, shared=False)
 
     def decode(self, sharding: Sharding, batch: int) -> Steps | None:
         """One step of `batch` sequences of a replica; None where nothing is decoded after the prompt.
@@ -185,7 +184,10 @@ class Predictions:
         """The work of every stage. InputError where the architecture cannot be spread so, as `sharded_as` has it."""
         one = replace(sharding, data_parallel=1)
         if sharding.sends_tokens:
+            if deals_unevenly(workload, sharding, self._mixtures):
+                return self._evenly_sent(workload, sharding)
             one, workload = sharding, replace(workload, batch=workload.batch * sharding.data_parallel)
+        one = as_divided(one, self.routing, self._mixtures, self.dtypes)
         start = self._even_from(workload, one)
         if start is not None and workload.batch > start + 1:
             few, more = (self.of(replace(workload, batch=start + n), one) for n in (0, 1))
@@ -197,6 +199,26 @@ class Predictions:
             self.predicted += 1
             found = self._known[key] = _whole(self.arch, workload) if one == Sharding() else _ranks(self.arch, *key)
         return found
+
+    def _evenly_sent(self, workload: Workload, sharding: Sharding) -> Stages:
+        """A rank's own part, and of all that experts and routers do its share; the same of what is sent."""
+        replicas = sharding.data_parallel
+        every = replace(workload, batch=workload.batch * replicas)
+        found = self._known.get((every, sharding))
+        if found is None:
+            self.predicted += 1
+            (own,), (others,), (whole,) = (
+                _whole(arch, asked)
+                for arch, asked in ((self._unrouted, workload), (self._unrouted, every), (self.arch, every))
+            )
+            made = own.plus(whole.plus(others, -1), 1 / replicas)
+            found = (replace(made, link_bytes=sent_bytes(self.arch, workload, replicas)),)
+            self._known[every, sharding] = found
+        return found
+
+    @cached_property
+    def _unrouted(self) -> ArchSpec:
+        return without_experts(self.arch, shared=True)
 
     def _even_from(self, workload: Workload, sharding: Sharding) -> int | None:
         """From how many sequences on each further one adds as much to a step as the one before; None where none does.
@@ -214,47 +236,6 @@ class Predictions:
             if self.routing.kind == "balanced":
                 starts |= {-(-each.n_experts // each.top_k) for each in self._mixtures}
         return max((each for each in starts if EVEN_FROM <= each <= workload.batch), default=None)
-
-
-def chunks(arch: ArchSpec) -> set[int]:
-    """Sizes of the chunks within which layers of the decoder attend."""
-    found = (getattr(layer.attention, "chunk", None) for layer in arch.main.layers)
-    return {size for size in found if size is not None}
-
-
-def sampled(first: int, last: int, sizes: set[int]) -> dict[int, float]:
-    """Contexts whose steps stand for all from `first` to `last`, and the share of each: their mean is that of all.
-
-    That is exact where cost grows evenly with the context, and too little where a window stops the growth on the way:
-    of a concave function the chord lies below. Attention within chunks starts anew in each, and grows evenly within
-    one; so the parts of the answer that lie in the first chunk, in the last and in those between are taken apart. Of
-    chunks of several sizes only that is known that no step asks for less than one at the very beginning.
-    """
-    if len(sizes) > 1:
-        return {1: 1.0}
-    found: dict[int, float] = {}
-    for start, end, steps in _pieces(first, last, *sizes):
-        for context in (start, end):
-            found[context] = found.get(context, 0.0) + steps / (2 * (last - first + 1))
-    return found
-
-
-def _pieces(first: int, last: int, chunk: int | None = None) -> Iterator[tuple[int, int, float]]:
-    """First and last context of pieces within one chunk each, and how many steps each stands for.
-
-    Of the chunks that are filled, the means grow evenly, so that the first and the last of them stand for all.
-    """
-    if chunk is None or (first - 1) // chunk == (last - 1) // chunk:
-        yield first, last, last - first + 1
-        return
-    opening, closing = -(-(first - 1) // chunk) * chunk, (last - 1) // chunk * chunk
-    if first <= opening:
-        yield first, opening, opening - first + 1
-    if opening < closing:
-        filled = (closing - opening) / 2
-        yield opening + 1, opening + chunk, filled
-        yield closing - chunk + 1, closing, filled
-    yield closing + 1, last, last - closing
 
 
 def _logits(arch: ArchSpec, phase: Phase) -> Logits:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from llmprof import catalog
 from llmprof.device import Device, entries, find
 from llmprof.planning import times
+from llmprof.planning.contexts import sampled
 from llmprof.planning.demand import Demand
 from llmprof.planning.times import Bound, Speeds
-from llmprof.planning.work import Predictions, Work, carried_bytes, sampled
+from llmprof.planning.work import Predictions, Work, carried_bytes
 from llmprof.predict import compulsory
 from llmprof.predict.api import predict
 from llmprof.routing import routing_of
@@ -119,6 +120,30 @@ def test_a_prompt_that_is_alone_has_the_experts_of_all_replicas() -> None:
     asked = predictions(named("olmoe-1b-7b"), 64, 2)
     for sharding in (Sharding(), Sharding(pipeline_parallel=2)):
         assert asked.alone(sharding) == asked.prefill(sharding)
+
+
+def test_a_step_has_experts_dealt_out_evenly_over_ranks() -> None:
+    """OLMoE, 1 token: 8 of 64 experts, all on the first of four ranks by the table, and 2 on each that deals evenly.
+
+    Four replicas with a token each: 32 experts, 8 on each; of what is sent 8 hidden states go out, 3 of 4 away.
+    """
+    asked = predictions(named("olmoe-1b-7b"), 64, 4)
+    step = asked.workload("decode", batch=1, context=65)
+    d, layers, head, router, expert = 2048, 16, 50_304 * 2048, 64 * 2048, 3 * 2048 * 1024
+    (work,) = asked.of(step, Sharding(data_parallel=4, expert_parallel=4))
+    held = layers * (4 * d * d + 3 * d) + d + head
+    # Of the norm before the experts and of the router a share, as of experts.
+    assert work.weight_bytes == 2 * held + 2 * layers * (d + router + 32 * expert) / 4
+    assert work.link_bytes == layers * 2 * 8 * d * 2 * 3 / 4
+    full = asked.workload("decode", batch=2, context=65)
+    (work,) = asked.of(full, Sharding(data_parallel=4, expert_parallel=4))
+    assert work.weight_bytes == 2 * held + 2 * layers * (d + router + 16 * expert), "all have as much to do"
+
+    mixtral = predictions(named("mixtral-8x7b"), 64, 4)
+    step = mixtral.workload("decode", batch=1, context=65)
+    for experts in (2, 4):
+        shared = Sharding(tensor_parallel=4, expert_parallel=experts)
+        assert mixtral.of(step, shared) == mixtral.of(step, Sharding(tensor_parallel=4))
 
 
 def test_experts_without_any_other_part_of_a_layer() -> None:
