@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from llmprof import device as catalogue
+from llmprof.latency import eager_fit
 from llmprof.latency.device_profile import load
 from llmprof.measure.calibration import kernels
 from llmprof.measure.calibration.kernels import Point
@@ -19,7 +20,8 @@ from llmprof.measure.calibration.served import ServedPoint, movers, products
 from llmprof.profiling import calibration, served_calibration, served_local
 from llmprof.profiling.served_calibration import Found, Launches, calibrate_served, figures_of
 from llmprof.workload import ComputeDtype
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, Done
+from tests.sharded_specs import HEADER, SPECS
 
 QUICK = ("calibrate", "--device", "cpu", "--seconds", "0.2")
 
@@ -45,10 +47,24 @@ def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(kernels, "points", few)
     monkeypatch.setattr(kernels, "COLD_BYTES", 8 * 2**20)
+    monkeypatch.setattr(eager_fit, "FOLDS", 2)
     monkeypatch.setattr(calibration, "calibrate", once)
 
 
-def test_a_profile_is_written_where_later_commands_find_it(cli: Cli, tmp_path: Path) -> None:
+@pytest.fixture
+def profile_small(cli: Cli, tmp_path: Path) -> Cli:
+    """`profile` of a step of a model with layers like those of GPT-2, for the words that follow."""
+    place = tmp_path / "learned.yaml"
+    place.write_text(SPECS["learned"] + HEADER)
+
+    def call(*words: str) -> Done:
+        step = ("--layers", "1", "--context", "8", "--phase", "decode", "--seconds", "0.05", "--no-referees")
+        return cli("profile", str(place), "--device", "cpu", *step, *words)
+
+    return call
+
+
+def test_a_profile_is_written_where_later_commands_find_it(cli: Cli, profile_small: Cli, tmp_path: Path) -> None:
     done = cli(*QUICK)
     assert done.code == 0
     (written,) = (tmp_path / "configuration" / "llmprof" / "devices").iterdir()
@@ -60,8 +76,7 @@ def test_a_profile_is_written_where_later_commands_find_it(cli: Cli, tmp_path: P
     assert profile.device.threads == torch.get_num_threads()
     assert {family for family, _ in profile.models["bf16"].constants} == {"matmul", "batched", "core", "memory"}
 
-    timed = cli("profile", "gpt2", "--device", "cpu", "--layers", "1", "--context", "8", "--phase", "decode",
-                "--seconds", "0.3", "--no-referees", "--format", "json")  # fmt: skip
+    timed = profile_small("--format", "json")
     assert timed.code == 0
     fused, unfused = timed.json["results"][0]["timings"]
     for timing in (fused, unfused):
@@ -72,12 +87,11 @@ def test_a_profile_is_written_where_later_commands_find_it(cli: Cli, tmp_path: P
         assert len(made["contributors"]) == 3
         gaps = [abs(each["seconds"] - each["measured_s"]) for each in made["contributors"]]
         assert gaps == sorted(gaps, reverse=True)
-    other = cli("profile", "gpt2", "--device", "cpu", "--layers", "1", "--context", "8", "--phase", "decode",
-                "--attention", "fused", "--seconds", "0.3", "--no-referees", "--dtype", "fp32")  # fmt: skip
+    other = profile_small("--attention", "fused", "--dtype", "fp32")
     assert "calibrated in bf16; run `llmprof calibrate --dtype fp32`" in " ".join(other.out.split())
 
 
-def test_a_named_file_keeps_the_dtypes_that_it_has(cli: Cli, tmp_path: Path) -> None:
+def test_a_named_file_keeps_the_dtypes_that_it_has(cli: Cli, profile_small: Cli, tmp_path: Path) -> None:
     place = tmp_path / "mine.yaml"
     first = cli(*QUICK, "--output", str(place), "--format", "json")
     assert first.code == 0
@@ -87,16 +101,14 @@ def test_a_named_file_keeps_the_dtypes_that_it_has(cli: Cli, tmp_path: Path) -> 
     assert again.code == 0
     assert again.out.startswith("device,dtype,family,kind,launch_s")
     assert set(load(place).models) == {"bf16", "fp32"}
-    shown = cli("profile", "gpt2", "--device", "cpu", "--layers", "1", "--context", "8", "--phase", "decode",
-                "--attention", "fused", "--seconds", "0.3", "--no-referees", "--device-profile", str(place))  # fmt: skip
+    shown = profile_small("--attention", "fused", "--device-profile", str(place))
     assert shown.code == 0
     assert "Predicted times" in shown.out
     assert "Where predicted and measured times differ most" in shown.out
 
 
-def test_a_device_without_a_profile_has_no_predicted_times_and_says_why(cli: Cli) -> None:
-    done = cli("profile", "gpt2", "--device", "cpu", "--layers", "1", "--context", "8", "--phase", "decode",
-               "--attention", "fused", "--seconds", "0.3", "--no-referees", "--format", "json")  # fmt: skip
+def test_a_device_without_a_profile_has_no_predicted_times_and_says_why(profile_small: Cli) -> None:
+    done = profile_small("--attention", "fused", "--format", "json")
     (result,) = done.json["results"]
     assert "predicted" not in result["timings"][0]
     assert "times are not predicted: this device is not calibrated; run `llmprof calibrate`" in result["notes"]
