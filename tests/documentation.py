@@ -26,6 +26,7 @@ COMMANDS = (
     ("profile",),
     ("check",),
     ("plan",),
+    ("sweep",),
     ("compare",),
     ("import",),
     ("verify",),
