@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmprof.device import Device, entries, find
 from llmprof.errors import InputError
@@ -47,6 +50,33 @@ def test_the_order_is_what_was_asked_for(rank: Rank) -> None:
     assert len(best) == len({(c.deployment.device.name, c.gpus) for c in found.configurations})
     assert best[0] is found.configurations[0]
     assert ranked(best, rank) == best
+
+
+@cache
+def three_devices() -> Plan:
+    return plan(named("llama-3.1-8b"), [find(name) for name in ("h200", "l4", "mi300x")], ask(max_gpus=4))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    prices=st.tuples(*[st.floats(0.01, 100)] * 3),
+    dearer=st.integers(0, 2),
+    by=st.floats(0, 100),
+    rank=st.sampled_from(("price", "cost")),
+)
+def test_a_device_that_costs_more_never_ranks_better(
+    prices: tuple[float, float, float], dearer: int, by: float, rank: Rank
+) -> None:
+    found = three_devices()
+    names = sorted({c.deployment.device.name for c in found.configurations})
+
+    def places(of: dict[str, float]) -> list[int]:
+        priced = [replace(c, price=of[c.deployment.device.name]) for c in found.configurations]
+        return [at for at, c in enumerate(ranked(priced, rank)) if c.deployment.device.name == names[dearer]]
+
+    before = dict(zip(names, prices, strict=True))
+    after = before | {names[dearer]: before[names[dearer]] + by}
+    assert all(was <= is_now for was, is_now in zip(places(before), places(after), strict=True))
 
 
 def test_what_a_million_tokens_cost() -> None:

@@ -142,12 +142,12 @@ def test_more_context_and_more_requests_never_need_less(prompt: int, further: in
 
 
 def test_a_pass_is_predicted_once_whatever_the_devices() -> None:
-    """The same device under forty names: as many predictions as for one, and no more than there are passes."""
+    """The same device under twelve names: as many predictions as for one, and no more than there are passes."""
     h200 = find("h200")
-    forty = [replace(h200, name=f"h200-{number}") for number in range(40)]
+    twelve = [replace(h200, name=f"h200-{number}") for number in range(12)]
     for spec in (named("llama-3.1-8b"), named("olmoe-1b-7b")):
-        one, many = plan(spec, [h200], ask(concurrency=16)), plan(spec, forty, ask(concurrency=16))
-        assert many.considered == 40 * one.considered
+        one, many = plan(spec, [h200], ask(concurrency=16)), plan(spec, twelve, ask(concurrency=16))
+        assert many.considered == 12 * one.considered
         assert many.predicted == one.predicted
         distinct = {(replace(c.deployment.sharding, data_parallel=1), c.batch) for c in one.configurations}
         # A prompt; the first and the last step, of all sequences and of those of a microbatch.
