@@ -222,8 +222,11 @@ def run_of(
     return Variants(steps=steps, stack=stack, load=load, batch=room), lanes
 
 
-def estimated(run: Variants, own: Seen, *, replicas: int) -> ServedEstimate:
-    """What clients of all replicas see, where those of one group see `own`, the run under its own assumptions."""
+def estimated(run: Variants, own: Seen, *, replicas: int, ttft: Interval | None = None) -> ServedEstimate:
+    """What clients of all replicas see, where those of one group see `own`, the run under its own assumptions.
+
+    `ttft` takes the place of the range of a first token, which needs three further runs, where nobody asks for it.
+    """
     steps, load, layout = run.steps, run.load, run.steps.composer.layout
     answered = load.requests / own.seconds * replicas * layout.pipeline
     decode = steps.time(min(run.batch, load.concurrency), load.prompt_tokens + load.output_tokens / 2)
@@ -232,7 +235,7 @@ def estimated(run: Variants, own: Seen, *, replicas: int) -> ServedEstimate:
     least_tpot = steps.composer.time(Pass(decode_sequences=1, decode_context=load.prompt_tokens + 1)).floor
     basis = max(decode.basis, prefill.basis, key=WEAKEST.__getitem__)
     return ServedEstimate(
-        ttft=_wide(run.ttft(own), basis, least_ttft),
+        ttft=_wide(run.ttft(own) if ttft is None else ttft, basis, least_ttft),
         tpot=_wide(run.tpot(own), basis, least_tpot),
         requests_per_second=answered,
         output_tokens_per_second=answered * load.output_tokens,
@@ -258,7 +261,13 @@ def _fewer(waves: int, passes: int) -> int:
 
 
 def _wide(found: Interval, basis: Basis, least: float) -> Interval:
-    """`found` with ends at least a factor of two away where the kernels are not calibrated, and none below light."""
+    """`found` with ends at least a factor of two away where the kernels are not calibrated, and none below light.
+
+    A front end that sends a first token late has the second at once, and so few tokens come faster than light. An
+    answer of one token has no time per further token: 0.
+    """
+    value = max(found.value, least) if found.value else 0.0
+    found = replace(found, value=value, high=max(found.high, value))
     if basis != "calibrated":
         found = replace(found, low=min(found.low, found.value / WIDE), high=max(found.high, found.value * WIDE))
     return replace(found, low=min(found.value, max(found.low, least)))

@@ -9,7 +9,8 @@ from llmprof.errors import LlmprofError
 from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.serving.asked import Desk, Room
 from llmprof.latency.serving.rows import Row, Runs
-from llmprof.latency.serving.serve import serve_with
+from llmprof.latency.serving.serve import estimated, run_of
+from llmprof.latency.serving.variants import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,10 @@ def predict(runs: Runs, room: Room | None = None, local: Local = NOTHING) -> Ver
 
 def _predict(row: Row, desk: Desk) -> Predicted:
     asked = desk.asked(row)
-    estimate = serve_with(asked.steps, asked.stack, asked.demand, replicas=asked.replicas, slots=asked.slots)
+    run, _ = run_of(asked.steps, asked.stack, asked.demand, replicas=asked.replicas, slots=asked.slots)
+    own = run.own()
+    ttft = Interval(value=own.mean_ttft, low=own.mean_ttft, high=own.mean_ttft)  # a table has no place for its range
+    estimate = estimated(run, own, replicas=asked.replicas, ttft=ttft)
     return Predicted(
         row=row,
         ttft_ms=estimate.ttft.value * 1e3,
