@@ -105,6 +105,8 @@ class Predictions:
         self.predicted = 0
         """How many passes have been predicted: no more than there are different ones."""
         self._known: dict[tuple[Workload, Sharding], Stages] = {}
+        self._alone: dict[Sharding, Stages] = {}
+        self._decoded: dict[tuple[Sharding, int], Steps] = {}
 
     def prefill(self, sharding: Sharding) -> Stages:
         """One prompt of one replica, as if in one pass."""
@@ -115,6 +117,11 @@ class Predictions:
 
         Such a prompt has the experts of all ranks to itself, and the rest of the layers of one rank.
         """
+        if sharding not in self._alone:
+            self._alone[sharding] = self._by_itself(sharding)
+        return self._alone[sharding]
+
+    def _by_itself(self, sharding: Sharding) -> Stages:
         every = self.prefill(sharding)
         if not sharding.sends_tokens:
             return every
@@ -135,6 +142,11 @@ class Predictions:
         """
         if not self.decodes:
             return None
+        if (sharding, batch) not in self._decoded:
+            self._decoded[sharding, batch] = self._mean_step(sharding, batch)
+        return self._decoded[sharding, batch]
+
+    def _mean_step(self, sharding: Sharding, batch: int) -> Steps:
         first, last = self.contexts
         mean: list[Work] | None = None
         for context, share in sampled(first, last, chunks(self.arch)).items():
