@@ -231,7 +231,7 @@ class Search:
             return self._rejected(deployment, batch, bar)
         passes, demand = self.passes(deployment.dtypes), self.ask.demand
         sharding = deployment.sharding
-        at = times.speeds(deployment.device, deployment.dtypes.activations)
+        at = times.speeds(deployment.device, deployment.dtypes.activations, deployment.dtypes.weights)
         unlinked = self._unlinked(deployment)
         if unlinked is not None:
             at = replace(at, link_bytes=None)

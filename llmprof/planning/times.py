@@ -12,7 +12,7 @@ from typing import Literal
 
 from llmprof.device import Device
 from llmprof.planning.work import Stages, Work
-from llmprof.workload import COMPUTE_DTYPES, ComputeDtype
+from llmprof.workload import COMPUTE_DTYPES, ComputeDtype, StorageDtype
 
 Resource = Literal["compute", "memory bandwidth", "interconnect"]
 
@@ -74,12 +74,20 @@ def missing(device: Device, dtype: ComputeDtype) -> str | None:
     return None
 
 
-def speeds(device: Device, dtype: ComputeDtype) -> Speeds:
-    """Of a device that nothing is missing of."""
+MULTIPLIED: dict[StorageDtype, tuple[str, ...]] = {"fp8": ("fp8",), "int8": ("int8",), "int4": ("fp8", "int8")}
+"""Packed weights -> the dtypes that engines may multiply in, with activations that they pack as they go (all read in
+https://github.com/vllm-project/vllm, 2026-11-30): fp8 by fp8 (docs/features/quantization/fp8.md at
+0244607697939bcf5e9bbb4b9976cf8c2b710982), int8 by int8 (int8.md at 061fb0e686048e5e51fef78758f6fb55424b1d61), int4 by
+fp8 (`CutlassW4A8LinearKernel`) and, as other engines may, by int8."""
+
+
+def speeds(device: Device, dtype: ComputeDtype, weights: StorageDtype | None = None) -> Speeds:
+    """Of a device that nothing is missing of: the peak in `dtype`, or a higher one that packed `weights` allow of."""
     assert device.memory_bandwidth is not None, device.name
     link = device.interconnect
+    others = MULTIPLIED.get(dtype if weights is None else weights, ())
     return Speeds(
-        flops=device.peak_flops[dtype].value,
+        flops=max(device.peak_flops[each].value for each in (dtype, *others) if each in device.peak_flops),
         memory_bytes=device.memory_bandwidth.value,
         link_bytes=None if link is None else link.per_direction.value,
     )
