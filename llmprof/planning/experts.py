@@ -8,7 +8,7 @@ sampled beside them. That is the kernel of unquantised experts on Hopper; kernel
 other amounts, of the same order.
 
 Where devices of a replica share experts each has all of its tokens, and where replicas do all tokens of all replicas
-(`--all2all-backend allgather_reducescatter`, the default).
+(`all2all_backend` of vllm/config/parallel.py: allgather_reducescatter), whose hidden states it gathers first.
 """
 
 from __future__ import annotations

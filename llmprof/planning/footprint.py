@@ -117,7 +117,9 @@ class Footprint:
         if not any(self.experts):
             return reference
         held = self.expert_bytes(sequences, tokens)
-        hidden = HIDDEN * self.passes.rows(sequences, tokens) * self.arch.d_model * self._size
+        sharding = self.deployment.sharding
+        states = HIDDEN + (sharding.data_parallel if sharding.sends_tokens else 0)
+        hidden = states * self.passes.rows(sequences, tokens) * self.arch.d_model * self._size
         return tuple(max(own, each and each + hidden) for own, each in zip(reference, held, strict=True))
 
     def expert_bytes(self, sequences: int, tokens: int) -> Peaks:
@@ -186,7 +188,9 @@ class Footprint:
             name=ACTIVATIONS,
             bytes=layers,
             basis="unconfirmed" if self.serves or dtypes.quantised else "confirmed",
-            note=f"the workspaces of vLLM's kernel of experts in a pass of {rows:,} tokens (docs/planning.md)"
+            note=f"the workspaces of vLLM's kernel of experts in a pass of {rows:,} tokens"
+            + (" of each replica" if self.deployment.sharding.sends_tokens else "")
+            + " (docs/planning.md)"
             if of_experts
             else f"the reference execution of a pass of {rows:,} tokens, fused attention"
             + (", experts balanced" if any(self.model.experts) else "")

@@ -206,6 +206,10 @@ def test_experts_run_all_at_once() -> None:
     many = memory_bar(arch, made, sequences=1024, **ask)
     sampled = 1024 * 32_000 * 14 + hidden + 2 * 1024 * 2 * 4096
     assert many.bytes_of("logits") == sampled - 4 * hidden
+    # Where four replicas share them each has the tokens of all, and gathers their hidden states.
+    wide = on("h200", sharding=Sharding(data_parallel=4, expert_parallel=4))
+    found = memory_bar(arch, wide, sequences=16, **ask).bytes_of("activations")
+    assert found == 4 * tokens * 2 * 2 * (14336 + 28672) + (4 + 4) * hidden
     for other in (replace(made, engine="architecture"), replace(made, vllm_version="0.11.0")):
         assert memory_bar(arch, other, sequences=16, **ask).bytes_of("activations") < workspaces
 
