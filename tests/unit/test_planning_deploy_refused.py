@@ -161,10 +161,12 @@ def test_every_option_is_in_the_text_in_a_note_or_refused(
         assert not s.splits_rows or groups > 1 or "around the experts" in notes
         length, sequences, chunk = (found[key] for key in KEYS[line.engine])
         per_replica = -(-demand.concurrency // s.data_parallel)
+        whole = demand.prompt_tokens + demand.output_tokens
+        there = per_replica * whole if line.engine != "sglang" else demand.chunk_tokens
         assert (length, sequences, chunk) == (
-            demand.prompt_tokens + demand.output_tokens,
+            whole,
             per_replica * groups,
-            demand.chunk_tokens * groups,
+            min(demand.chunk_tokens, there) * groups,
         )
         config = found.get("config", {})
         said = config.get("dtype") or found["dtype"]

@@ -32,6 +32,11 @@ class Asked:
     chunk: int
 
     @property
+    def pass_tokens(self) -> int:
+        """Tokens of the largest pass: an engine that measures itself with more than there can be keeps them free."""
+        return min(self.chunk, self.sequences * self.tokens)
+
+    @property
     def replica_devices(self) -> int:
         """Devices that share the layers of one replica."""
         sharding = self.deployment.sharding

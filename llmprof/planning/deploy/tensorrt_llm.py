@@ -53,7 +53,7 @@ def words(a: Asked, shares: Shares | str) -> Words:
     _parallel(w, a)
     w.flag("--max_seq_len", a.tokens)
     w.flag("--max_batch_size", a.sequences)
-    w.flag("--max_num_tokens", a.chunk)
+    w.flag("--max_num_tokens", a.pass_tokens)
     w.flag("--enable_chunked_prefill")
     w.flag("--extra_llm_api_options", CONFIG)
     if a.deployment.engine == "vllm":

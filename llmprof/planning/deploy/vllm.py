@@ -65,7 +65,7 @@ def words(a: Asked, shares: Shares | str) -> Words:
     _cache(w, a)
     w.flag("--max-model-len", a.tokens)
     w.flag("--max-num-seqs", a.sequences)
-    w.flag("--max-num-batched-tokens", a.chunk)
+    w.flag("--max-num-batched-tokens", a.pass_tokens)
     w.flag("--enable-chunked-prefill")
     if isinstance(shares, Shares):
         w.flag("--gpu-memory-utilization", shares.requested)
