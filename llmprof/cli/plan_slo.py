@@ -147,33 +147,48 @@ class Served:
     def record(self) -> dict[str, Any]:
         """The record of a plan, with what was asked of its times and what came of it."""
         from llmprof.planning import record
-        from llmprof.planning.deploy import command_lines
         from llmprof.planning.fewest import fewest
         from llmprof.planning.nearest import nearest
         from llmprof.planning.scenarios import scenarios
-        from llmprof.planning.served_record import predicted_record, target_record
+        from llmprof.planning.served_record import target_record
 
-        plan, on_front = self.plan, set(self.front)
-        shown = []
-        for number, each in enumerate(self.shown, 1):
-            c = each.configuration
-            made = record.configuration_record(c, number)
-            own = predicted_record(each, self.served.target.slo, on_front=c in on_front)
-            lines = record.command_records(command_lines(plan.arch, c.deployment, c.as_planned(plan.ask.demand)))
-            both = {"unconfirmed": {**made["unconfirmed"], **own["unconfirmed"]}, "commands": lines}
-            shown.append({**made, **own, **both})
+        plan = self.plan
+        shown = [self._configuration(each, number) for number, each in enumerate(self.shown, 1)]
         held = scenarios(self.shown[0].configuration, plan.ask) if self.shown else {}
         return record.plan_record(
             plan,
             shown,
-            **target_record(self.served, self.nearest),
+            **target_record(self.served, self.front, self.nearest),
             scenarios=record.scenario_records(held) if self.shown else [],
             fewest=record.fewest_records(list(fewest(self.search))),
             nearest=[] if plan.configurations else record.nearest_records(nearest(self.search)),
         )
 
-    def pages(self, *, width: int, encoding: str | None) -> list[Table]:
-        """Tables in the order in which they are read."""
+    def rows(self) -> list[dict[str, Any]]:
+        """The configurations that are listed, and behind them what else is on the front, which has no rank."""
+        from llmprof.planning.record import flat
+        from llmprof.planning.served_figures import predicted
+
+        listed = {each.configuration for each in self.shown}
+        rest = [predicted(self.served.serving, c) for c in self.front if c not in listed]
+        made = [self._configuration(each, number) for number, each in enumerate(self.shown, 1)]
+        made += [{**self._configuration(each, 0), "rank": None} for each in rest]
+        return [flat(self.plan.arch, each) for each in made]
+
+    def _configuration(self, each: Predicted, number: int) -> dict[str, Any]:
+        from llmprof.planning import record
+        from llmprof.planning.deploy import command_lines
+        from llmprof.planning.served_record import predicted_record
+
+        plan, c = self.plan, each.configuration
+        made = record.configuration_record(c, number)
+        own = predicted_record(each, self.served.target.slo, on_front=c in self.front)
+        lines = record.command_records(command_lines(plan.arch, c.deployment, c.as_planned(plan.ask.demand)))
+        both = {"unconfirmed": {**made["unconfirmed"], **own["unconfirmed"]}, "commands": lines}
+        return {**made, **own, **both}
+
+    def pages(self, *, width: int | None, encoding: str | None) -> list[Table]:
+        """Tables in the order in which they are read; nothing is drawn without a `width`."""
         from llmprof.planning.deploy import command_lines
         from llmprof.planning.fewest import fewest
         from llmprof.planning.nearest import nearest
@@ -226,7 +241,6 @@ def run(
 def _report(served: Sequence[Served], output_format: str, output: str | None) -> None:
     from llmprof.cli.messages import bold
     from llmprof.cli.plan import SCHEMA_VERSION
-    from llmprof.planning.record import flat
     from llmprof.report import tables
     from llmprof.report.write import write_text
 
@@ -235,10 +249,9 @@ def _report(served: Sequence[Served], output_format: str, output: str | None) ->
         write_text(tables.to_json({"schema_version": SCHEMA_VERSION, "results": results}), output)
         return
     if output_format == "csv":
-        rows = [flat(each.plan.arch, one) for each in served for one in each.record()["configurations"]]
-        write_text(tables.to_csv(rows), output)
+        write_text(tables.to_csv([row for each in served for row in each.rows()]), output)
         return
-    width, encoding = _canvas(output)
+    width, encoding = (None, None) if output_format == "markdown" else _canvas(output)
     pages = [page for each in served for page in each.pages(width=width, encoding=encoding)]
     text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
     write_text(text, output)

@@ -65,9 +65,8 @@ def served_reasons(missed: Sequence[Missed]) -> list[ServedReason]:
     return made
 
 
-def target_record(search: ServedSearch, found: Sequence[NearestTarget]) -> Record:
+def target_record(search: ServedSearch, front: Sequence[Configuration], found: Sequence[NearestTarget]) -> Record:
     """What is asked of all, what came of it, and every configuration that was predicted."""
-    front = set(search.front())
     slo, target = search.target.slo, search.target
     return {
         **_slo(slo),

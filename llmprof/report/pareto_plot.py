@@ -22,8 +22,10 @@ NARROWEST, WIDEST = 24, 104
 """A plot has as many cells across; the widest ends where remarks are wrapped."""
 
 
-def pareto_table(search: ServedSearch, front: Sequence[Configuration], *, width: int, encoding: str | None) -> Table:
-    """The front, cheapest first, and the plot where there are two points or more; as wide as `width` allows."""
+def pareto_table(
+    search: ServedSearch, front: Sequence[Configuration], *, width: int | None, encoding: str | None
+) -> Table:
+    """The front, cheapest first, and a plot of two points or more, as wide as `width` allows; None: no plot."""
     priced = bool(search.plan.ask.prices)
     columns = ("per hour" if priced else "devices", "configuration", latency_name(search))
     several = len({c.deployment.dtypes for c in front}) > 1
@@ -39,7 +41,7 @@ def pareto_table(search: ServedSearch, front: Sequence[Configuration], *, width:
         f"Of those that serve what is asked, none is both as cheap and quicker than one of these.{_behind(search)}",
     ]
     points = [c for c in search.seen if c not in search.missed and search.cost(c) < inf]
-    if len(points) > 1:
+    if len(points) > 1 and width is not None:
         notes += ["", *_plot(search, front, points, width=width, encoding=encoding)]
     title = f"Pareto front: {'price of an hour' if priced else 'devices'} against {latency_name(search)}"
     return Table(title=title, columns=columns, rows=rows, left=2, notes=tuple(notes))

@@ -98,10 +98,17 @@ def test_a_device_without_a_price_is_not_drawn(cli: Cli) -> None:
 
 
 def test_csv_and_markdown(cli: Cli) -> None:
-    rows = list(csv.DictReader(io.StringIO(cli(*TWO, "--slo", "tpot=20ms", "--format", "csv").out)))
+    """What is on the front is there, listed or not."""
+    rows = list(csv.DictReader(io.StringIO(cli(*TWO, "--slo", "tpot=20ms", "--top", "1", "--format", "csv").out)))
     assert {row["meets"] for row in rows} <= {"yes", "likely"}
-    assert "True" in {row["on_front"] for row in rows}
-    assert "| 1 | 1 x l40s |" in cli(*TWO, "--slo", "tpot=20ms", "--format", "markdown").out
+    assert [row["rank"] for row in rows] == ["1", *[""] * (len(rows) - 1)]
+    (record,) = cli(*TWO, "--slo", "tpot=20ms", "--top", "1", "--format", "json").json["results"]
+    front = [(point["device"], str(point["gpus"])) for point in record["pareto"] if point["on_front"]]
+    assert [(row["device"], row["gpus"]) for row in rows if row["on_front"] == "True"] == front
+    page = cli(*TWO, "--slo", "tpot=20ms", "--format", "markdown").out
+    assert "| 1 | 1 x l40s |" in page
+    assert "| 0.90 | 1 x l40s |" in page
+    assert "│" not in page
 
 
 def test_below_the_speed_of_light(cli: Cli) -> None:
