@@ -35,6 +35,11 @@ JOINED_NORMS = ("trtllm",)
 ``AllReduceFusionOp.RESIDUAL_RMS_NORM`` (https://github.com/NVIDIA/TensorRT-LLM, tensorrt_llm/_torch/models/
 modeling_llama.py, read 2026-11-30)."""
 
+JOINS_ROUNDING = "trtllm"
+"""The engine whose norms, activations and attention round their results to fp8 where scales are stored: there the times
+of ai-dynamo/aiconfigurator leave out the kernels that find scales and round, for this engine alone (sdk/operations/
+gemm.py, GEMMQuantMode.fp8_static, read 2026-11-30)."""
+
 E = 2  # bytes of an activation: 16 bits
 
 
@@ -65,7 +70,8 @@ class Lowering:
     def product(self, n: int, k: int, *, quantised: bool = True, rows: int | None = None) -> Gemm:
         """A matrix product over the tokens of the pass, or over `rows`."""
         dtype = self.precision.dense if quantised else "bf16"
-        return Gemm(m=self.m if rows is None else rows, n=n, k=k, dtype=dtype, engine=self.engine)
+        rounded = dtype == "fp8" and self.precision.static and self.engine == JOINS_ROUNDING
+        return Gemm(m=self.m if rows is None else rows, n=n, k=k, dtype=dtype, rounded=rounded, engine=self.engine)
 
     def share(self, whole: int, what: str) -> int:
         """One device's part of a width that tensor parallelism divides. InputError where it does not."""

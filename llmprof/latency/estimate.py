@@ -89,15 +89,24 @@ def estimate(op: Op, model: DeviceModel) -> Estimate:
     times = [kernel_seconds(op, bound) for bound in found.bounds]
     seconds = max(least, exp(sum(map(log, times)) / len(times)) if min(times) > 0 else 0.0)
     note = found.note
-    borrowed = isinstance(op, Collective) and op.kind != "allreduce"
-    if borrowed:
-        note = "; ".join(filter(None, (note, "constants of the all-reduce, whose half it is taken for")))
-    if borrowed or found.basis != "calibrated":
+    changed = _changed(op)
+    if changed:
+        note = "; ".join(filter(None, (note, changed)))
+    if changed or found.basis != "calibrated":
         spread = max(WIDE, *(time / seconds * 1.5 for time in times), *(seconds / time * 1.5 for time in times if time))
         return _around(seconds, spread, "family", note)
     kernel = found.bounds[0].kernel
     low, high = kernel.short if seconds < SHORT else kernel.long
     return Estimate(seconds=seconds, low=max(least, seconds * low), high=seconds * high, basis="calibrated", note=note)
+
+
+def _changed(op: Op) -> str:
+    """What is not as it was when constants were fitted, so that the interval is another; nothing where all is."""
+    if isinstance(op, Collective) and op.kind != "allreduce":
+        return "constants of the all-reduce, whose half it is taken for"
+    if isinstance(op, Gemm) and op.rounded:
+        return "without the kernel that rounds its input"
+    return ""
 
 
 def _key(op: Op) -> tuple[str, str, str | None]:

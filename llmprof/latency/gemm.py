@@ -113,8 +113,11 @@ def _by_rows(op: Gemm, figures: Figures, c: Constants, memory: float, ew: float,
 
 
 def _quantising(op: Gemm, figures: Figures, c: Constants, ex: float) -> float:
-    """The kernel before the product that rounds its input: a start, a block of threads per row, and its bytes."""
-    if "e_q" not in c or ex == 2:
+    """The kernel before the product that rounds its input: a start, a block of threads per row, and its bytes.
+
+    None where the input arrives rounded.
+    """
+    if op.rounded or "e_q" not in c or ex == 2:
         return 0.0
     moved = op.m * op.k * (2 + ex) / (c["e_q"] * figures.bandwidth)
     return c.get("t_q", 0.0) * US + c["r_row"] * op.m * NS + moved

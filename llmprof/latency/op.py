@@ -24,8 +24,9 @@ class Gemm:
     """Y[m, n] = X[m, k] W[k, n].
 
     `weight_copies` is how many different weights are multiplied in turn before the first is met again: without end in
-    a model, whose weights are cold each time; 6 in the tables that the constants were fitted to. `engine` names whose
-    kernel runs ("vllm", "trtllm", "sglang"), None where nobody has said.
+    a model, whose weights are cold each time; 6 in the tables that the constants were fitted to. `rounded` says that a
+    narrow input arrives as such, rounded by the kernel that made it, and not in 16 bits. `engine` names whose kernel
+    runs ("vllm", "trtllm", "sglang"), None where nobody has said.
     """
 
     m: int
@@ -33,6 +34,7 @@ class Gemm:
     k: int
     dtype: Dtype = "bf16"
     weight_copies: float = inf
+    rounded: bool = False
     engine: str | None = None
 
 

@@ -77,6 +77,7 @@ def test_rounding_the_input_reads_it_in_bf16_and_writes_it_in_fp8() -> None:
     c = {**GEMM, "t_q": 4.0, "r_row": 10.0, "e_q": 0.5}
     plain = gemm.seconds(op, ROUND, GEMM, "searched") / US
     assert gemm.seconds(op, ROUND, c, "searched") / US - plain == pytest.approx(4 + 1.28 + 128 * 1024 * 3 / 0.5 / 1e6)
+    assert gemm.seconds(replace(op, rounded=True), ROUND, c, "searched") / US == plain  # it arrives so
     # A device without fp8 multiplies in bf16 what it reads in fp8: nothing is rounded.
     without = gemm.seconds(op, replace(ROUND, fp8=None), c, "searched") / US
     assert without == pytest.approx(1 + 2.097152 + (1024 * 128 + 128 * 1024 * 2 + 2 * 128 * 128) / 1e6)

@@ -136,6 +136,14 @@ def test_stages_of_a_pipeline_send_what_they_have() -> None:
         composer("llama-3.1-8b", Layout(pipeline=33))
 
 
+def test_an_engine_that_rounds_with_stored_scales_launches_no_kernel_for_it() -> None:
+    for engine, static in (("trtllm", True), ("trtllm", False), ("vllm", True)):
+        found = ops("llama-3.1-8b", STEP, engine=engine, precision=Precision(dense="fp8", static=static))
+        packed = [op for op in found if isinstance(op, Gemm) and op.dtype == "fp8"]
+        assert len(packed) == 4
+        assert {op.rounded for op in packed} == {engine == "trtllm" and static}
+
+
 def test_an_engine_that_joins_norms_to_all_reduces_has_one_left() -> None:
     two = Layout(tensor=2, group=2)
     norm = 4 * 8 * 4096 * 2

@@ -14,7 +14,7 @@ from llmprof.latency.serving import accuracy, rows, verify
 from llmprof.latency.serving.asked import system
 from llmprof.latency.serving.fit_runs import Host, fit_runs
 from llmprof.latency.serving.names import named, of_release
-from llmprof.latency.serving.stacks import SGLANG, TRTLLM, VLLM, stack_of
+from llmprof.latency.serving.stacks import LATER_HOST, SGLANG, TRTLLM, VLLM, stack_of
 from llmprof.planning.served_room import room_of
 from llmprof.report import serving_tables
 from llmprof.spec.release import Awq, Fp8, Integers, Mxfp4, Release
@@ -104,14 +104,17 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
             rows.read(table(tmp_path, *lines, head=head))
 
 
+FP8 = Precision(dense="fp8", experts="fp8")
+
+
 @pytest.mark.parametrize(
     ("path", "name", "precision"),
     [
         ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b", Precision()),
         ("Qwen/Qwen3-32B-FP8", "qwen3-32b", Precision(dense="fp8_block", experts="fp8_block")),
         # A quantised copy of another owner's; ModelOpt keeps the cache in fp8 too.
-        ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b", Precision(dense="fp8", experts="fp8", kv_cache="fp8")),
-        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.1-70b", Precision(dense="fp8", experts="fp8")),
+        ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b", replace(FP8, kv_cache="fp8", static=True)),
+        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.1-70b", FP8),
         ("nvidia/Llama-3.3-70B-Instruct-NVFP4", "llama-3.1-70b", Precision(dense="fp4", experts="fp4", kv_cache="fp8")),
         ("Qwen/Qwen2.5-7B-Instruct-AWQ", "qwen2.5-7b", Precision(dense="int4", experts="int4")),
         ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "qwen2.5-7b", Precision(dense="int8", experts="int8")),
@@ -146,9 +149,10 @@ def test_formats_of_releases() -> None:
 
 
 def test_engines_by_their_names_and_versions() -> None:
-    assert stack_of("vLLM") is VLLM
+    assert stack_of("vLLM") is stack_of("vllm", "0.12.0") is stack_of("vllm", "nightly") is VLLM
     assert stack_of("sglang", "0.5.1") is SGLANG
     assert stack_of("TensorRT-LLM") is stack_of("trtllm", "1.0.0rc3") is TRTLLM
+    assert stack_of("vllm", "0.21.0").host == stack_of("vllm", "v1.0rc0").host == LATER_HOST
     other = stack_of("trtllm", "1.2.0rc5")
     assert other.host.step_seconds > TRTLLM.host.step_seconds
     assert replace(other, host=TRTLLM.host) == TRTLLM

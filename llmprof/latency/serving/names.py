@@ -34,6 +34,9 @@ SUFFIXES: tuple[tuple[str, Dtype], ...] = (
 https://docs.vllm.ai/projects/llm-compressor/en/latest/steps/choosing-scheme/ (W4A16, FP8-Dynamic, FP8-Block, NVFP4) and
 https://qwen.readthedocs.io/en/latest/quantization/gptq.html (GPTQ-Int4, GPTQ-Int8, AWQ), both recalled.
 """
+DYNAMIC = "-dynamic"
+"""What says that scales of fp8 activations are found while serving; releases in fp8 without it store them (ModelOpt and
+llm-compressor's FP8 scheme, the page above, recalled)."""
 FP8_IN_BLOCKS = ("qwen", "deepseek-ai")
 """Owners whose fp8 releases have a scale per block of 128 x 128 (config.json of
 https://huggingface.co/Qwen/Qwen3-32B-FP8, recalled)."""
@@ -98,14 +101,15 @@ def _without_suffix(path: str) -> Named | None:
         arch = _called(owner, repository[: match.start()])
         if arch is None:
             return None
-        return Named(arch=arch, precision=_precision(owner.lower(), dtype))
+        static = not repository.lower().endswith(DYNAMIC)
+        return Named(arch=arch, precision=_precision(owner.lower(), dtype, static=static))
     return None
 
 
-def _precision(owner: str, dtype: Dtype) -> Precision:
+def _precision(owner: str, dtype: Dtype, *, static: bool) -> Precision:
     if dtype == "fp8" and owner in FP8_IN_BLOCKS:
         dtype = "fp8_block"
-    found = Precision(dense=dtype, experts=dtype)
+    found = Precision(dense=dtype, experts=dtype, static=static and dtype == "fp8")
     return replace(found, kv_cache="fp8") if owner in FP8_CACHE and dtype in ("fp8", "fp4") else found
 
 
