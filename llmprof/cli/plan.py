@@ -96,7 +96,9 @@ def plan(
     options.warn_beyond_limits(runs)
     plans = [search.plan() for search in searches]
     if target is not None and local is not None:
-        plan_slo.run(searches, plans, target, local, output_format, output, top=shown)
+        from llmprof.cli import plan_served
+
+        plan_served.run(searches, plans, target, local, output_format, output, top=shown)
         return
     _report(searches, plans, output_format, output, top=shown)
     empty = [each.arch.label for each in plans if not each.configurations]

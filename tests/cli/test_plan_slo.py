@@ -41,12 +41,12 @@ def test_what_keeps_a_level_and_how_sure_that_is(cli: Cli) -> None:
 def test_the_front_is_drawn_as_wide_as_the_terminal(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: str, encoding: str
 ) -> None:
-    from llmprof.cli import plan_slo
+    from llmprof.cli import plan_served
 
     monkeypatch.setenv("COLUMNS", columns)
-    width, _ = plan_slo._canvas(None)
+    width, _ = plan_served._canvas(None)
     assert width == int(columns)
-    monkeypatch.setattr(plan_slo, "_canvas", lambda output: (width, encoding))
+    monkeypatch.setattr(plan_served, "_canvas", lambda output: (width, encoding))
     out = cli(*TWO, "--slo", "tpot=20ms").out
     front = out.split("Pareto front: price of an hour against TPOT")[1].split("\n\nMemory of")[0]
     plot = [line for line in front.splitlines() if re.match(r" +(\S+ \S+ )?[│|]", line)]
