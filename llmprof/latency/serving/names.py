@@ -34,9 +34,10 @@ SUFFIXES: tuple[tuple[str, Dtype], ...] = (
 https://docs.vllm.ai/projects/llm-compressor/en/latest/steps/choosing-scheme/ (W4A16, FP8-Dynamic, FP8-Block, NVFP4) and
 https://qwen.readthedocs.io/en/latest/quantization/gptq.html (GPTQ-Int4, GPTQ-Int8, AWQ), both recalled.
 """
+STATIC = ("nvidia", "neuralmagic", "redhatai")
+"""Owners whose releases in fp8 store the scales of activations (ModelOpt, and llm-compressor's FP8 scheme: the page
+above, recalled), unless their names end in what says that these are found while serving."""
 DYNAMIC = "-dynamic"
-"""What says that scales of fp8 activations are found while serving; releases in fp8 without it store them (ModelOpt and
-llm-compressor's FP8 scheme, the page above, recalled)."""
 FP8_IN_BLOCKS = ("qwen", "deepseek-ai")
 """Owners whose fp8 releases have a scale per block of 128 x 128 (config.json of
 https://huggingface.co/Qwen/Qwen3-32B-FP8, recalled)."""
@@ -101,7 +102,7 @@ def _without_suffix(path: str) -> Named | None:
         arch = _called(owner, repository[: match.start()])
         if arch is None:
             return None
-        static = not repository.lower().endswith(DYNAMIC)
+        static = owner.lower() in STATIC and not repository.lower().endswith(DYNAMIC)
         return Named(arch=arch, precision=_precision(owner.lower(), dtype, static=static))
     return None
 
