@@ -12,7 +12,7 @@ from llmprof.planning.served_nearest import NearestTarget, below_light
 from llmprof.planning.served_record import served_reasons, where
 from llmprof.planning.served_search import Missed, ServedSearch
 from llmprof.planning.slo import Slo
-from llmprof.report.plan_tables import duration, heading, rate, settings
+from llmprof.report.plan_tables import duration, heading, money, rate, settings
 from llmprof.report.tables import Table
 
 NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
@@ -63,7 +63,7 @@ def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
             duration(p.ttft.value),
             *((duration(p.tpot.value), _or_dash(p.tokens_per_s_per_user)) if decodes else ()),
             rate(p.tokens_per_s_per_gpu),
-            *((_money(p.configuration.price_per_hour), _money(p.cost_per_million)) if priced else ()),
+            *((money(p.configuration.price_per_hour), money(p.cost_per_million)) if priced else ()),
             *((p.verdict(slo),) if slo.asked else ()),
         )
         for number, p in enumerate(shown, 1)
@@ -235,9 +235,3 @@ def _then(search: ServedSearch) -> str:
 
 def _or_dash(value: float | None) -> str:
     return "-" if value is None else rate(value)
-
-
-def _money(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.2f}" if value >= 0.1 else f"{value:.4f}"
