@@ -219,7 +219,7 @@ def count(value: int | None) -> str:
 def rate(value: float) -> str:
     """Tokens in a second."""
     if value < 100:
-        return f"{value:.2f}"
+        return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
     return f"{value:,.0f}" if value < 1e6 else format_count(value)
 
 
