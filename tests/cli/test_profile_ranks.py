@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +39,7 @@ def differences(result: dict[str, Any]) -> dict[str, tuple[str, float]]:
 
 
 def test_two_real_ranks(cli: Cli, small: dict[str, str]) -> None:
-    done = cli("profile", small["grouped"], small["experts"], small["states"], *PREFILL, *REAL, "--seconds", "0.2")
+    done = cli("profile", small["grouped"], small["experts"], small["states"], *PREFILL, *REAL, "--seconds", "0.05")
     assert (done.code, done.err) == (0, "")
     for result in done.json["results"]:
         assert (result["verdict"], result["ranks_heard"], result["backend"]) == ("confirmed", [0, 1], "gloo")
@@ -84,8 +87,10 @@ def test_a_wrong_part_is_found_and_a_killed_rank_heard_of(
 def test_ctrl_c_ends_all_ranks_and_keeps_what_there_is(
     cli: Cli, small: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    # Not TMPDIR: sockets of processes would be there too, whose paths have to be short.
+    monkeypatch.setattr(
+        started, "tempfile", SimpleNamespace(TemporaryDirectory=partial(TemporaryDirectory, dir=tmp_path))
+    )
     monkeypatch.setattr(started, "_be_rank", faulty_ranks.interrupting)
     done = cli("profile", small["grouped"], small["learned"], *PREFILL, *REAL, "--seconds", "0")
     whole, cut = done.json["results"]
@@ -98,11 +103,11 @@ def test_ctrl_c_ends_all_ranks_and_keeps_what_there_is(
 
 def test_ranks_that_hang_say_where(cli: Cli, small: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(started, "_be_rank", faulty_ranks.hanging)
-    done = cli("profile", small["learned"], *PREFILL, *REAL, "--seconds", "0", "--rank-timeout", "90")
+    done = cli("profile", small["learned"], *PREFILL, *REAL, "--seconds", "0", "--rank-timeout", "900")
     assert done.code == 3
     failure = done.json["results"][0]["failure"]
     at_work = "counting learned, prefill, unfused attention, at"
-    assert failure.startswith(f"rank 1 of 2 did not finish a step within 90 s: rank 0 was {at_work} ")
+    assert failure.startswith(f"rank 1 of 2 did not finish a step within 900 s: rank 0 was {at_work} ")
     assert f"; rank 1 was {at_work} faulty_ranks.py:" in failure
 
 

@@ -15,7 +15,7 @@ from llmprof.measure.sharded.launch import launch
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(seconds=120)
+_PATIENCE = timedelta(seconds=600)
 """With ranks that do not answer, before a rank fails."""
 
 
