@@ -33,7 +33,9 @@ def rejection_tables(plan: Plan) -> list[Table]:
     for each in plan.refused:
         # What is wrong with one degree begins with its number, and goes on alike for all that are wrong alike.
         _, says, rest = each.why.partition(f" is {each.what[2:]}, ")
-        alike.setdefault(rest if says else each.why, []).append(each.what)
+        alike.setdefault(rest.removeprefix("which ").removeprefix("but it ") if says else each.why, []).append(
+            each.what
+        )
     notes += [f"{', '.join(whats)}: {why}" for why, whats in alike.items()]
     if notes:
         made.append(Table(title="Not tried", columns=(), rows=(), notes=tuple(notes)))
