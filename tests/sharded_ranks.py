@@ -23,6 +23,7 @@ from llmprof.twin.session import Session
 from llmprof.twin.sharded import build_sharded
 from llmprof.workload import QUANTISED, Execution, Workload
 from tests.faults import planted
+from tests.importing import EVERYTHING
 from tests.sharded_specs import AFTER_PAST, DECODE, DENSE, LONG, MIXED, PREFILL, RINGS, packed, spec
 
 TOLERANCE = 1e-5
@@ -57,24 +58,29 @@ def _tensor(
     )
 
 
+FEW_HEADS = ("grouped", "parallel", "alibi")
+"""Dense models with fewer KV heads than four ranks."""
+
 CASES: dict[int, tuple[Case, ...]] = {
     2: (
-        *(Case(name, workload, _tensor(2)) for name in DENSE for workload in (PREFILL, DECODE)),
+        *(Case(name, DECODE, _tensor(2)) for name in DENSE),
         *(Case(name, AFTER_PAST, _tensor(2, rows=True)) for name in DENSE),
+        *(Case(name, PREFILL, _tensor(2)) for name in (DENSE if EVERYTHING else FEW_HEADS)),
         *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "grouped", "undivided")),
         Case("undivided", AFTER_PAST, _tensor(1, replicas=2)),
         Case("grouped", PREFILL, _tensor(1, replicas=2)),
-        *(Case(name, workload, _tensor(2)) for name in MIXED for workload in (AFTER_PAST, DECODE)),
+        *(Case(name, DECODE, _tensor(2)) for name in MIXED),
+        *(Case(name, AFTER_PAST, _tensor(2)) for name in (MIXED if EVERYTHING else ("states", "parallel-experts"))),
         *(Case(name, PREFILL, _tensor(2, rows=True, experts=2)) for name in MIXED),
         *(Case(name, PREFILL, _tensor(1, replicas=2, experts=2)) for name in ("experts", "latent", "sinks")),
         Case("experts", DECODE, _tensor(1, replicas=2, experts=2)),
         *(Case("grouped", packed(AFTER_PAST, form), _tensor(2)) for form in QUANTISED),
         *(Case("latent", packed(PREFILL, form), _tensor(2, experts=2)) for form in QUANTISED),
-        *(Case(name, LONG, _tensor(1, ring=2)) for name in RINGS),
+        *(Case(name, LONG, _tensor(1, ring=2)) for name in (RINGS if EVERYTHING else RINGS[:2])),
     ),
     4: (
-        *(Case(name, DECODE, _tensor(4)) for name in DENSE),
-        *(Case(name, AFTER_PAST, _tensor(4, rows=True)) for name in DENSE),
+        *(Case(name, DECODE, _tensor(4)) for name in (DENSE if EVERYTHING else FEW_HEADS)),
+        *(Case(name, AFTER_PAST, _tensor(4, rows=True)) for name in (DENSE if EVERYTHING else DENSE[:4])),
         *(Case(name, PREFILL, _tensor(2, rows=True, stages=2)) for name in DENSE),
         Case("learned", DECODE, _tensor(2, stages=2)),
         Case("grouped", PREFILL, _tensor(2, replicas=2)),
@@ -86,13 +92,13 @@ CASES: dict[int, tuple[Case, ...]] = {
         Case("latent", DECODE, _tensor(1, stages=2, replicas=2, experts=2)),
         Case("grouped", packed(PREFILL, "int8"), _tensor(4)),
         Case("experts", packed(PREFILL, "int4"), _tensor(4, experts=2)),
-        *(Case(name, LONG, _tensor(1, ring=4)) for name in RINGS),
+        *(Case(name, LONG, _tensor(1, ring=4)) for name in (RINGS if EVERYTHING else RINGS[2:])),
         *(Case(name, LONG, _tensor(2, ring=2, experts=2 if name == "experts" else 1)) for name in RINGS),
         Case("learned", LONG, _tensor(1, stages=2, ring=2)),
         Case("parallel", LONG, _tensor(1, replicas=2, ring=2)),
     ),
 }
-"""By the number of processes."""
+"""By the number of processes; more of them with LLMPROF_EVERY=1."""
 
 
 def count_cases() -> list[StageAccount]:

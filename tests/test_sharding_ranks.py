@@ -9,6 +9,7 @@ import pytest
 from llmprof.measure.sharded.account import accounts_on_meta
 from llmprof.measure.sharded.ranks import RankFailed, on_ranks
 from llmprof.sharding import StageAccount
+from tests.importing import EVERYTHING
 from tests.sharded_ranks import CASES, FAULTS, Case, count_and_notice, fail
 from tests.sharded_specs import spec
 from tests.test_sharding import UNFUSED, agree, predicted
@@ -56,7 +57,9 @@ def test_a_twin_that_is_wrong_is_noticed_by_some_rank() -> None:
 
 def test_real_ranks_do_what_ranks_on_meta_do(processes: Answers) -> None:
     cases = CASES[len(processes)]
-    for case in dict.fromkeys(Case(case.name, case.workload, case.sharding) for case in cases[::5] if case.even):
+    for case in dict.fromkeys(
+        Case(case.name, case.workload, case.sharding) for case in cases[:: 1 if EVERYTHING else 9] if case.even
+    ):
         on_meta = accounts_on_meta(spec(case.name), case.workload, case.sharding)
         for counted in processes:
             account = counted[cases.index(case)]
