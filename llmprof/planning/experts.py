@@ -1,4 +1,6 @@
-"""What vLLM's kernel of experts holds: rows for all experts of all tokens at once, where the reference runs one by one.
+"""What the feed-forward of vLLM holds, where that is more than the reference does.
+
+Of a dense one docs/planning.md says what eager starts printed. Experts run all at once, in the reference one by one.
 
 Read in the packages vllm 0.19.0 and 0.33.0 on 2026-11-30 (vllm/model_executor/layers/fused_moe: `workspace_shapes` of
 the Triton kernel, `_allocate_buffers` of modular_kernel.py; vllm/v1/worker/workspace.py). With M tokens of which each
@@ -15,10 +17,34 @@ from __future__ import annotations
 
 from llmprof.planning.passes import Peaks
 from llmprof.sharding import Sharding
-from llmprof.spec.arch import ArchSpec, Glu, Moe
+from llmprof.spec.arch import ArchSpec, Glu, Mlp, Moe
 
 HIDDEN = 4
 """Hidden states beside them: the residual, what the layer was given, what experts take, what shared ones make of it."""
+
+
+def hidden_states(sharding: Sharding) -> int:
+    """How many hidden states of a pass are live in a feed-forward: one more where ranks add up what they made.
+
+    Where replicas share experts those of all are gathered too.
+    """
+    return HIDDEN + (sharding.tensor_parallel > 1) + (sharding.data_parallel if sharding.sends_tokens else 0)
+
+
+def dense_values(arch: ArchSpec, sharding: Sharding) -> Peaks:
+    """Values of the widest dense feed-forward for each token, on a device of each stage.
+
+    Gate and up are one tensor, their product another; of two matrices there is what lies before and behind the
+    activation. Both live until the last matrix has run, as vLLM's layers name them.
+    """
+    stages = sharding.pipeline_parallel
+    found = [0] * stages
+    for index, layer in enumerate(arch.main.layers):
+        if isinstance(layer.ffn, Glu | Mlp):
+            stage = index * stages // arch.n_layers
+            tensors = 3 if isinstance(layer.ffn, Glu) else 2
+            found[stage] = max(found[stage], tensors * layer.ffn.d_ff // sharding.tensor_parallel)
+    return tuple(found)
 
 
 def expert_values(arch: ArchSpec, sharding: Sharding) -> Peaks:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from llmprof.errors import InputError
 from llmprof.planning.caches import Caches
 from llmprof.planning.deployment import Deployment
-from llmprof.planning.experts import HIDDEN, expert_values
+from llmprof.planning.experts import dense_values, expert_values, hidden_states
 from llmprof.planning.overheads import overhead_terms
 from llmprof.planning.passes import Passes, Peaks, Spread
 from llmprof.planning.sampler import sampling_bytes
@@ -38,6 +38,7 @@ class Model:
         self.caches = Caches(self.passes)
         self._weights: Peaks | None = None
         self.experts = expert_values(arch, spread.sharding)
+        self.dense = dense_values(arch, spread.sharding)
 
     def weights(self, tokens: int) -> Peaks:
         """Bytes of the parameters on a device of each stage, whatever `tokens`, a length that the model can take."""
@@ -68,6 +69,7 @@ class Footprint:
         )
         self._over = sum(term.bytes for term in self.overheads)
         self._size = float_format(deployment.dtypes.activations).bits // 8
+        self._states = hidden_states(deployment.sharding)
         rules = deployment.rules
         self.experts = (0,) * self.stages if rules is None or not rules.expert_workspaces else model.experts
 
@@ -112,15 +114,15 @@ class Footprint:
         return tuple(map(max, layers, self.sampling(sequences, tokens)))
 
     def layers(self, sequences: int, tokens: int) -> Peaks:
-        """What is live in the layers at most; in those of vLLM at least what its kernel of experts holds."""
+        """What is live in the layers at most; in those of vLLM at least what its feed-forward holds."""
         reference = self.passes.peaks(sequences, tokens)
-        if not any(self.experts):
+        if not self.serves:
             return reference
-        held = self.expert_bytes(sequences, tokens)
-        sharding = self.deployment.sharding
-        states = HIDDEN + (sharding.data_parallel if sharding.sends_tokens else 0)
-        hidden = states * self.passes.rows(sequences, tokens) * self.arch.d_model * self._size
-        return tuple(max(own, each and each + hidden) for own, each in zip(reference, held, strict=True))
+        rows, hidden = self.passes.rows(sequences, tokens), self._states * self.arch.d_model
+        widest = map(max, self.experts, self.model.dense)
+        return tuple(
+            max(own, rows * self._size * (each and each + hidden)) for own, each in zip(reference, widest, strict=True)
+        )
 
     def expert_bytes(self, sequences: int, tokens: int) -> Peaks:
         """The workspaces of vLLM's kernel of experts, which it keeps from its first pass on."""
@@ -182,16 +184,16 @@ class Footprint:
         yield Term(name=WEIGHTS, bytes=self.model.weights(tokens)[stage], basis="confirmed", note=layout)
         yield from self._cache_terms(stage, sequences, tokens)
         layers = self.layers(sequences, tokens)[stage]
-        of_experts = layers > self.passes.peaks(sequences, tokens)[stage]
+        of_engine = layers > self.passes.peaks(sequences, tokens)[stage]
         rows = self.passes.rows(sequences, tokens)
         yield Term(
             name=ACTIVATIONS,
             bytes=layers,
             basis="unconfirmed" if self.serves or dtypes.quantised else "confirmed",
-            note=f"the workspaces of vLLM's kernel of experts in a pass of {rows:,} tokens"
+            note=f"what vLLM's feed-forward holds in a pass of {rows:,} tokens"
             + (" of each replica" if self.deployment.sharding.sends_tokens else "")
             + " (docs/planning.md)"
-            if of_experts
+            if of_engine
             else f"the reference execution of a pass of {rows:,} tokens, fused attention"
             + (", experts balanced" if any(self.model.experts) else "")
             + ("; vLLM's own kernels hold other amounts (docs/planning.md)" if self.serves else ""),

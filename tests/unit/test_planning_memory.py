@@ -15,7 +15,7 @@ from llmprof.errors import InputError
 from llmprof.lengths import default_source
 from llmprof.planning import assumptions, caches, overheads
 from llmprof.planning.assumptions import DRIVER_TOTALS, GIB, MIB, VllmVersion
-from llmprof.planning.experts import expert_values
+from llmprof.planning.experts import dense_values, expert_values, hidden_states
 from llmprof.planning.footprint import footprint
 from llmprof.planning.memory import Deployment, memory_bar
 from llmprof.planning.overheads import Overheads
@@ -200,18 +200,35 @@ def test_experts_run_all_at_once() -> None:
     made = on("h100-sxm", sharding=Sharding(tensor_parallel=2))
     workspaces, hidden = tokens * 2 * 2 * (7168 + 14336), tokens * 2 * 4096
     bar = memory_bar(arch, made, sequences=16, **ask)
-    assert bar.bytes_of("activations") == workspaces + 4 * hidden
+    assert bar.bytes_of("activations") == workspaces + 5 * hidden
     assert bar.bytes_of("logits") == 0
     # They are kept while 1,024 rows are sampled: 14 bytes a logit, and of the hidden state those rows twice.
     many = memory_bar(arch, made, sequences=1024, **ask)
     sampled = 1024 * 32_000 * 14 + hidden + 2 * 1024 * 2 * 4096
-    assert many.bytes_of("logits") == sampled - 4 * hidden
+    assert many.bytes_of("logits") == sampled - 5 * hidden
     # Where four replicas share them each has the tokens of all, and gathers their hidden states.
     wide = on("h200", sharding=Sharding(data_parallel=4, expert_parallel=4))
     found = memory_bar(arch, wide, sequences=16, **ask).bytes_of("activations")
     assert found == 4 * tokens * 2 * 2 * (14336 + 28672) + (4 + 4) * hidden
     for other in (replace(made, engine="architecture"), replace(made, vllm_version="0.11.0")):
         assert memory_bar(arch, other, sequences=16, **ask).bytes_of("activations") < workspaces
+
+
+def test_hidden_states_weigh_more_where_ranks_share_the_rest() -> None:
+    """DeepSeek-R1-Distill-Qwen-32B on eight, 32,768 tokens: 2.20 GiB printed (a public log of vLLM on ROCm).
+
+    Three tensors of 27,648 / 8 values of each token, and five of 5,120; the reference holds 4 of those and 3 of these.
+    """
+    made = on("mi210", sharding=Sharding(tensor_parallel=8))
+    bar = memory_bar(named("qwen2.5-32b"), made, sequences=1, tokens=32768, chunk_tokens=32768)
+    assert bar.bytes_of("activations") == 32768 * 2 * (3 * 3456 + 5 * 5120)
+    assert round(bar.bytes_of("activations") / GIB, 2) == 2.20
+    # Eager starts on one device: a T4, and an RTX 2060 (vLLM 0.8.5, a public log); cuBLAS has its workspace there.
+    for name, tokens, printed in (("qwen2.5-1.5b", 32768, 2.02), ("qwen3-4b", 10_000, 0.74)):
+        arch = named(name)
+        values = dense_values(arch, Sharding())[0] + hidden_states(Sharding()) * arch.d_model
+        assert round((2 * tokens * values + 8_519_680) / GIB, 2) == printed
+    assert dense_values(named("gpt2"), Sharding(tensor_parallel=2, pipeline_parallel=2)) == (3072, 3072)
 
 
 @pytest.mark.parametrize(
