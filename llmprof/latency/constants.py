@@ -119,6 +119,8 @@ class DeviceModel:
             return Found(bounds=(Bound(kernel=kernel, figures=self.figures),), basis=basis, note=said)
         for candidates, kind in zip(self._near, NEARNESS, strict=True):
             picked = [(each, found) for each in candidates if (found := _pick(each.kernels, op, dtype, engine))]
+            wider = all(_wider(dtype, found[0]) for _, found in picked)
+            picked = [(each, found) for each, found in picked if wider or not _wider(dtype, found[0])]
             if picked:
                 names = ", ".join(each.name for each, _ in picked)
                 missing = dict.fromkeys(text for each, _ in picked for text in each.missing)
@@ -133,8 +135,7 @@ def _pick(
 ) -> tuple[KernelConstants, bool, str] | None:
     """(constants, whether they are of just this kernel, what was taken instead) of the nearest; None without any."""
     alike = [each for each in kernels if each.op == op]
-    wanted = [dtype, *NEAREST.get(dtype, ()), "bf16"]
-    for name in wanted:
+    for name in _wanted(dtype):
         of_dtype = [each for each in alike if each.dtype == name]
         if not of_dtype:
             continue
@@ -150,6 +151,16 @@ def _pick(
                 same = False
         return chosen, same, instead
     return None
+
+
+def _wanted(dtype: str) -> tuple[str, ...]:
+    """Dtypes whose constants are taken for those of `dtype`, the best first."""
+    return (dtype, *NEAREST.get(dtype, ()), "bf16")
+
+
+def _wider(dtype: str, kernel: KernelConstants) -> bool:
+    """Whether constants are those of another kind of product: of 16 bits for fewer."""
+    return kernel.dtype == "bf16" and dtype != "bf16"
 
 
 MOST_DESCRIBED = 64

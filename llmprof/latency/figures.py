@@ -27,6 +27,9 @@ FAMILIES = {
 mma.sync, FlashAttention 3 with Hopper's wgmma, others with data centre Blackwell's tcgen05, which its graphics cards
 lack (PTX ISA 9.0, "Target ISA notes" of these instructions; recalled)."""
 
+RATE_OF_FP8 = 2.0
+"""Of bf16's, on every matrix unit that multiplies fp8, as the catalogue's figures have it."""
+
 ALIKE = (0.75, 1.34)
 """Devices whose peaks differ by less than this are taken for one chip at another clock, not for a smaller chip."""
 
@@ -79,13 +82,15 @@ def borrowed(
     # bf16 and fp16 have the same rate on every matrix unit since sm80.
     bf16 = stated("peak_flops.bf16") or stated("peak_flops.fp16")
     if bf16 is None:
-        missing.append(f"no bf16 peak: that of {owner}")
-        bf16 = other.bf16
+        counted = stated("units") or other.units
+        missing.append(f"no bf16 peak: that of {owner}{'' if counted == other.units else ' per processor'}")
+        bf16 = other.bf16 * counted / other.units
     scale = bf16 / other.bf16
     fp8 = stated("peak_flops.fp8")
-    if fp8 is None and other.fp8 is not None and device.architecture not in {"sm80", "sm86", "sm75", "sm70"}:
-        missing.append(f"no fp8 peak: bf16's times that ratio of {owner}")
-        fp8 = other.fp8 * scale
+    if fp8 is None and device.architecture not in {"sm80", "sm86", "sm75", "sm70"}:
+        ratio = RATE_OF_FP8 if other.fp8 is None else other.fp8 / other.bf16
+        missing.append(f"no fp8 peak: bf16's times {ratio:.3g}")
+        fp8 = bf16 * ratio
     bandwidth = stated("memory_bandwidth")
     if bandwidth is None:
         missing.append(f"no memory bandwidth: that of {owner}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf, sqrt
+from math import inf
 from typing import Any
 
 import pytest
@@ -175,21 +175,6 @@ def test_a_repeated_kernel_need_not_read_again_what_fits_the_cache() -> None:
     cold = 2.0 * 2 * 25_000 * 8 * 128 + 4 * 8 * 128  # K and V of two bytes, a query and an output
     assert light.floor(step, l40s.figures) == pytest.approx((cold - 96e6) / 864e9)
     assert light.floor(replace(step, warm=False), l40s.figures) == pytest.approx(cold / 864e9)
-
-
-def test_of_another_target_operands_are_fed_with_the_root_of_the_rate() -> None:
-    """L40S multiplies half of what A100 does in a clock: sqrt(1/2) of the bytes, at its own clock of 2,520 MHz."""
-    given = DeviceModel.of("a100-sxm-80gb").constants("gemm", "bf16", None)
-    other = replace(device.find("l40s"), name="l40s-of-another", latency=None, architecture="sm120")
-    found = DeviceModel.of(other).constants("gemm", "bf16", None)
-    assert given is not None and found is not None  # noqa: PT018
-    (ours,) = (each for each in found.bounds if each.kernel.constants["e_c"] == given.bounds[0].kernel.constants["e_c"])
-    assert ours.figures.clock == 2520e6
-    rate = (362e12 / 142 / 2520e6) / (312e12 / 108 / 1410e6)
-    assert ours.kernel.constants["b_sm"] == pytest.approx(given.bounds[0].kernel.constants["b_sm"] * sqrt(rate))
-    same = DeviceModel.of("a100-pcie-80gb").constants("gemm", "bf16", None)
-    assert same is not None
-    assert same.bounds[0].kernel.constants == given.bounds[0].kernel.constants
 
 
 # --- what holds of every time -----------------------------------------------------------------------
