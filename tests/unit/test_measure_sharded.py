@@ -17,9 +17,12 @@ from llmprof.measure.live import LiveBytes
 from llmprof.measure.sharded.account import accounts_on_meta, count, mesh_of
 from llmprof.measure.sharded.collectives import CollectiveCounter
 from llmprof.measure.sharded.trace import RankTrace
+from llmprof.routing import Routing
 from llmprof.sharding import Collective, Sharding
 from llmprof.spec.arch import Gqa
+from llmprof.twin import sharded_routes
 from llmprof.twin.build import build
+from llmprof.twin.routes import table
 from llmprof.twin.session import Session
 from llmprof.twin.sharded import build_sharded
 from llmprof.twin.sharded_ring import NoUnfusedRing, RingSight, own_chunks
@@ -165,3 +168,27 @@ def test_a_rank_of_a_ring_has_one_chunk_of_either_half() -> None:
     # Position p sees p + 1 keys: 1 + .. + 4 and 13 + .. + 16 are 68, as many as 5 + .. + 12.
     seen = [RingSight(chunks=own_chunks(rank, 2, 16), keys=16).seen(torch.device("cpu")) for rank in (0, 1)]
     assert [int(each.count_nonzero()) for each in seen] == [68, 68]
+
+
+@pytest.mark.parametrize(
+    "sharding", [Sharding(tensor_parallel=2, expert_parallel=2), Sharding(data_parallel=2, expert_parallel=2)], ids=str
+)
+def test_tables_that_are_too_large_are_counted_by_their_loads(
+    monkeypatch: pytest.MonkeyPatch, sharding: Sharding
+) -> None:
+    """A decode of two tokens, all of whose experts are the first rank's."""
+    tables = list[int]()
+
+    def asked(routing: Routing, tokens: int, top_k: int, n_experts: int) -> Tensor:
+        tables.append(tokens)
+        return table(routing, tokens, top_k, n_experts)
+
+    monkeypatch.setattr(sharded_routes, "table", asked)
+    [before] = accounts_on_meta(spec("experts"), DECODE, sharding)
+    assert tables
+    monkeypatch.setattr(sharded_routes, "MOST_ON_META", 1)
+    tables.clear()
+    [after] = accounts_on_meta(spec("experts"), DECODE, sharding)
+    assert not tables
+    assert set(after.ledger) == set(before.ledger)
+    assert set(after.collectives) == set(before.collectives)
