@@ -48,19 +48,21 @@ def weight_bytes(dtype: Dtype) -> float:
 
 def input_bytes(dtype: Dtype, figures: Figures) -> float:
     """Bytes per activation that a matrix product reads: quantised on the way in where the device multiplies so."""
-    if figures.fp8 is None:
+    if figures.fp8 is None or (dtype == "fp4" and figures.fp4 is None):
         return 2.0
     return {"fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5 + 1 / 16}.get(dtype, 2.0)
 
 
 def peak(dtype: Dtype, figures: Figures) -> float:
-    """FLOPs per second of a matrix product; fp4 has twice the rate of fp8 on what multiplies it (Blackwell).
+    """FLOPs per second of a matrix product.
 
-    A device without fp8 multiplies weights of 8 bits and less in bf16, as do int8 and int4 everywhere here.
+    A device without fp8 or fp4 multiplies such weights in bf16, as all do int8 and int4 here.
     """
+    if dtype == "fp4":
+        return figures.fp4 or figures.bf16
     if figures.fp8 is None or dtype in {"bf16", "fp16", "int8", "int4"}:
         return figures.bf16
-    return figures.fp8 * (2 if dtype == "fp4" else 1)
+    return figures.fp8
 
 
 def cache_bytes(dtype: Dtype) -> float:

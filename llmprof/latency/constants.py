@@ -176,7 +176,7 @@ def _catalogued(name: str) -> DeviceModel:
 @lru_cache(maxsize=256)
 def _unknown(name: str) -> DeviceModel:
     candidates = tuple(
-        _Candidate(name=each.name, figures=fitted(each.latency), kernels=each.latency.kernels, missing=())
+        _Candidate(name=each.name, figures=fitted(each.latency, each), kernels=each.latency.kernels, missing=())
         for each in catalogue.entries()
         if each.latency is not None
     )
@@ -188,9 +188,7 @@ def _model(device: Device) -> DeviceModel:
     own = device.latency
     near = _near(device if own is None else _refitted(device, own)) if device.vendor == "nvidia" else ((), (), ())
     if own is not None:
-        link = device.interconnect
-        figures = fitted(own, None if link is None else link.per_direction.value)
-        return DeviceModel(device.name, figures, own=own.kernels, near=near)
+        return DeviceModel(device.name, fitted(own, device), own=own.kernels, near=near)
     stated = of_datasheet(device)
     if stated is not None:
         return DeviceModel(device.name, stated, near=near)
@@ -210,10 +208,11 @@ def _near(device: Device) -> tuple[tuple[_Candidate, ...], ...]:
     for other in catalogue.entries():
         if other.latency is None or other.name == device.name:
             continue
-        figures, missing = borrowed(device, other.latency, other.name, other.architecture)
+        theirs = fitted(other.latency, other)
+        figures, missing = borrowed(device, theirs, other.name, other.architecture)
         related = family is not None and family == FAMILIES.get(other.architecture or "")
         distance = 0 if related and other.architecture == device.architecture else 1 if related else 2
-        kernels = other.latency.kernels if distance == 0 else fed(other.latency.kernels, fitted(other.latency), figures)
+        kernels = other.latency.kernels if distance == 0 else fed(other.latency.kernels, theirs, figures)
         found[distance].append(_Candidate(name=other.name, figures=figures, kernels=kernels, missing=missing))
     return tuple(tuple(each) for each in found)
 

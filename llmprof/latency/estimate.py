@@ -17,6 +17,7 @@ from llmprof.latency import attention, collective, elementwise, gemm, light, mla
 from llmprof.latency.common import US, peak
 from llmprof.latency.constants import Basis as Basis
 from llmprof.latency.constants import Bound, DeviceModel
+from llmprof.latency.figures import Figures
 from llmprof.latency.op import (
     Collective,
     DecodeAttention,
@@ -77,13 +78,13 @@ class Estimate:
 def estimate(op: Op, model: DeviceModel) -> Estimate:
     """How long `op` takes on the device: never less than its speed of light, nor less with more tokens."""
     least = light.floor(op, model.figures) if model.bounded else 0.0
-    if isinstance(op, Elementwise | Launch) and model.constants(*_key(op)) is None:
+    if isinstance(op, Elementwise | Launch) and model.constants(*_key(op, model.figures)) is None:
         return _launched(op) if isinstance(op, Launch) else _elementwise(op, model)
     if isinstance(op, MlaPrefill) and op.latent is None:
         return _as_engines_run(op, model)
     if isinstance(op, Collective) and op.devices < 2:
         return Estimate(seconds=0.0, low=0.0, high=0.0, basis="calibrated", note="nothing is sent")
-    found = model.constants(*_key(op))
+    found = model.constants(*_key(op, model.figures))
     if found is None:
         return _datasheet(op, model, least)
     times = [kernel_seconds(op, bound) for bound in found.bounds]
@@ -109,9 +110,11 @@ def _changed(op: Op) -> str:
     return ""
 
 
-def _key(op: Op) -> tuple[str, str, str | None]:
+def _key(op: Op, figures: Figures) -> tuple[str, str, str | None]:
     """What an op's constants are filed under: its kind, its dtype, its engine."""
     match op:
+        case Gemm(dtype="fp4", engine=engine) | Moe(dtype="fp4", engine=engine) if figures.fp4 is None:
+            return "gemm" if isinstance(op, Gemm) else "moe", "int4", engine  # narrow weights, multiplied in bf16
         case Gemm(dtype=dtype, engine=engine):
             return "gemm", dtype, engine
         case Moe(dtype=dtype, engine=engine):

@@ -27,8 +27,11 @@ FAMILIES = {
 mma.sync, FlashAttention 3 with Hopper's wgmma, others with data centre Blackwell's tcgen05, which its graphics cards
 lack (PTX ISA 9.0, "Target ISA notes" of these instructions; recalled)."""
 
-RATE_OF_FP8 = 2.0
-"""Of bf16's, on every matrix unit that multiplies fp8, as the catalogue's figures have it."""
+RATE_OF_FP8, RATE_OF_FP4 = 2.0, 2.0
+"""Of bf16's, and of fp8's, on every matrix unit that multiplies them, as the catalogue's figures have it."""
+
+FP4_TARGETS = {"sm100", "sm103", "sm120"}
+"""Blackwell (PTX ISA 9.0, `mma` with .e2m1, recalled). Elsewhere fp4 is how weights are stored."""
 
 ALIKE = (0.75, 1.34)
 """Devices whose peaks differ by less than this are taken for one chip at another clock, not for a smaller chip."""
@@ -36,7 +39,7 @@ ALIKE = (0.75, 1.34)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """FLOPs per second of bf16 and fp8 (None where the device has none), bytes per second, processors, bytes, hertz.
+    """FLOPs per second of bf16, fp8 and fp4 (None: it multiplies none), bytes per second, processors, bytes, hertz.
 
     `link` is in bytes per second, one direction towards all other devices of the node; None where nobody stated it.
     """
@@ -48,10 +51,12 @@ class Figures:
     cache: float
     clock: float
     link: float | None = None
+    fp4: float | None = None
 
 
-def fitted(constants: LatencyConstants, link: float | None = None) -> Figures:
-    """The figures that constants were fitted with."""
+def fitted(constants: LatencyConstants, device: Device) -> Figures:
+    """The figures that constants were fitted with, and those of `device` that no constant is a fraction of."""
+    link, fp4 = device.interconnect, device.figures.get("peak_flops.fp4")
     return Figures(
         bf16=constants.bf16,
         fp8=constants.fp8,
@@ -59,20 +64,19 @@ def fitted(constants: LatencyConstants, link: float | None = None) -> Figures:
         units=constants.units,
         cache=constants.last_level_cache,
         clock=constants.clock,
-        link=link,
+        link=None if link is None else link.per_direction.value,
+        fp4=None if fp4 is None else fp4.value,
     )
 
 
-def borrowed(
-    device: Device, like: LatencyConstants, owner: str, architecture: str | None
-) -> tuple[Figures, tuple[str, ...]]:
+def borrowed(device: Device, other: Figures, owner: str, architecture: str | None) -> tuple[Figures, tuple[str, ...]]:
     """The figures of a device for constants of another (`owner`, of `architecture`), and which of them are derived.
 
     The clock is that of the other, times how much faster one processor is at matrix products, if that is the clock's
     doing; of another target it is the device's own, where it is stated. Processors that nobody counted are as many as
     the peak needs.
     """
-    other, said = fitted(like), device.figures
+    said = device.figures
     missing: list[str] = []
 
     def stated(key: str) -> float | None:
@@ -107,8 +111,19 @@ def borrowed(
     clock = other.clock * faster if ALIKE[0] < faster < ALIKE[1] else other.clock
     if device.architecture != architecture:
         clock = stated("clock") or clock
+    fp4 = stated("peak_flops.fp4")
+    if fp4 is None and fp8 is not None and device.architecture in FP4_TARGETS:
+        missing.append("no fp4 peak: twice fp8's")
+        fp4 = fp8 * RATE_OF_FP4
     figures = Figures(
-        bf16=bf16, fp8=fp8, bandwidth=bandwidth, units=units, cache=cache, clock=clock, link=stated("interconnect")
+        bf16=bf16,
+        fp8=fp8,
+        fp4=fp4,
+        bandwidth=bandwidth,
+        units=units,
+        cache=cache,
+        clock=clock,
+        link=stated("interconnect"),
     )
     return figures, tuple(missing)
 
@@ -134,10 +149,11 @@ def of_datasheet(device: Device) -> Figures | None:
     peaks = [said[key].value for key in ("peak_flops.bf16", "peak_flops.fp16", "peak_flops.fp32") if key in said]
     if not peaks or "memory_bandwidth" not in said:
         return None
-    fp8 = said.get("peak_flops.fp8")
+    fp8, fp4 = said.get("peak_flops.fp8"), said.get("peak_flops.fp4")
     return Figures(
         bf16=peaks[0],
         fp8=None if fp8 is None else fp8.value,
+        fp4=None if fp4 is None else fp4.value,
         bandwidth=said["memory_bandwidth"].value,
         units=said["units"].value if "units" in said else 1,
         cache=said["last_level_cache"].value if "last_level_cache" in said else 1,

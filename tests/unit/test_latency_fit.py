@@ -25,10 +25,11 @@ STEPS: list[Op] = [
 
 
 def test_constants_are_found_again_from_another_start() -> None:
-    found = device.find("h100-sxm-80gb").latency
+    h100 = device.find("h100-sxm-80gb")
+    found = h100.latency
     assert found is not None
     truth = next(each for each in found.kernels if (each.op, each.dtype) == ("mla-decode", "bf16"))
-    figures = fitted(found)
+    figures = fitted(found, h100)
     random = Random(1)
     points = [
         Measured(op=op, seconds=kernel_seconds(op, Bound(kernel=truth, figures=figures)) * random.uniform(0.97, 1.03))

@@ -9,7 +9,10 @@ import pytest
 
 from llmprof import device
 from llmprof.device_figures import Device
+from llmprof.latency.common import input_bytes, peak
 from llmprof.latency.constants import DeviceModel, Found
+from llmprof.latency.estimate import estimate
+from llmprof.latency.op import Gemm
 
 
 def constants(name: str | Device, op: str, dtype: str, engine: str | None = None) -> Found:
@@ -49,3 +52,16 @@ def test_narrow_products_rest_on_devices_that_have_some() -> None:
     for dtype in ("fp4", "fp8_block"):
         assert constants(card, "gemm", dtype, "trtllm").note.startswith("constants of l40s (its family)")
     assert constants(card, "decode", "fp8", "vllm").note.startswith("constants of a100-sxm-80gb, l40s")  # neither has
+
+
+def test_what_multiplies_no_fp4_stores_weights_in_it() -> None:
+    """Blackwell has 9,000 TFLOP/s of fp4; Hopper multiplies such weights in bf16, with the inputs of bf16."""
+    b200, h100 = DeviceModel.of("b200"), DeviceModel.of("h100-sxm-80gb")
+    assert (peak("fp4", b200.figures), input_bytes("fp4", b200.figures)) == (9e15, 0.5625)
+    assert (peak("fp4", h100.figures), input_bytes("fp4", h100.figures)) == (989e12, 2.0)
+    product = Gemm(m=4096, n=4096, k=4096, dtype="fp4")
+    assert estimate(product, b200).note == "constants of fp8 for fp4"
+    assert estimate(product, h100).note == "constants of bf16 for int4"
+    assert estimate(product, h100).seconds >= 2 * 4096**3 / 989e12
+    card = constants("rtx-5090", "gemm", "fp4").bounds[0].figures
+    assert peak("fp4", card) == pytest.approx(2 * 733e12 / 142 * 170)  # L40S's fp8 per processor, twice
