@@ -19,7 +19,7 @@ from llmprof.workload import Dtypes, Execution
 from tests.predict_samples import decode, gpt2
 
 CPU = torch.device("cpu")
-SMALL = 10**7
+SMALL = 4 * 10**6
 """Bytes: larger points have the same formulas and take their time."""
 
 
