@@ -36,9 +36,7 @@ def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     every = kernels.points
 
     def few(dtype: torch.dtype, device: torch.device) -> Iterator[Point]:
-        return (
-            point for point in every(dtype, device) if point.work.bytes < 9_000_000 and point.work.flops < 4 * 10**8
-        )
+        return (point for point in every(dtype, device) if point.work.bytes < 2_000_000 and point.work.flops < 10**8)
 
     def once(device: torch.device, dtype: ComputeDtype, **rest: Any) -> calibration.Calibrated:
         if dtype not in KNOWN:
