@@ -83,6 +83,9 @@ class _Kernel:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Model:
     module_s: NotNegative
+    kernel_s: NotNegative
+    fused_core_s: NotNegative
+    unfused_core_s: NotNegative
     host_s: NotNegative | None
     kernels: tuple[_Kernel, ...]
 
@@ -211,7 +214,14 @@ def _written(model: EagerModel) -> dict[str, object]:
         if constants.flops_per_s == float("inf"):
             values["flops_per_s"] = None
         kernels.append({"family": family, "kind": kind, **{k: _short(v) for k, v in values.items()}})
-    return {"module_s": _short(model.module_s), "host_s": _short(model.host_s), "kernels": kernels}
+    return {
+        "module_s": _short(model.module_s),
+        "kernel_s": _short(model.kernel_s),
+        "fused_core_s": _short(model.fused_core_s),
+        "unfused_core_s": _short(model.unfused_core_s),
+        "host_s": _short(model.host_s),
+        "kernels": kernels,
+    }
 
 
 def _short(value: float | int | None) -> float | int | None:
@@ -226,4 +236,11 @@ def _model(written: _Model) -> EagerModel:
         if each.flops_per_s is None:
             values["flops_per_s"] = float("inf")
         constants[each.family, each.kind] = Constants(**values)
-    return EagerModel(constants=constants, module_s=written.module_s, host_s=written.host_s)
+    return EagerModel(
+        constants=constants,
+        module_s=written.module_s,
+        kernel_s=written.kernel_s,
+        fused_core_s=written.fused_core_s,
+        unfused_core_s=written.unfused_core_s,
+        host_s=written.host_s,
+    )

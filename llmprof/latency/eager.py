@@ -10,7 +10,7 @@ of the two counts. That form with a residual per shape is what composed layers w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -59,13 +59,24 @@ class Constants:
 class EagerModel:
     """The constants of one device in one dtype, by family and kind.
 
-    `module_s` is what calling one module costs beside its kernels. `host_s` is what the host takes to start a kernel
-    where it runs ahead of the device; None on a CPU, which waits for each.
+    `module_s` is what calling one module costs beside its kernels, `kernel_s` what each of these costs it beside its
+    own time: views, and the way into the library; `fused_core_s` and `unfused_core_s` what a module with an attention
+    core costs, which has more views than others. `host_s` is what the host takes to start a kernel where it runs ahead
+    of the device; None on a CPU, which waits for each.
     """
 
     constants: Mapping[tuple[str, str], Constants]
     module_s: float
+    kernel_s: float = 0.0
+    fused_core_s: float = 0.0
+    unfused_core_s: float = 0.0
     host_s: float | None = None
+
+    def around(self, works: Sequence[Work], launches: int) -> float:
+        """What a module with these kernels, launched so often, costs beside them."""
+        families = {work.family for work in works}
+        core = self.fused_core_s if "core" in families else self.unfused_core_s if "batched" in families else 0.0
+        return (core or self.module_s) + launches * self.kernel_s
 
     def of(self, work: Work) -> tuple[Constants, bool]:
         """The constants of a kind, and whether they are its own. KeyError where its whole family was not timed."""
@@ -148,15 +159,15 @@ def _by_path(folded: str, prefixes: tuple[str, ...], ops: tuple[Op, ...], model:
         inside.setdefault(op.path, []).append(op)
     count = len(prefixes)
     for path, members in inside.items():
+        works = [work_of(op) for op in members]
         seconds = low = high = 0.0
         known = True
-        for op in members:
-            work = work_of(op)
+        for op, work in zip(members, works, strict=True):
             constants, own = model.of(work)
             each = op.times * constants.seconds(work)
             seconds, low, high = seconds + each, low + each * constants.low, high + each * constants.high
             known &= own
-        around = model.module_s
+        around = model.around(works, sum(op.times for op in members))
         yield PathTime(
             path=folded + path,
             paths=tuple(prefix + path for prefix in prefixes),

@@ -78,7 +78,10 @@ def calibration_tables(found: Calibrated) -> list[Table]:
             columns=("kernel", "launch", "FLOP/s", "B/s", "slower", "beyond", "points", "median error", "90% within"),
             rows=tuple(rows),
             notes=(
-                f"A module costs {found.model.module_s * 1e6:.1f} us around its kernels{host}.",
+                f"Around its kernels a module costs {found.model.module_s * 1e6:.1f} us, and "
+                f"{found.model.kernel_s * 1e6:.1f} us for each of them; one with an attention core "
+                f"{found.model.fused_core_s * 1e6:.1f} us fused, {found.model.unfused_core_s * 1e6:.1f} us "
+                f"unfused{host}.",
                 "launch: what a kernel takes however small it is. B/s: op-level bytes, up to the size in `beyond`; "
                 "from there on so many times slower.",
                 "median error, 90% within: of kernels that the constants were not fitted to, each fifth held out in "

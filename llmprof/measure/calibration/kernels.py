@@ -137,11 +137,11 @@ def _batched(dtype: torch.dtype) -> Iterator[Point]:
         moved = p * (t * h + s * h + t * s) * size
 
         def scores(pool: Pool, p: int = p, t: int = t, s: int = s, h: int = h) -> Launch:
-            q, k = pool.random(p, t, h), pool.random(p, s, h, copy=1)
+            q, k = pool.own(t, p, h).transpose(0, 1), pool.random(p, s, h, copy=1)
             return lambda: torch.bmm(q, k.transpose(1, 2))
 
         def masked(pool: Pool, p: int = p, t: int = t, s: int = s, h: int = h) -> Launch:
-            q, k = pool.random(p, t, h), pool.random(p, s, h, copy=1)
+            q, k = pool.own(t, p, h).transpose(0, 1), pool.random(p, s, h, copy=1)
             mask = pool.own(t, s)
             return lambda: torch.baddbmm(mask, q, k.transpose(1, 2), alpha=0.125)
 
@@ -158,21 +158,28 @@ def _batched(dtype: torch.dtype) -> Iterator[Point]:
 
 
 def _cores(dtype: torch.dtype, device: torch.device) -> Iterator[Point]:
-    size = dtype.itemsize
-    kind = "cpu" if device.type == "cpu" else "flash" if dtype.itemsize == 2 else "efficient"
+    """Attention cores, with as many key/value heads as queries' and with a fourth of them where that divides."""
     for p, t, s, h in SCORES:
-        causal = t == s
-        visible = t * (t + 1) // 2 if causal else t * s
-        moved = p * (2 * t * h + 2 * s * h) * size + 4 * p * t
+        yield _core(p, p, t, s, h, dtype, device)
+        if p % 4 == 0:
+            yield _core(p, p // 4, t, s, h, dtype, device)
 
-        def make(pool: Pool, p: int = p, t: int = t, s: int = s, h: int = h, causal: bool = causal) -> Launch:
-            q = pool.own(1, p, t, h)
-            held = min(pool.copies(p * s * h), MOST_COPIES) // 2 * 2
-            turn = _Turn([pool.random(1, p, s, h, copy=copy) for copy in range(held)])
-            return lambda: F.scaled_dot_product_attention(q, turn.next(), turn.next(), is_causal=causal)
 
-        work = Work(kind=kind, flops=4 * p * visible * h, bytes=moved, products=p)
-        yield Point(label=f"attention {p} x {t} x {s} x {h}", work=work, make=make)
+def _core(p: int, held: int, t: int, s: int, h: int, dtype: torch.dtype, device: torch.device) -> Point:
+    kind = "cpu" if device.type == "cpu" else "flash" if dtype.itemsize == 2 else "efficient"
+    causal = t == s
+    visible = t * (t + 1) // 2 if causal else t * s
+    moved = (2 * p * t * h + 2 * held * s * h) * dtype.itemsize + 4 * p * t
+
+    def make(pool: Pool) -> Launch:
+        q = pool.own(1, t, p, h).transpose(1, 2)
+        copies = max(2, min(pool.copies(held * s * h), MOST_COPIES) // 2 * 2)
+        turn = _Turn([pool.random(1, held, s, h, copy=copy) for copy in range(copies)])
+        grouped = held != p
+        return lambda: F.scaled_dot_product_attention(q, turn.next(), turn.next(), is_causal=causal, enable_gqa=grouped)
+
+    work = Work(kind=kind, flops=4 * p * visible * h, bytes=moved, products=p)
+    return Point(label=f"attention {p}/{held} x {t} x {s} x {h}", work=work, make=make)
 
 
 # --- what moves memory -----------------------------------------------------------------------------
