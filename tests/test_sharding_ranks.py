@@ -38,8 +38,12 @@ def test_real_ranks_do_what_is_predicted(processes: Answers) -> None:
         for rank, counted in enumerate(processes):
             account = counted[index]
             ranks_of_stage[account.stage] += 1
-            if case.even or rank == account.stage * case.sharding.tensor_parallel * case.sharding.context_parallel:
+            first = account.stage * case.sharding.tensor_parallel * case.sharding.context_parallel
+            if case.even or rank == first:
                 agree((account,), (expected[account.stage],), UNFUSED)
+            else:
+                flops, most = (each.ledger.total("matmul_flops") for each in (account, processes[first][index]))
+                assert flops <= most, f"{case}: more goes to the experts of rank {rank} than to those of rank {first}"
         each = case.sharding.ranks // case.sharding.pipeline_parallel
         assert set(ranks_of_stage.values()) == {each}, case
 
