@@ -56,7 +56,7 @@ def profile_small(cli: Cli, tmp_path: Path) -> Cli:
     place.write_text(SPECS["learned"] + HEADER)
 
     def call(*words: str) -> Done:
-        step = ("--layers", "1", "--context", "8", "--phase", "decode", "--seconds", "0.05", "--no-referees")
+        step = ("--layers", "1", "--context", "8", "--phase", "decode", "--seconds", "5", "--no-referees")
         return cli("profile", str(place), "--device", "cpu", *step, *words)
 
     return call

@@ -39,7 +39,7 @@ def differences(result: dict[str, Any]) -> dict[str, tuple[str, float]]:
 
 
 def test_two_real_ranks(cli: Cli, small: dict[str, str]) -> None:
-    done = cli("profile", small["grouped"], small["experts"], small["states"], *PREFILL, *REAL, "--seconds", "0.05")
+    done = cli("profile", small["grouped"], small["experts"], small["states"], *PREFILL, *REAL, "--seconds", "2")
     assert (done.code, done.err) == (0, "")
     for result in done.json["results"]:
         assert (result["verdict"], result["ranks_heard"], result["backend"]) == ("confirmed", [0, 1], "gloo")
