@@ -155,7 +155,8 @@ def test_engines_by_their_names_and_versions() -> None:
     assert stack_of("vllm", "0.21.0").host == stack_of("vllm", "v1.0rc0").host == LATER_HOST
     other = stack_of("trtllm", "1.2.0rc5")
     assert other.host.step_seconds > TRTLLM.host.step_seconds
-    assert replace(other, host=TRTLLM.host) == TRTLLM
+    assert not other.fitted
+    assert replace(other, host=TRTLLM.host, fitted=True) == TRTLLM
     with pytest.raises(InputError, match=r"no engine is called 'llama\.cpp'; known are vllm, sglang and trtllm"):
         stack_of("llama.cpp")
 

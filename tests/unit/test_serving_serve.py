@@ -64,6 +64,19 @@ def test_figures_of_passes_of_a_second() -> None:
     assert (found.devices, found.slots, found.label) == (1, 3, "calibrated")
 
 
+def test_a_host_that_nobody_fitted_is_no_calibration_where_it_takes_a_quarter_of_each_token() -> None:
+    """Passes of a second; the host of others adds a third of one, of which 0.33 / 1.33 is 25%, or 0.32."""
+    for added, fitted, label in (
+        (0.32, False, "calibrated"),
+        (1 / 3, False, "uncalibrated (family)"),
+        (1 / 3, True, "calibrated"),
+    ):
+        host = replace(IDEAL, step_seconds=added + 1e-9)
+        assert seconds_each(replace(BARE, host=host, fitted=fitted)).label == label
+    own = seconds_each(VLLM.with_step(1.0, "a constant of this deployment"))
+    assert own.label == "calibrated"
+
+
 def test_the_range_of_a_first_token() -> None:
     found = seconds_each()
     # One prompt a pass, first tokens at 1, 2, 3; A has its third at 3 and comes again in the fourth pass. A slot less:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from llmprof.device_figures import Device
 from llmprof.errors import InputError
-from llmprof.latency.compose import WEAKEST, Chunk, Composer, Layout, Pass, PassTime, Precision
+from llmprof.latency.compose import MATTERS, WEAKEST, Chunk, Composer, Layout, Pass, PassTime, Precision
 from llmprof.latency.compose_bounds import DeviceKernels
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.estimate import UNCALIBRATED, WIDE, Basis
@@ -233,7 +233,12 @@ def estimated(run: Variants, own: Seen, *, replicas: int, ttft: Interval | None 
     prefill = steps.time(0, 0, (Chunk(tokens=min(load.prompt_tokens, run.stack.scheduler.tokens)),))
     least_ttft = steps.composer.time(Pass(chunks=(Chunk(tokens=load.prompt_tokens),))).floor
     least_tpot = steps.composer.time(Pass(decode_sequences=1, decode_context=load.prompt_tokens + 1)).floor
-    basis = max(decode.basis, prefill.basis, key=WEAKEST.__getitem__)
+    host = run.stack.host
+    beside = host.step_seconds + host.sequence_seconds * min(run.batch, load.concurrency)
+    assumed: Basis = "calibrated"
+    if not run.stack.fitted and beside >= MATTERS * (beside + decode.seconds):
+        assumed = "family"  # a quarter of every token is what the host of others took
+    basis = max(decode.basis, prefill.basis, assumed, key=WEAKEST.__getitem__)
     return ServedEstimate(
         ttft=_wide(run.ttft(own) if ttft is None else ttft, basis, least_ttft),
         tpot=_wide(run.tpot(own), basis, least_tpot),

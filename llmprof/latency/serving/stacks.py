@@ -22,7 +22,8 @@ from llmprof.spec.nodes import short
 class Stack:
     """One engine. `low` and `high` are between which factors of `host.step_seconds` runs were found.
 
-    `measured` is the scheduler as it was set up in the runs of public tables, where that shows in them.
+    `measured` is the scheduler as it was set up in the runs of public tables, where that shows in them. `fitted`: the
+    host's figures were fitted to runs of this engine, and are not merely what others found.
     """
 
     engine: str
@@ -31,6 +32,7 @@ class Stack:
     measured: Scheduler | None = None
     low: float = 0.5
     high: float = 2.0
+    fitted: bool = False
 
     def with_step(self, seconds: float, basis: str) -> Stack:
         """The same engine with a constant of its own for each pass, and the interval of a fitted one.
@@ -40,7 +42,7 @@ class Stack:
         if not (isfinite(seconds) and seconds >= 0):
             raise InputError(f"a host adds {seconds} s to a pass; it must be a number that is not negative")
         host = replace(self.host, step_seconds=seconds, basis=basis)
-        return replace(self, host=host, low=0.8, high=1.25)
+        return replace(self, host=host, low=0.8, high=1.25, fitted=True)
 
     @property
     def as_measured(self) -> Stack:
@@ -73,6 +75,7 @@ TRTLLM = Stack(
     ),
     low=0.5,
     high=5.0,
+    fitted=True,
 )
 VLLM = Stack(
     engine="vllm",
@@ -106,7 +109,7 @@ SGLANG = Stack(
         basis="the middle of 2 to 3 ms per step that public SGLang runs leave",
     ),
 )
-BARE = Stack(engine="none", scheduler=Scheduler(name="chunked"), host=IDEAL, low=1.0, high=1.0)
+BARE = Stack(engine="none", scheduler=Scheduler(name="chunked"), host=IDEAL, low=1.0, high=1.0, fitted=True)
 """No engine: kernels alone, under a chunked scheduler. Nothing that serves is as quick."""
 
 FITTED_TRTLLM = "1.0.0rc3"
@@ -135,7 +138,7 @@ def stack_of(engine: str, version: str = "") -> Stack:
         return replace(found, host=LATER_HOST, low=0.3, high=9.0)
     if found is TRTLLM and version and version != FITTED_TRTLLM:
         basis = f"between 0.7 and 3.9 ms per step, as public runs of other versions than {FITTED_TRTLLM} leave"
-        return replace(found, host=replace(found.host, step_seconds=OTHER_TRTLLM_STEP, basis=basis))
+        return replace(found, host=replace(found.host, step_seconds=OTHER_TRTLLM_STEP, basis=basis), fitted=False)
     return found
 
 
