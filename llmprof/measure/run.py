@@ -37,6 +37,37 @@ class Measured:
     output: Output | None
 
 
+class Counted:
+    """What the counters of a pass have seen, as entries of a ledger."""
+
+    def __init__(self, session: Session, flops: FlopCounter, traffic: ByteCounter, live: LiveBytes) -> None:
+        self._session, self._flops, self._traffic, self._live = session, flops, traffic, live
+        self._causal = causal_flops(flops.by_path, session.pairs, session.twin.material.device)
+
+    def without_causal(self) -> dict[tuple[str, Quantity], str]:
+        """Why a path has no causal FLOPs."""
+        return {(path, "matmul_flops_causal"): reason for path, reason in self._causal.unmeasured.items()}
+
+    def ledger(self, unmeasured: Mapping[tuple[str, Quantity], str]) -> Ledger:
+        """Everything of every leaf, of what is kept, and the peak at path ""; nothing of what is `unmeasured`."""
+        made = Ledger()
+
+        def enter(path: str, quantity: Quantity, value: int) -> None:
+            if (path, quantity) not in unmeasured:
+                made.add(Entry(path=path, quantity=quantity, value=value, basis=Basis.COUNTED))
+
+        for path, weights in weights_by_path(self._session.twin):
+            enter(path, "params", weights.params)
+            enter(path, "weight_bytes", weights.stored_bytes)
+            enter(path, "matmul_flops", self._flops.by_path.get(path, 0))
+            enter(path, "matmul_flops_causal", self._causal.by_path.get(path, 0))
+            enter(path, "hbm_bytes", self._traffic.by_path.get(path, 0))
+        for path, quantity, size in kept_bytes(self._session):
+            enter(path, quantity, size)
+        enter("", "peak_live_bytes", self._live.peak)
+        return made
+
+
 def measure(
     twin: Twin, workload: Workload, execution: Execution, *, keep_output: bool = False, seed: int = 0
 ) -> Measured:
@@ -52,28 +83,14 @@ def measure(
     if kernels.by_path != session.kernels:
         raise RuntimeError(f"planned kernels {session.kernels}, but saw {kernels.by_path}")
 
-    causal = causal_flops(flops.by_path, session.pairs, twin.material.device)
-    unmeasured: dict[tuple[str, Quantity], str] = {
+    counted = Counted(session, flops, traffic, live)
+    unmeasured = {
         (path, quantity): reason
         for path, quantity, reason in unreadable(session)
         if not path or path in traffic.by_path
     }
-    unmeasured.update(((path, "matmul_flops_causal"), reason) for path, reason in causal.unmeasured.items())
-    ledger = Ledger()
-
-    def enter(path: str, quantity: Quantity, value: int) -> None:
-        if (path, quantity) not in unmeasured:
-            ledger.add(Entry(path=path, quantity=quantity, value=value, basis=Basis.COUNTED))
-
-    for path, weights in weights_by_path(twin):
-        enter(path, "params", weights.params)
-        enter(path, "weight_bytes", weights.stored_bytes)
-        enter(path, "matmul_flops", flops.by_path.get(path, 0))
-        enter(path, "matmul_flops_causal", causal.by_path.get(path, 0))
-        enter(path, "hbm_bytes", traffic.by_path.get(path, 0))
-    for path, quantity, size in kept_bytes(session):
-        enter(path, quantity, size)
-    enter("", "peak_live_bytes", live.peak)
+    unmeasured.update(counted.without_causal())
+    ledger = counted.ledger(unmeasured)
     return Measured(
         ledger=ledger, kernels=kernels.by_path, unmeasured=unmeasured, output=output if keep_output else None
     )

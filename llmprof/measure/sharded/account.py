@@ -12,14 +12,10 @@ from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from llmprof.errors import DeviceError
-from llmprof.ledger import Basis, Entry, Ledger, Quantity
 from llmprof.measure.bytes import ByteCounter
-from llmprof.measure.cache import kept_bytes
-from llmprof.measure.causal import causal_flops
 from llmprof.measure.flops import FlopCounter
 from llmprof.measure.live import LiveBytes
-from llmprof.measure.params import weights_by_path
-from llmprof.measure.run import unreadable, weights_and_caches
+from llmprof.measure.run import Counted, unreadable, weights_and_caches
 from llmprof.measure.sharded.collectives import CollectiveCounter
 from llmprof.measure.sharded.trace import RankTrace
 from llmprof.sharding import Sharding, StageAccount, check_sharding
@@ -77,29 +73,13 @@ def count(
     trace = RankTrace(collectives, live, (flops, traffic))
     with trace.along(twin), trace:
         out = session.run()
-    causal = causal_flops(flops.by_path, session.pairs, twin.material.device)
-    unmeasured: dict[tuple[str, Quantity], str] = {
-        (path, quantity): reason for path, quantity, reason in unreadable(session)
-    }
-    unmeasured.update(((path, "matmul_flops_causal"), reason) for path, reason in causal.unmeasured.items())
+    counted = Counted(session, flops, traffic, live)
+    unmeasured = {(path, quantity): reason for path, quantity, reason in unreadable(session)}
+    unmeasured.update(counted.without_causal())
     if not_fused is not None:
         unmeasured["", "peak_live_bytes"] = not_fused
         unmeasured.update(((core, "hbm_bytes"), not_fused) for core in session.kernels)
-    ledger = Ledger()
-
-    def enter(path: str, quantity: Quantity, value: int) -> None:
-        if (path, quantity) not in unmeasured:
-            ledger.add(Entry(path=path, quantity=quantity, value=value, basis=Basis.COUNTED))
-
-    for path, weights in weights_by_path(twin):
-        enter(path, "params", weights.params)
-        enter(path, "weight_bytes", weights.stored_bytes)
-        enter(path, "matmul_flops", flops.by_path.get(path, 0))
-        enter(path, "matmul_flops_causal", causal.by_path.get(path, 0))
-        enter(path, "hbm_bytes", traffic.by_path.get(path, 0))
-    for path, quantity, size in kept_bytes(session):
-        enter(path, quantity, size)
-    enter("", "peak_live_bytes", live.peak)
+    ledger = counted.ledger(unmeasured)
     account = StageAccount(stage=stage, ledger=ledger, collectives=collectives.collectives, unmeasured=unmeasured)
     return account, out
 
