@@ -42,18 +42,25 @@ def exit_code(results: Sequence[Result | ShardedResult]) -> int:
     return 0 if "confirmed" in verdicts and "unconfirmed" not in verdicts else 3
 
 
-def report(results: Sequence[Result], device: str, output_format: str, output: str | None) -> None:
+def to_json(records: Sequence[dict[str, Any]], device: str) -> str:
+    """The records with the environment in which they were made."""
     from llmprof.profiling import describe_environment
+    from llmprof.report import tables
+
+    payload: dict[str, object] = {
+        "schema_version": SCHEMA_VERSION,
+        "environment": describe_environment(device),
+        "results": list(records),
+    }
+    return tables.to_json(payload)
+
+
+def report(results: Sequence[Result], device: str, output_format: str, output: str | None) -> None:
     from llmprof.report import profile_tables, tables, training_tables
     from llmprof.report.write import write_text
 
     if output_format == "json":
-        payload: dict[str, object] = {
-            "schema_version": SCHEMA_VERSION,
-            "environment": describe_environment(device),
-            "results": [record(result) for result in results],
-        }
-        text = tables.to_json(payload)
+        text = to_json([record(result) for result in results], device)
     elif output_format == "csv":
         flat: list[dict[str, object]] = [
             {"name": r.arch.name, "variant": r.arch.variant, **row}

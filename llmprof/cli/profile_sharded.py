@@ -11,7 +11,7 @@ import typer
 from llmprof.cli import messages, options
 from llmprof.cli.messages import bold
 from llmprof.cli.profile_plan import group_workloads
-from llmprof.cli.profile_report import SCHEMA_VERSION, exit_code
+from llmprof.cli.profile_report import exit_code, to_json
 from llmprof.cli.sharding import parse_sharding
 from llmprof.errors import InputError
 from llmprof.paths import spans
@@ -186,17 +186,11 @@ def run(
 
 def report(results: Sequence[ShardedResult], device: str, output_format: str, output: str | None) -> None:
     """Write the results where they are wanted."""
-    from llmprof.profiling import describe_environment
     from llmprof.report import sharded_profile_tables, tables
     from llmprof.report.write import write_text
 
     if output_format == "json":
-        payload: dict[str, object] = {
-            "schema_version": SCHEMA_VERSION,
-            "environment": describe_environment(device),
-            "results": [record(result) for result in results],
-        }
-        text = tables.to_json(payload)
+        text = to_json([record(result) for result in results], device)
     elif output_format == "csv":
         flat: list[dict[str, object]] = [
             {"name": r.arch.name, "variant": r.arch.variant, **row_record(row), "ranks": spans(row.ranks)}
