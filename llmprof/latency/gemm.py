@@ -6,6 +6,7 @@ seconds. The forms, their constants and sources: docs/latency.md, "Matrix produc
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil, inf
 
 from llmprof.latency.common import (
@@ -50,6 +51,8 @@ SQUARE = 128 * 128
 
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 SHORTEST_SPLIT = 256
+SURELY = 1 + 1e-9
+"""Above the least time by more than rounding: what is no less is left out."""
 BY_ROWS = ((64, 64, 64, 64), (64, 128, 128, 128), (128, 128, 256, None))
 """Tiles of a kernel that is chosen by the number of rows: rows and columns of a tile, rows of a cluster of them, and up
 to how many rows (vLLM's CUTLASS kernels for sm90, csrc/quantization/w8a8/cutlass/c3x)."""
@@ -69,25 +72,50 @@ def seconds(op: Gemm, figures: Figures, c: Constants, form: str) -> float:
 
 
 def _searched(op: Gemm, figures: Figures, c: Constants, memory: float, ew: float, ex: float) -> float:
-    """The least over tiles and splits. Each of them takes longer with more rows, so the least of them does too."""
-    rate = c["e_c"] * peak(op.dtype, figures) / figures.units
+    """The least over tiles and splits. Each of them takes longer with more rows, so the least of them does too.
+
+    Of each number of splits that is the tile with the least compute: the bytes are the same. Tiles that could not be
+    the least, evenly spread and with as many starts as without splits, are left out.
+    """
+    m, n, k, units, q = op.m, op.n, op.k, figures.units, c["q"]
+    rate = c["e_c"] * peak(op.dtype, figures) / units
     feed, tau = c["b_sm"] * figures.clock, c["tau"] * KILOCYCLE / figures.clock
-    fast, share, q, p = c["r_l2"] * figures.bandwidth, c.get("u", 0.0), c["q"], c["p"]
+    fast, one = c["r_l2"] * figures.bandwidth, 1 - q
+    chosen = [
+        (-(-m // tm) * -(-n // tn) / units, per, start)
+        for tm, tn, per, start in _tiles(rate, feed, ew, ex, tau, c.get("u", 0.0), c.get("k_t", 0.0))
+    ]
     best = inf
-    small = c.get("k_t", 0.0)
+    for s in SPLITS:
+        extra, depth = 0.0, k / s
+        if s > 1:
+            extra = c["t_s"] * US + 8.0 * s * m * n / fast
+            most = (best - extra) * SURELY
+            chosen = [each for each in chosen if each[0] * (k * each[1] + each[2]) < most]
+            if depth < SHORTEST_SPLIT or memory >= most or not chosen:
+                break
+        # As `waves` has it, without a call for each.
+        compute = min(
+            [
+                (one * (tiles * s if tiles * s > 1 else 1.0) + q * ceil(tiles * s)) * (depth * per + start)
+                for tiles, per, start in chosen
+            ]
+        )
+        best = min(best, overlapped(compute, memory, c["p"]) + extra)
+    return best
+
+
+@lru_cache(maxsize=4096)
+def _tiles(
+    rate: float, feed: float, ew: float, ex: float, tau: float, share: float, small: float
+) -> tuple[tuple[int, int, float, float], ...]:
+    """Rows and columns of a tile, its seconds per k, and those of its start: whatever the product's sizes."""
+    found = []
     for tm, tn in TILES:
         area = tm * tn / SQUARE
         per = max(2.0 * tm * tn / rate * (area + small) / (area * (1 + small)), (tm * ex + tn * ew) / feed)
-        tiles = ceil(op.m / tm) * ceil(op.n / tn) / figures.units
-        start = tau * (1 - share + share * area)
-        for s in SPLITS:
-            if s > 1 and op.k / s < SHORTEST_SPLIT:
-                break
-            compute = waves(tiles * s, q) * (op.k / s * per + start)
-            extra = c["t_s"] * US + 8.0 * s * op.m * op.n / fast if s > 1 else 0.0
-            if max(compute, memory) + extra < best:  # the p-norm is no less than the longer of the two
-                best = min(best, overlapped(compute, memory, p) + extra)
-    return best
+        found.append((tm, tn, per, tau * (1 - share + share * area)))
+    return tuple(found)
 
 
 def _by_rows(op: Gemm, figures: Figures, c: Constants, memory: float, ew: float, ex: float) -> float:

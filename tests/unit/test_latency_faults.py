@@ -25,16 +25,17 @@ FAULTS: list[tuple[Callable[..., Any], str, str, Callable[[], None]]] = [
         "tiles_per_unit",
         kernels.test_waves_overlap_and_what_is_kept,
     ),
-    (common.waves, "ceil(tiles_per_unit)", "tiles_per_unit", kernels.test_a_product_of_two_waves_takes_twice_as_long),
+    (common.waves, "ceil(tiles_per_unit)", "tiles_per_unit", kernels.test_waves_overlap_and_what_is_kept),
+    (gemm._searched, "ceil(tiles * s)", "tiles * s", kernels.test_a_product_of_two_waves_takes_twice_as_long),
     (common.kept, "1 / (1 +", "0 / (1 +", kernels.test_a_warm_weight_is_read_from_the_cache),
     (gemm.seconds, "op.k * op.n * ew", "op.k * op.m * ew", kernels.test_a_product_of_two_waves_takes_twice_as_long),
     (
-        gemm._searched,
+        gemm._tiles,
         "2.0 * tm * tn / rate",
         "tm * tn / rate",
         kernels.test_a_product_takes_its_start_its_smallest_tile_and_its_bytes,
     ),
-    (gemm._searched, "op.k / s * per", "op.k * per", kernels.test_a_split_pays_where_the_contraction_is_long),
+    (gemm._searched, "depth * per", "k * per", kernels.test_a_split_pays_where_the_contraction_is_long),
     (gemm._searched, "8.0 * s *", "4.0 * s *", kernels.test_a_split_pays_where_the_contraction_is_long),
     (gemm._by_rows, "ceil(rows / cluster)", "ceil(rows / tm)", kernels.test_a_kernel_chosen_by_rows_fills_its_cluster),
     (gemm._quantising, "(2 + ex)", "(1 + ex)", kernels.test_rounding_the_input_reads_it_in_bf16_and_writes_it_in_fp8),
@@ -117,9 +118,14 @@ FAULTS: list[tuple[Callable[..., Any], str, str, Callable[[], None]]] = [
 )
 def test_a_planted_fault_shows(function: Callable[..., Any], old: str, new: str, check: Callable[[], None]) -> None:
     check()
-    routing.load.cache_clear()
+    _forget()
     try:
         with planted(function, old, new), pytest.raises(AssertionError):
             check()
     finally:
-        routing.load.cache_clear()
+        _forget()
+
+
+def _forget() -> None:
+    for remembered in (routing.load, gemm._tiles):
+        remembered.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 import pytest
 
@@ -34,6 +35,29 @@ def test_waves_overlap_and_what_is_kept() -> None:
 
 def product(constants: dict[str, float], form: str = "searched", **sizes: int) -> float:
     return gemm.seconds(Gemm(**{"m": 128, "n": 128, "k": 1024, **sizes}), ROUND, constants, form) / US  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("q", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("n", "k"), [(1000, 8192), (28672, 4096), (64, 512)])
+def test_no_tile_is_left_out_that_would_be_the_fastest(q: float, n: int, k: int) -> None:
+    c = {**GEMM, "q": q, "p": 3.0, "t_s": 0.5, "tau": 0.9}
+    rate, feed, fast = ROUND.bf16 * c["e_c"] / ROUND.units, c["b_sm"] * ROUND.clock, c["r_l2"] * ROUND.bandwidth
+    for m in (1, 40, 700, 9000):
+        memory = 1e-9 * m * n
+        times = [
+            common.overlapped(
+                common.waves(ceil(m / tm) * ceil(n / tn) * s / ROUND.units, q)
+                * (k / s * max(2 * tm * tn / rate, (tm + tn) * 2 / feed) + c["tau"] * 1e3 / ROUND.clock),
+                memory,
+                c["p"],
+            )
+            + (s > 1) * (c["t_s"] * US + 8 * s * m * n / fast)
+            for tm, tn in gemm.TILES
+            for s in gemm.SPLITS
+            if s == 1 or k / s >= gemm.SHORTEST_SPLIT
+        ]
+        found = gemm._searched(Gemm(m=m, n=n, k=k), ROUND, c, memory, 2.0, 2.0)
+        assert found == pytest.approx(min(times), rel=1e-12)
 
 
 def test_a_product_takes_its_start_its_smallest_tile_and_its_bytes() -> None:
