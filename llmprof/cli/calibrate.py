@@ -65,8 +65,8 @@ def calibrate(
         typer.Option(
             "--output",
             metavar="FILE",
-            help="Where to write the profile of the device, for --device-profile of other commands; without it into "
-            "the user's configuration, where they find it.",
+            help="Where to write the profile of the device. Default: in the user's configuration, where `profile` "
+            "finds it; `plan` and `verify` take it by --device-profile.",
         ),
     ] = None,
 ) -> None:
@@ -74,7 +74,8 @@ def calibrate(
 
     Writes a profile of the device, and says how far off it is on kernels that were held out. `llmprof profile` then
     shows predicted times beside measured ones. On a GPU, products and attention as engines launch them are timed too,
-    for --device-profile of `plan` and `verify`. Nothing else should run meanwhile; Ctrl-C keeps what there is.
+    for --device-profile of `plan` and `verify`. Nothing else should run meanwhile; Ctrl-C keeps what there is. Needs
+    the extra calibrate.
     """
     from llmprof.errors import InputError
     from llmprof.latency.device_profile import default_path, load

@@ -59,7 +59,8 @@ ExpertParallelOption = Annotated[
     typer.Option(
         "--expert-parallel",
         metavar="N",
-        help="In prefill and decode: how many of those devices share the experts of a layer. Default: 1.",
+        help="In prefill and decode: how many of the devices of --tensor-parallel and --data-parallel share the "
+        "experts of a layer. Default: 1.",
     ),
 ]
 ContextParallelOption = Annotated[

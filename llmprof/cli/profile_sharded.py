@@ -45,7 +45,7 @@ RankTimeoutOption = Annotated[
     typer.Option(
         "--rank-timeout",
         metavar="TIME",
-        help="Of ranks: how long one step of one may take before all are ended. Default: 600.",
+        help="Of ranks: how long one step of one may take before all are ended. Default: 600s.",
     ),
 ]
 DEFAULT_TIMEOUT_S = 600.0

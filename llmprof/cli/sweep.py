@@ -46,7 +46,9 @@ def sweep(
     memory: Annotated[
         str | None,
         typer.Option(
-            "--memory", metavar="SIZE", help="Memory of a device: the largest batch that fits it, by context."
+            "--memory",
+            metavar="SIZE",
+            help="Memory of a device, such as 80GB: the largest batch that fits it, by context.",
         ),
     ] = None,
     logits: Annotated[
