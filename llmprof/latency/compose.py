@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from llmprof.errors import InputError
+from llmprof.latency.compose_attention import Attention, attention_ops
 from llmprof.latency.compose_bounds import Kernels, Limit, limit_of
 from llmprof.latency.compose_layers import Counted, Lowering, PartName, layer_ops, outer_ops
 from llmprof.latency.compose_pass import Chunk, Layout, Pass, Precision
@@ -23,6 +24,12 @@ ONE_DEVICE, SIXTEEN_BITS = Layout(), Precision()
 MATTERS = 0.25
 """Of a pass: what less of its time rests on decides no label."""
 WEAKEST: dict[Basis, int] = {"calibrated": 0, "family": 1, "datasheet": 2}
+
+Ends = tuple[float, float, float]
+"""Seconds, and the low and high ends of their interval."""
+_Stretch = tuple[tuple[Ends, ...], int, Attention | None, int]
+"""Of a pass: ops with the same times in all of as many tokens and how many kernels they are, or a kind of attention and
+how many layers have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,19 +95,38 @@ class Composer:
         for layers in _alike(arch.main.layers).values():
             self._layers.append((layers[0], len(layers)))
         self._known: dict[Op, Estimate] = {}
+        self._launches: dict[tuple[int, bool], Estimate] = {}
+        self._frames: dict[tuple[int, int], list[_Stretch]] = {}
+        self._attentions: dict[tuple[Attention, int], dict[tuple[int | Chunk, int], Ends]] = {}
         if layout.pipeline > len(arch.main.layers):
             raise InputError(f"{arch.label} has {len(arch.main.layers)} layers: {layout.pipeline} stages are too many")
 
     def ops(self, asked: Pass) -> tuple[Counted, ...]:
         """Every op of the pass, equal ones of equal layers together; InputError where one has no model."""
-        low = Lowering(arch=self.arch, asked=asked, layout=self.layout, precision=self.precision, engine=self._engine)
-        counts: Counter[tuple[Op, PartName]] = Counter()
+        found: list[Counted] = []
+        for (op, part), times in self._outline(asked.tokens, asked.logit_rows).items():
+            if isinstance(op, Attention):
+                for each, equal in Counter(attention_ops(op, asked)).items():
+                    found.append(Counted(op=each, times=times * equal, part=part))
+            else:
+                found.append(Counted(op=op, times=times, part=part))
+        return tuple(found)
+
+    def _outline(self, tokens: int, rows: int) -> Counter[tuple[Op | Attention, PartName]]:
+        """How often each op runs in a pass of so many tokens and rows of logits, whatever their contexts are."""
+        low = Lowering(
+            arch=self.arch, m=tokens, rows=rows, layout=self.layout, precision=self.precision, engine=self._engine
+        )
+        counts: Counter[tuple[Op | Attention, PartName]] = Counter()
         for layer, times in self._layers:
             for each in layer_ops(layer, low):
-                counts[each.op, each.part] += each.times * times
-        for each in outer_ops(low):
-            counts[each.op, each.part] += each.times
-        return tuple(Counted(op=op, times=times, part=part) for (op, part), times in counts.items())
+                if isinstance(each, Counted):
+                    counts[each.op, each.part] += each.times * times
+                else:
+                    counts[each, "attention"] += times
+        for one in outer_ops(low):
+            counts[one.op, one.part] += one.times
+        return counts
 
     def time(self, asked: Pass) -> PassTime:
         """How long `asked` takes. InputError for a pass of nothing."""
@@ -120,7 +146,7 @@ class Composer:
             bases[found.basis] = bases.get(found.basis, 0.0) + each.times * found.seconds
             key = (each.part, limit_of(each.op, found.seconds, floors))
             parts[key] = parts.get(key, 0.0) + each.times * found.seconds
-        late, spread = self._host(asked, counted, seconds)
+        late, spread = self._host(asked, sum(each.times for each in counted), seconds)
         if late:
             parts["host", "host"] = late
         ordered = sorted(parts.items(), key=lambda item: -item[1])
@@ -133,19 +159,76 @@ class Composer:
             parts=tuple(Part(name=name, limit=limit, seconds=part) for (name, limit), part in ordered),
         )
 
+    def ends(self, asked: Pass) -> Ends:
+        """`seconds`, `low` and `high` of `time`, to the last bit and in a fraction of its time.
+
+        All but attention is the same in passes of as many tokens, and attention in those of the same sequences.
+        """
+        if asked.tokens < 1:
+            raise InputError("a pass needs at least one token")
+        key = (asked.tokens, asked.logit_rows)
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = self._frame(*key)
+        seconds = low = high = 0.0
+        kernels = 0
+        for fixed, count, attention, times in frame:
+            rows = fixed if attention is None else self._attended(attention, times, asked)
+            for row in rows:  # one after another, as `time` adds them up
+                seconds += row[0]
+                low += row[1]
+                high += row[2]
+            kernels += count if attention is None else times * (bool(asked.decode_sequences) + len(asked.chunks))
+        late, spread = self._host(asked, kernels, seconds)
+        return seconds + late, low + late * spread[0], high + late * spread[1]
+
+    def _frame(self, tokens: int, rows: int) -> list[_Stretch]:
+        frame: list[_Stretch] = []
+        for (op, _), times in self._outline(tokens, rows).items():
+            if isinstance(op, Attention):
+                frame.append(((), 0, op, times))
+                continue
+            before, count = ((), 0) if not frame or frame[-1][2] is not None else frame.pop()[:2]
+            frame.append(((*before, self._row(op, times)), count + times, None, 0))
+        return frame
+
+    def _row(self, op: Op, times: int) -> Ends:
+        found = self._time(op)
+        return times * found.seconds, times * found.low, times * found.high
+
+    def _attended(self, attention: Attention, times: int, asked: Pass) -> list[Ends]:
+        """The rows of one kind of attention, equal chunks as one."""
+        known = self._attentions.setdefault((attention, times), {})
+        found = []
+        if asked.decode_sequences:
+            step = (asked.decode_sequences, asked.decode_context)
+            row = known.get(step)
+            if row is None:
+                row = known[step] = self._row(attention.decode(*step), times)
+            found.append(row)
+        chunks = asked.chunks
+        for chunk, equal in ((chunks[0], 1),) if len(chunks) == 1 else Counter(chunks).items():
+            row = known.get((chunk, equal))
+            if row is None:
+                row = known[chunk, equal] = self._row(attention.prefill(chunk), times * equal)
+            found.append(row)
+        return found
+
     def _time(self, op: Op) -> Estimate:
         found = self._known.get(op)
         if found is None:
             found = self._known[op] = self._kernels.time(op)
         return found
 
-    def _host(self, asked: Pass, counted: tuple[Counted, ...], seconds: float) -> tuple[float, tuple[float, float]]:
+    def _host(self, asked: Pass, kernels: int, seconds: float) -> tuple[float, tuple[float, float]]:
         """What starting the kernels adds to their `seconds`, and the factors of its interval.
 
         A graph is started and then runs; kernels that are started one by one run while the next is started.
         """
         replayed = self._graphs and not asked.chunks
-        found = self._time(Launch(kernels=sum(each.times for each in counted), graph=replayed))
+        found = self._launches.get((kernels, replayed))
+        if found is None:
+            found = self._launches[kernels, replayed] = self._time(Launch(kernels=kernels, graph=replayed))
         late = found.seconds if replayed else max(0.0, found.seconds - seconds)
         return late, (found.low / found.seconds, found.high / found.seconds) if found.seconds else (1.0, 1.0)
 

@@ -13,19 +13,16 @@ from math import ceil
 from typing import Literal
 
 from llmprof.errors import InputError
-from llmprof.latency.compose_pass import Layout, Pass, Precision
+from llmprof.latency.compose_attention import Attention, Grouped, Latent
+from llmprof.latency.compose_pass import Layout, Precision
 from llmprof.latency.op import (
     Collective,
     CollectiveKind,
-    DecodeAttention,
     Elementwise,
     Gemm,
     LatentDims,
-    MlaDecode,
-    MlaPrefill,
     Moe,
     Op,
-    PrefillAttention,
 )
 from llmprof.spec import arch as spec
 
@@ -54,18 +51,18 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowering:
-    """What the ops of a pass depend on beside the layer. `engine` names whose kernels run, None for nobody's."""
+    """What the ops of a pass depend on beside the layer, all but those of its attention (`compose_attention`).
+
+    `m` is the tokens of one copy of the attention, `rows` those that logits are computed of. `engine` names whose
+    kernels run, None for nobody's.
+    """
 
     arch: spec.ArchSpec
-    asked: Pass
+    m: int
+    rows: int
     layout: Layout
     precision: Precision
     engine: str | None = None
-
-    @property
-    def m(self) -> int:
-        """Tokens of one copy of the attention."""
-        return self.asked.tokens
 
     def product(self, n: int, k: int, *, quantised: bool = True, rows: int | None = None) -> Gemm:
         """A matrix product over the tokens of the pass, or over `rows`."""
@@ -89,8 +86,8 @@ class Lowering:
             yield Counted(op=op, times=1, part="collectives")
 
 
-def layer_ops(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted]:
-    """The ops of `layer`. InputError for a kind of layer that no times are known for."""
+def layer_ops(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted | Attention]:
+    """The ops of `layer`, what its attention launches left to each pass. InputError for a kind without known times."""
     _check(layer, low.arch)
     has_attention = not isinstance(layer.attention, spec.NoAttention)
     has_ffn = not isinstance(layer.ffn, spec.NoFfn)
@@ -117,7 +114,7 @@ def outer_ops(low: Lowering) -> Iterator[Counted]:
         yield Counted(op=send, times=low.layout.pipeline - 1, part="collectives")
     if isinstance(arch.head, spec.NoHead):
         return
-    rows, vocabulary = low.asked.logit_rows, ceil(arch.vocab_size / low.layout.tensor)
+    rows, vocabulary = low.rows, ceil(arch.vocab_size / low.layout.tensor)
     yield Counted(op=Elementwise(bytes=4 * low.m * d * E), times=1, part="elementwise")
     yield Counted(op=low.product(vocabulary, d, quantised=False, rows=rows), times=1, part="head")
     yield from low.joined("allgather", rows * arch.vocab_size * E, low.layout.tensor)
@@ -155,15 +152,15 @@ def _norms(layer: spec.LayerSpec, low: Lowering, *, sublayers: int) -> Iterator[
         yield Counted(op=Elementwise(bytes=4 * low.m * low.arch.d_model * E), times=kernels, part="elementwise")
 
 
-def _attention(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted]:
+def _attention(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted | Attention]:
     match layer.attention:
         case spec.Gqa() as gqa:
             yield from _grouped(gqa, layer, low)
         case spec.Mla() as mla:
-            yield from _latent(mla, low)
+            yield _latent(mla, low)
 
 
-def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted]:
+def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted | Attention]:
     tensor, width = low.layout.tensor, gqa.head_dim
     heads = low.share(gqa.n_heads, "the heads")
     if gqa.n_kv_heads % tensor and tensor % gqa.n_kv_heads:
@@ -180,39 +177,21 @@ def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Co
         yield Counted(op=Elementwise(bytes=2 * low.m * turned * E), times=rotations, part="elementwise")
     # A chunk is seen as a window of its length, the most that it can be.
     window = gqa.window or gqa.chunk or 0
-    asked, kv = low.asked, low.precision.kv_cache
-    if asked.decode_sequences:
-        decode = DecodeAttention(
-            batch=asked.decode_sequences,
-            context=max(1, asked.decode_context),
-            heads=heads,
-            kv_heads=kv_heads,
-            head_dim=width,
-            kv_dtype=kv,
-            window=window,
-            engine=low.engine,
-        )
-        yield Counted(op=decode, times=1, part="attention")
-    for chunk in asked.chunks:
-        prefill = PrefillAttention(
-            batch=chunk.sequences,
-            new_tokens=chunk.tokens,
-            heads=heads,
-            kv_heads=kv_heads,
-            head_dim=width,
-            prefix=chunk.prefix,
-            kv_dtype=kv,
-            window=window,
-            engine=low.engine,
-        )
-        yield Counted(op=prefill, times=1, part="attention")
+    yield Grouped(
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=width,
+        window=window,
+        kv_dtype=low.precision.kv_cache,
+        engine=low.engine,
+    )
     if gqa.output_gate is not None:
         yield Counted(op=Elementwise(bytes=3 * low.m * heads * width * E), times=1, part="elementwise")
     yield Counted(op=low.product(low.arch.d_model, heads * width), times=1, part="matrices")
 
 
-def _latent(mla: spec.Mla, low: Lowering) -> Iterator[Counted]:
-    heads, asked, kv = low.share(mla.n_heads, "the heads"), low.asked, low.precision.kv_cache
+def _latent(mla: spec.Mla, low: Lowering) -> Latent:
+    heads = low.share(mla.n_heads, "the heads")
     dims = LatentDims(
         d_model=low.arch.d_model,
         query_rank=mla.q_rank or _as_bottleneck(low.arch.d_model, heads * mla.key_dim),
@@ -221,27 +200,7 @@ def _latent(mla: spec.Mla, low: Lowering) -> Iterator[Counted]:
         nope_dim=mla.nope_dim,
         value_dim=mla.value_dim,
     )
-    if asked.decode_sequences:
-        step = MlaDecode(
-            batch=asked.decode_sequences,
-            context=max(1, asked.decode_context),
-            heads=heads,
-            kv_dtype=kv,
-            dims=dims,
-            engine=low.engine,
-        )
-        yield Counted(op=step, times=1, part="attention")
-    for chunk in asked.chunks:
-        prompt = MlaPrefill(
-            batch=chunk.sequences,
-            new_tokens=chunk.tokens,
-            heads=heads,
-            prefix=chunk.prefix,
-            kv_dtype=kv,
-            dims=dims,
-            engine=low.engine,
-        )
-        yield Counted(op=prompt, times=1, part="attention")
+    return Latent(heads=heads, dims=dims, kv_dtype=low.precision.kv_cache, engine=low.engine)
 
 
 def _as_bottleneck(d: int, columns: int) -> int:

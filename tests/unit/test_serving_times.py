@@ -113,3 +113,21 @@ def test_a_faster_device_is_never_slower(figure: str, asked: Pass) -> None:
 
     times = [seconds(factor) for factor in (1, 1.5, 3)]
     assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "gemma-2-9b", "deepseek-v2-lite", "qwen3-30b-a3b"])
+@pytest.mark.parametrize("graphs", [True, False])
+def test_the_ends_of_a_pass_are_those_of_its_parts_to_the_last_bit(name: str, graphs: bool) -> None:
+    """Asked of one composer in any order, so that what it keeps of one pass serves the next; equal chunks are one op."""
+    chunks = (Chunk(tokens=64), Chunk(tokens=32, prefix=64, sequences=2), Chunk(tokens=64))
+    kept = composer(name, Layout(tensor=2, group=2), kernels=DeviceKernels(H100), engine="vllm", graphs=graphs)
+    for decoding, context in ((0, 0), (8, 900), (8, 1000), (136, 900), (9, 900)):
+        for beside in ((), chunks[:1], chunks, chunks[1:], (Chunk(tokens=64, sequences=2),)):
+            asked = Pass(decode_sequences=decoding, decode_context=context, chunks=beside)
+            if asked.tokens:
+                whole = composer(name, kept.layout, kernels=DeviceKernels(H100), engine="vllm", graphs=graphs).time(
+                    asked
+                )
+                assert kept.ends(asked) == (whole.seconds, whole.low, whole.high)
+    with pytest.raises(InputError, match="at least one token"):
+        kept.ends(Pass())

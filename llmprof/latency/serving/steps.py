@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import groupby
 
-from llmprof.latency.compose import Chunk, Composer, Pass, PassTime
+from llmprof.latency.compose import Chunk, Composer, Ends, Pass, PassTime
 from llmprof.latency.serving.simulate import StepTime
 
 COARSE = 32
@@ -19,45 +18,66 @@ def rounded(value: float) -> int:
     return max(1, round(whole / unit) * unit)
 
 
+class _Step:
+    """A pass of rounded lengths, with its times once somebody has asked for them."""
+
+    __slots__ = ("asked", "ends", "time")
+
+    def __init__(self, asked: Pass) -> None:
+        self.asked = asked
+        self.ends: Ends | None = None
+        self.time: PassTime | None = None
+
+
 class Steps:
     """Passes of one composer, each timed once."""
 
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
-        self._known: dict[tuple[int, int, tuple[Chunk, ...]], PassTime] = {}
-        self._asked: dict[tuple[int, int, tuple[Chunk, ...]], PassTime] = {}
+        self._known: dict[tuple[int, int, tuple[Chunk, ...]], _Step] = {}
+        self._asked: dict[tuple[int, int, tuple[Chunk, ...]], _Step] = {}
 
     def time(self, decoding: int, context: float, chunks: tuple[Chunk, ...] = ()) -> PassTime:
         """The pass of `decoding` sequences with `context` tokens each on average, beside `chunks` of prompts."""
+        step = self._step(decoding, context, chunks)
+        if step.time is None:
+            step.time = self.composer.time(step.asked)
+        return step.time
+
+    def _step(self, decoding: int, context: float, chunks: tuple[Chunk, ...]) -> _Step:
         asked = (decoding, int(context), chunks)
         found = self._asked.get(asked)
         if found is None:
             found = self._asked[asked] = self._rounded(decoding, context, chunks)
         return found
 
-    def _rounded(self, decoding: int, context: float, chunks: tuple[Chunk, ...]) -> PassTime:
+    def _rounded(self, decoding: int, context: float, chunks: tuple[Chunk, ...]) -> _Step:
         key = (rounded(decoding) if decoding else 0, rounded(context) if decoding else 0, gathered(chunks))
         found = self._known.get(key)
         if found is None:
-            asked = Pass(decode_sequences=key[0], decode_context=key[1], chunks=key[2])
-            found = self._known[key] = self.composer.time(asked)
+            found = self._known[key] = _Step(Pass(decode_sequences=key[0], decode_context=key[1], chunks=key[2]))
         return found
 
     def seconds(self) -> StepTime:
         """As the simulation asks: the times themselves."""
-        return self._of(lambda time: time.seconds)
+        return self._of(0)
 
     def low(self) -> StepTime:
         """The low ends of the passes' intervals."""
-        return self._of(lambda time: time.low)
+        return self._of(1)
 
     def high(self) -> StepTime:
         """The high ends."""
-        return self._of(lambda time: time.high)
+        return self._of(2)
 
-    def _of(self, end: Callable[[PassTime], float]) -> StepTime:
+    def _of(self, end: int) -> StepTime:
+        find, ends = self._step, self.composer.ends
+
         def step(decoding: int, context: float, chunks: tuple[Chunk, ...]) -> float:
-            return end(self.time(decoding, context, chunks))
+            found = find(decoding, context, chunks)
+            if found.ends is None:
+                found.ends = ends(found.asked)
+            return found.ends[end]
 
         return step
 
