@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from llmprof.errors import InputError
 from llmprof.latency.compose_attention import Attention, attention_ops
 from llmprof.latency.compose_bounds import Kernels, Limit, limit_of
-from llmprof.latency.compose_layers import Counted, Lowering, PartName, layer_ops, outer_ops
+from llmprof.latency.compose_layers import Counted, Lowering, PartName, head_ops, layer_ops, of_tokens, outer_ops
 from llmprof.latency.compose_pass import Chunk, Layout, Pass, Precision
 from llmprof.latency.estimate import Basis, Estimate
 from llmprof.latency.op import Launch, Op
@@ -27,9 +28,18 @@ WEAKEST: dict[Basis, int] = {"calibrated": 0, "family": 1, "datasheet": 2}
 
 Ends = tuple[float, float, float]
 """Seconds, and the low and high ends of their interval."""
-_Stretch = tuple[tuple[Ends, ...], int, Attention | None, int]
-"""Of a pass: ops with the same times in all of as many tokens and how many kernels they are, or a kind of attention and
-how many layers have it."""
+
+
+class _Term:
+    """An op of one token or of one row of logits, or a kind of attention; how often it runs; its times so far."""
+
+    __slots__ = ("by_rows", "chunks", "known", "op", "part", "steps", "times")
+
+    def __init__(self, op: Op | Attention, part: PartName, by_rows: bool, times: int) -> None:
+        self.op, self.part, self.by_rows, self.times = op, part, by_rows, times
+        self.known: dict[int, Ends] = {}
+        self.steps: dict[tuple[int, int], Ends] = {}
+        self.chunks: dict[tuple[Chunk, int], Ends] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,37 +106,37 @@ class Composer:
             self._layers.append((layers[0], len(layers)))
         self._known: dict[Op, Estimate] = {}
         self._launches: dict[tuple[int, bool], Estimate] = {}
-        self._frames: dict[tuple[int, int], list[_Stretch]] = {}
-        self._attentions: dict[tuple[Attention, int], dict[tuple[int | Chunk, int], Ends]] = {}
         if layout.pipeline > len(arch.main.layers):
             raise InputError(f"{arch.label} has {len(arch.main.layers)} layers: {layout.pipeline} stages are too many")
 
     def ops(self, asked: Pass) -> tuple[Counted, ...]:
         """Every op of the pass, equal ones of equal layers together; InputError where one has no model."""
         found: list[Counted] = []
-        for (op, part), times in self._outline(asked.tokens, asked.logit_rows).items():
-            if isinstance(op, Attention):
-                for each, equal in Counter(attention_ops(op, asked)).items():
-                    found.append(Counted(op=each, times=times * equal, part=part))
+        tokens, rows = asked.tokens, asked.logit_rows
+        for term in self._terms:
+            if isinstance(term.op, Attention):
+                for op, equal in Counter(attention_ops(term.op, asked)).items():
+                    found.append(Counted(op=op, times=term.times * equal, part=term.part))
             else:
-                found.append(Counted(op=op, times=times, part=part))
+                whole = of_tokens(term.op, rows if term.by_rows else tokens)
+                found.append(Counted(op=whole, times=term.times, part=term.part))
         return tuple(found)
 
-    def _outline(self, tokens: int, rows: int) -> Counter[tuple[Op | Attention, PartName]]:
-        """How often each op runs in a pass of so many tokens and rows of logits, whatever their contexts are."""
-        low = Lowering(
-            arch=self.arch, m=tokens, rows=rows, layout=self.layout, precision=self.precision, engine=self._engine
-        )
-        counts: Counter[tuple[Op | Attention, PartName]] = Counter()
+    @cached_property
+    def _terms(self) -> tuple[_Term, ...]:
+        """What every pass runs. InputError where an op has no model."""
+        low = Lowering(arch=self.arch, layout=self.layout, precision=self.precision, engine=self._engine)
+        counts: Counter[tuple[Op | Attention, PartName, bool]] = Counter()
         for layer, times in self._layers:
             for each in layer_ops(layer, low):
                 if isinstance(each, Counted):
-                    counts[each.op, each.part] += each.times * times
+                    counts[each.op, each.part, False] += each.times * times
                 else:
-                    counts[each, "attention"] += times
-        for one in outer_ops(low):
-            counts[one.op, one.part] += one.times
-        return counts
+                    counts[each, "attention", False] += times
+        for by_rows, outside in ((False, outer_ops(low)), (True, head_ops(low))):
+            for one in outside:
+                counts[one.op, one.part, by_rows] += one.times
+        return tuple(_Term(*key, times) for key, times in counts.items())
 
     def time(self, asked: Pass) -> PassTime:
         """How long `asked` takes. InputError for a pass of nothing."""
@@ -166,51 +176,47 @@ class Composer:
         """
         if asked.tokens < 1:
             raise InputError("a pass needs at least one token")
-        key = (asked.tokens, asked.logit_rows)
-        frame = self._frames.get(key)
-        if frame is None:
-            frame = self._frames[key] = self._frame(*key)
+        tokens, logits = asked.tokens, asked.logit_rows
+        attending = bool(asked.decode_sequences) + len(asked.chunks)
         seconds = low = high = 0.0
         kernels = 0
-        for fixed, count, attention, times in frame:
-            rows = fixed if attention is None else self._attended(attention, times, asked)
-            for row in rows:  # one after another, as `time` adds them up
-                seconds += row[0]
-                low += row[1]
-                high += row[2]
-            kernels += count if attention is None else times * (bool(asked.decode_sequences) + len(asked.chunks))
+        for term in self._terms:
+            if isinstance(term.op, Attention):
+                kernels += term.times * attending
+                for row in self._attended(term.op, term, asked):  # one after another, as `time` adds them up
+                    seconds += row[0]
+                    low += row[1]
+                    high += row[2]
+                continue
+            kernels += term.times
+            of = logits if term.by_rows else tokens
+            found = term.known.get(of)
+            if found is None:
+                found = term.known[of] = self._row(of_tokens(term.op, of), term.times)
+            seconds += found[0]
+            low += found[1]
+            high += found[2]
         late, spread = self._host(asked, kernels, seconds)
         return seconds + late, low + late * spread[0], high + late * spread[1]
-
-    def _frame(self, tokens: int, rows: int) -> list[_Stretch]:
-        frame: list[_Stretch] = []
-        for (op, _), times in self._outline(tokens, rows).items():
-            if isinstance(op, Attention):
-                frame.append(((), 0, op, times))
-                continue
-            before, count = ((), 0) if not frame or frame[-1][2] is not None else frame.pop()[:2]
-            frame.append(((*before, self._row(op, times)), count + times, None, 0))
-        return frame
 
     def _row(self, op: Op, times: int) -> Ends:
         found = self._time(op)
         return times * found.seconds, times * found.low, times * found.high
 
-    def _attended(self, attention: Attention, times: int, asked: Pass) -> list[Ends]:
+    def _attended(self, attention: Attention, term: _Term, asked: Pass) -> list[Ends]:
         """The rows of one kind of attention, equal chunks as one."""
-        known = self._attentions.setdefault((attention, times), {})
         found = []
         if asked.decode_sequences:
             step = (asked.decode_sequences, asked.decode_context)
-            row = known.get(step)
+            row = term.steps.get(step)
             if row is None:
-                row = known[step] = self._row(attention.decode(*step), times)
+                row = term.steps[step] = self._row(attention.decode(*step), term.times)
             found.append(row)
         chunks = asked.chunks
-        for chunk, equal in ((chunks[0], 1),) if len(chunks) == 1 else Counter(chunks).items():
-            row = known.get((chunk, equal))
+        for key in ((chunks[0], 1),) if len(chunks) == 1 else Counter(chunks).items():
+            row = term.chunks.get(key)
             if row is None:
-                row = known[chunk, equal] = self._row(attention.prefill(chunk), times * equal)
+                row = term.chunks[key] = self._row(attention.prefill(key[0]), term.times * key[1])
             found.append(row)
         return found
 

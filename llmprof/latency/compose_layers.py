@@ -1,14 +1,15 @@
-"""The ops of one pass through an architecture, as engines fuse them, read off the structure of its layers.
+"""The ops of a pass through an architecture, as engines fuse them, read off the structure of its layers.
 
 Queries, keys and values come of one product, gate and up of another; a residual sum and the norm after it are one
-kernel, and so are the two halves of a rotation. Letters: `m` tokens of the pass, `d` d_model, `e` bytes of a value.
+kernel, and so are the two halves of a rotation. Every op here is that of one token (`of_tokens`), and attention is left
+to what a pass has of contexts (`compose_attention`). Letters: `d` d_model, `e` bytes of a value.
 What engines launch for a layer was read in vLLM 0.11's llama, qwen3 and deepseek_v2 models (recalled).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
@@ -51,24 +52,18 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowering:
-    """What the ops of a pass depend on beside the layer, all but those of its attention (`compose_attention`).
-
-    `m` is the tokens of one copy of the attention, `rows` those that logits are computed of. `engine` names whose
-    kernels run, None for nobody's.
-    """
+    """What the ops of a token depend on beside the layer. `engine` names whose kernels run, None for nobody's."""
 
     arch: spec.ArchSpec
-    m: int
-    rows: int
     layout: Layout
     precision: Precision
     engine: str | None = None
 
-    def product(self, n: int, k: int, *, quantised: bool = True, rows: int | None = None) -> Gemm:
-        """A matrix product over the tokens of the pass, or over `rows`."""
+    def product(self, n: int, k: int, *, quantised: bool = True) -> Gemm:
+        """A matrix product."""
         dtype = self.precision.dense if quantised else "bf16"
         rounded = dtype == "fp8" and self.precision.static and self.engine == JOINS_ROUNDING
-        return Gemm(m=self.m if rows is None else rows, n=n, k=k, dtype=dtype, rounded=rounded, engine=self.engine)
+        return Gemm(m=1, n=n, k=k, dtype=dtype, rounded=rounded, engine=self.engine)
 
     def share(self, whole: int, what: str) -> int:
         """One device's part of a width that tensor parallelism divides. InputError where it does not."""
@@ -91,7 +86,7 @@ def layer_ops(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted | Attent
     _check(layer, low.arch)
     has_attention = not isinstance(layer.attention, spec.NoAttention)
     has_ffn = not isinstance(layer.ffn, spec.NoFfn)
-    tokens = low.m * low.arch.d_model * E
+    tokens = low.arch.d_model * E
     yield from _norms(layer, low, sublayers=has_attention + has_ffn)
     if has_attention:
         yield from _attention(layer, low)
@@ -105,21 +100,50 @@ def layer_ops(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted | Attent
 
 
 def outer_ops(low: Lowering) -> Iterator[Counted]:
-    """What a pass runs once: embedding, transfers between stages, final norm, output matrix, choice of tokens."""
+    """What a pass runs once: embedding, transfers between stages, final norm."""
     arch, d = low.arch, low.arch.d_model
-    yield Counted(op=Elementwise(bytes=2 * low.m * d * E), times=1, part="elementwise")
-    yield from low.joined("allreduce", low.m * d * E, low.layout.tensor)
+    yield Counted(op=Elementwise(bytes=2 * d * E), times=1, part="elementwise")
+    yield from low.joined("allreduce", d * E, low.layout.tensor)
     if low.layout.pipeline > 1:
-        send = Collective(kind="p2p", bytes=low.m * d * E, devices=2, engine=low.engine)
+        send = Collective(kind="p2p", bytes=d * E, devices=2, engine=low.engine)
         yield Counted(op=send, times=low.layout.pipeline - 1, part="collectives")
     if isinstance(arch.head, spec.NoHead):
         return
-    rows, vocabulary = low.rows, ceil(arch.vocab_size / low.layout.tensor)
-    yield Counted(op=Elementwise(bytes=4 * low.m * d * E), times=1, part="elementwise")
-    yield Counted(op=low.product(vocabulary, d, quantised=False, rows=rows), times=1, part="head")
-    yield from low.joined("allgather", rows * arch.vocab_size * E, low.layout.tensor)
+    yield Counted(op=Elementwise(bytes=4 * d * E), times=1, part="elementwise")
+
+
+def head_ops(low: Lowering) -> Iterator[Counted]:
+    """What a pass runs once for each row of logits: output matrix, choice of tokens."""
+    arch = low.arch
+    if isinstance(arch.head, spec.NoHead):
+        return
+    vocabulary = ceil(arch.vocab_size / low.layout.tensor)
+    yield Counted(op=low.product(vocabulary, arch.d_model, quantised=False), times=1, part="head")
+    yield from low.joined("allgather", arch.vocab_size * E, low.layout.tensor)
     # Logits are made fp32 and read again for the choice: 2 bytes in, 4 out, 4 in.
-    yield Counted(op=Elementwise(bytes=rows * arch.vocab_size * (E + 4 + 4), kernels=2), times=1, part="head")
+    yield Counted(op=Elementwise(bytes=arch.vocab_size * (E + 4 + 4), kernels=2), times=1, part="head")
+
+
+def of_tokens(op: Op, tokens: int) -> Op:
+    """An op of one token as that of `tokens`: rows, bytes and choices are as many times as many."""
+    match op:
+        case Gemm():
+            return Gemm(
+                m=op.m * tokens,
+                n=op.n,
+                k=op.k,
+                dtype=op.dtype,
+                weight_copies=op.weight_copies,
+                rounded=op.rounded,
+                engine=op.engine,
+            )
+        case Elementwise():
+            return Elementwise(bytes=op.bytes * tokens, kernels=op.kernels)
+        case Collective():
+            return replace(op, bytes=op.bytes * tokens)
+        case Moe():
+            return replace(op, tokens=op.tokens * tokens)
+    raise AssertionError(f"an op of one token is no {type(op).__name__}")
 
 
 def _check(layer: spec.LayerSpec, arch: spec.ArchSpec) -> None:
@@ -149,7 +173,7 @@ def _norms(layer: spec.LayerSpec, low: Lowering, *, sublayers: int) -> Iterator[
     if low.layout.tensor > 1 and low.engine in JOINED_NORMS:
         kernels = 0
     if kernels:
-        yield Counted(op=Elementwise(bytes=4 * low.m * low.arch.d_model * E), times=kernels, part="elementwise")
+        yield Counted(op=Elementwise(bytes=4 * low.arch.d_model * E), times=kernels, part="elementwise")
 
 
 def _attention(layer: spec.LayerSpec, low: Lowering) -> Iterator[Counted | Attention]:
@@ -174,7 +198,7 @@ def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Co
     yield Counted(op=low.product(columns, low.arch.d_model), times=1, part="matrices")
     rotations = isinstance(layer.position, spec.Rope) + (gqa.qk_norm is not None)
     if rotations:
-        yield Counted(op=Elementwise(bytes=2 * low.m * turned * E), times=rotations, part="elementwise")
+        yield Counted(op=Elementwise(bytes=2 * turned * E), times=rotations, part="elementwise")
     # A chunk is seen as a window of its length, the most that it can be.
     window = gqa.window or gqa.chunk or 0
     yield Grouped(
@@ -186,7 +210,7 @@ def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Co
         engine=low.engine,
     )
     if gqa.output_gate is not None:
-        yield Counted(op=Elementwise(bytes=3 * low.m * heads * width * E), times=1, part="elementwise")
+        yield Counted(op=Elementwise(bytes=3 * heads * width * E), times=1, part="elementwise")
     yield Counted(op=low.product(low.arch.d_model, heads * width), times=1, part="matrices")
 
 
@@ -219,15 +243,15 @@ def _feed_forward(ffn: spec.Ffn, low: Lowering) -> Iterator[Counted]:
 def _dense(ffn: spec.Mlp | spec.Glu, low: Lowering) -> Iterator[Counted]:
     width, ups = low.share(ffn.d_ff, "d_ff"), 2 if isinstance(ffn, spec.Glu) else 1
     yield Counted(op=low.product(ups * width, low.arch.d_model), times=1, part="matrices")
-    yield Counted(op=Elementwise(bytes=(ups + 1) * low.m * width * E), times=1, part="elementwise")
+    yield Counted(op=Elementwise(bytes=(ups + 1) * width * E), times=1, part="elementwise")
     yield Counted(op=low.product(low.arch.d_model, width), times=1, part="matrices")
 
 
 def _experts(moe: spec.Moe, low: Lowering) -> Iterator[Counted]:
     d, layout = low.arch.d_model, low.layout
-    tokens = low.m * layout.attention_copies
+    tokens = layout.attention_copies
     yield Counted(op=low.product(moe.n_experts, d, quantised=False), times=1, part="matrices")
-    yield Counted(op=Elementwise(bytes=2 * low.m * moe.n_experts * 4), times=1, part="elementwise")
+    yield Counted(op=Elementwise(bytes=2 * moe.n_experts * 4), times=1, part="elementwise")
     inner = d if moe.latent is None else moe.latent
     if moe.latent is not None:
         yield Counted(op=low.product(inner, d), times=1, part="matrices")
@@ -250,4 +274,4 @@ def _experts(moe: spec.Moe, low: Lowering) -> Iterator[Counted]:
     yield Counted(op=routed, times=1, part="experts")
     if moe.shared is not None:
         yield from _dense(moe.shared, low)
-        yield Counted(op=Elementwise(bytes=3 * low.m * d * E), times=1, part="elementwise")
+        yield Counted(op=Elementwise(bytes=3 * d * E), times=1, part="elementwise")
