@@ -129,7 +129,8 @@ def count(
     }
     defaults = {"phase": "prefill,decode", "batch": "1", "dtype": "bf16", **reference_option.DEFAULTS}
     unfused = reference_option.unfused_execution(unfused_reference, grouping)
-    confirm = f"llmprof profile {options.as_typed(spec, same, defaults)}"
+    asked_again = same if spread is None else {**same, **sharding.as_given(spread)}
+    confirm = f"llmprof profile {options.as_typed(spec, asked_again, defaults)}"
     dtypes = options.parse_dtypes(dtype, weight_dtype, kv_dtype, group_size)
     if step is not None:
         given = {**same, "phase": training_options.phase_beside(phase), "grouping": grouping, "sram": sram_sizes}

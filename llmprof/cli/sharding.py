@@ -87,6 +87,15 @@ def parse_sharding(
     return made
 
 
+def as_given(spread: Sharding) -> dict[str, str | bool | None]:
+    """The options that ask for this again, by their names."""
+    degrees = {name: getattr(spread, name) for name in spread.__dataclass_fields__}
+    return {
+        name: value if isinstance(value, bool) else None if value == 1 else str(value)
+        for name, value in degrees.items()
+    }
+
+
 def add_sharding(
     records: Sequence[Record], runs: Sequence[tuple[ArchSpec, Workload]], sharding: Sharding | None
 ) -> list[ShardedPrediction]:

@@ -53,7 +53,7 @@ def run(file: str, output_format: str, output: str | None, local: Local) -> int:
     if output is None:
         write_text(text, None)
         if errors:
-            say(tables.to_text([ops_tables.table(errors, NOTES)]).rstrip("\n"))
+            say("errors\n" + tables.to_text([ops_tables.table(errors, NOTES)]).rstrip("\n"))
     else:
         write_text(text, output)
         write_text(_errors(errors, output_format, len(table.rows), len(table.problems)), None)

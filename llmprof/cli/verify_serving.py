@@ -36,7 +36,7 @@ def run(path: str, output_format: str, output: str | None, local: Local) -> int:
     if output is None:
         errors = _errors(verified, "table", color=False)
         if errors:
-            say(errors.rstrip("\n"))
+            say("errors\n" + errors.rstrip("\n"))
     else:
         write_text(_errors(verified, output_format, color=bold(None)), None)
     return 2 if runs.problems or not verified.predicted else 0

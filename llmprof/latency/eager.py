@@ -4,8 +4,7 @@ A kernel takes ``t0 + products * per_product + (t_c^p + t_m^p)^(1/p)``: t_c is i
 device reaches, t_m its op-level bytes at the bandwidth that it reaches, from a cache where they fit into one. p is how
 far the two overlap: without end the larger alone counts, at 1 they follow each other. A pass is the sum of its
 kernels and of what a module costs around them; on a GPU the host starts kernels while earlier ones run, and the slower
-of the two counts. That form with a residual per shape is what composed layers were predicted with to 4 to 6%
-(docs/latency.md); here every constant is fitted by `llmprof calibrate`, and none has a default.
+of the two counts. Every constant is fitted by `llmprof calibrate`, and none has a default (docs/latency.md).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from llmprof.profiling.served_calibration import Found
 
-INSTALL_SCIPY = "pip install 'llmprof[calibrate]'"
+INSTALL_LINE = "pip install 'llmprof[calibrate]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def identity(device: torch.device) -> Identity:
 
 def local_device(name: str) -> torch.device:
     """The device to be calibrated. DeviceError without torch, scipy or such a device, InputError for a wrong name."""
-    require_torch(referees=False, command="calibrate")
+    require_torch(referees=False, command="calibrate", install=INSTALL_LINE)
     _require_scipy()
     from llmprof.measure.device import resolve_device
 
@@ -116,4 +116,4 @@ def _require_scipy() -> None:
     try:
         import_module("scipy.optimize")
     except ModuleNotFoundError as error:
-        raise DeviceError(f"calibrate needs scipy, which is not installed here; run: {INSTALL_SCIPY}") from error
+        raise DeviceError(f"calibrate needs scipy, which is not installed here; run: {INSTALL_LINE}") from error

@@ -1,7 +1,7 @@
 """Predicted times beside measured ones, and where a miss comes from.
 
-Times are predicted with the constants that `llmprof calibrate` fitted on this device. Without them a GPU of the
-catalogue has a lower bound from its datasheet, which is labelled; anything else has none.
+Times are predicted with the constants that `llmprof calibrate` fitted on this device. Without them there are none, and
+a note says how to get them: the passes that are run here are those of no engine whose constants others fitted.
 """
 
 from __future__ import annotations

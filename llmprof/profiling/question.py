@@ -115,10 +115,10 @@ def keeps_something(layer: LayerSpec) -> bool:
     )
 
 
-def require_torch(*, referees: bool = True, command: str = "profile") -> None:
+def require_torch(*, referees: bool = True, command: str = "profile", install: str = INSTALL_LINE) -> None:
     """Raise DeviceError with the exact install line where torch, or what the referees need, cannot be imported.
 
-    `command` is who asks.
+    `command` is who asks, and `install` the line that installs what it needs.
     """
     from importlib import import_module
 
@@ -129,10 +129,10 @@ def require_torch(*, referees: bool = True, command: str = "profile") -> None:
             absent = (error.name or name).partition(".")[0]
             without = "" if name == "torch" else " (or do without that witness: --no-referees)"
             raise DeviceError(
-                f"{command} needs {absent}, which is not installed here; run: {INSTALL_LINE}{without}"
+                f"{command} needs {absent}, which is not installed here; run: {install}{without}"
             ) from error
         except (ImportError, OSError) as error:
             raise DeviceError(
                 f"{name.partition('.')[0]} is installed but cannot be imported ({error}); to repair it, run: "
-                f"{INSTALL_LINE} --force-reinstall"
+                f"{install} --force-reinstall"
             ) from error

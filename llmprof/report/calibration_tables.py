@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,9 @@ from llmprof.latency.eager import FAMILY
 from llmprof.report.served_tables import host_records, host_table, served_records, served_table
 from llmprof.report.tables import Table
 from llmprof.units import format_count
+
+DISTURBED = 0.25
+"""A larger median error of any family of kernels is not that of the formula: the machine had something else to do."""
 
 if TYPE_CHECKING:
     from llmprof.latency.eager import Constants
@@ -86,9 +89,24 @@ def calibration_tables(found: Calibrated) -> list[Table]:
                 "from there on so many times slower.",
                 "median error, 90% within: of kernels that the constants were not fitted to, each fifth held out in "
                 "turn; predicted times are multiplied by these factors for their interval.",
+                *_disturbed(found),
             ),
         )
     ]
+
+
+def _disturbed(found: Calibrated) -> Iterator[str]:
+    """What to do where the constants are good for nothing."""
+    off = [
+        family
+        for (family, kind), each in found.model.constants.items()
+        if kind == FAMILY and family != "memory" and each.error > DISTURBED
+    ]
+    if off:
+        yield (
+            f"Held-out kernels ({', '.join(off)}) are far off: something else ran, or there was too little time. "
+            "Calibrate again."
+        )
 
 
 def _cells(constants: Constants) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def error_table(verified: Verified) -> Table | None:
     if not found:
         return None
     missing = len(verified.problems)
-    notes = (*NOTES, f"{missing} rows have no prediction: pred_basis says why.") if missing else NOTES
+    notes = (*NOTES, f"{missing} without a prediction: pred_basis says why.") if missing else NOTES
     rows = tuple((str(record["rows"]), *(_cell(record[key], key) for key in CELLS)) for record in found)
     return Table(title="Served runs, predicted against measured", columns=HEAD, rows=rows, notes=notes)
 

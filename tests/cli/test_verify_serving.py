@@ -44,7 +44,7 @@ def test_a_table_goes_to_a_file_and_its_errors_to_stdout(cli: Cli, measured: str
     assert rows[2]["pred_tpot_ms"] == ""
     assert "no spec is called" in rows[2]["pred_basis"]
     assert "Served runs, predicted against measured" in done.out
-    assert "1 rows have no prediction" in done.out
+    assert "1 without a prediction" in done.out
     assert "line 4: not predicted: model_path 'acme/Unheard-Of-7B'" in done.err
 
 

@@ -276,7 +276,7 @@ def test_predictions_stand_beside_every_column(tmp_path: Path) -> None:
     table_ = serving_tables.error_table(found)
     assert table_ is not None
     assert table_.rows[0][:2] == ("all", "1")
-    assert "1 rows have no prediction" in table_.notes[-1]
+    assert "1 without a prediction" in table_.notes[-1]
     taken = rows.read(table(tmp_path, f"{LLAMA},3", head=f"{HEAD},pred_tpot_ms"))
     with pytest.raises(InputError, match="the header already has pred_tpot_ms"):
         serving_tables.check_columns("runs.csv", taken)
