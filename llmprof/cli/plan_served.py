@@ -20,6 +20,7 @@ class Served:
     """One plan that is served: what keeps the level, and the figures of those that are listed."""
 
     def __init__(self, search: Search, plan: Plan, target: Target, local: Local, top: int | None) -> None:
+        from llmprof.collection import paused
         from llmprof.planning.served import Serving
         from llmprof.planning.served_figures import predicted
         from llmprof.planning.served_nearest import nearest_targets
@@ -27,11 +28,12 @@ class Served:
 
         target.check(plan.arch, plan.ask.demand.output_tokens)
         self.search, self.plan = search, plan
-        self.served: ServedSearch = ServedSearch(plan, Serving(search, target.rate, local), target)
-        best = self.served.best(top)
-        self.front = self.served.front()
-        self.shown: list[Predicted] = [predicted(self.served.serving, c) for c in best]
-        self.nearest = [] if best or not plan.configurations else nearest_targets(self.served)
+        with paused():
+            self.served: ServedSearch = ServedSearch(plan, Serving(search, target.rate, local), target)
+            best = self.served.best(top)
+            self.front = self.served.front()
+            self.shown: list[Predicted] = [predicted(self.served.serving, c) for c in best]
+            self.nearest = [] if best or not plan.configurations else nearest_targets(self.served)
 
     def why_nothing(self) -> str:
         """Why nothing of what has room serves what is asked, in one line."""
