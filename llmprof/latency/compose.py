@@ -200,7 +200,7 @@ class Composer:
         return seconds + late, low + late * spread[0], high + late * spread[1]
 
     def _row(self, op: Op, times: int) -> Ends:
-        found = self._time(op)
+        found = self._kernels.time(op)
         return times * found.seconds, times * found.low, times * found.high
 
     def _attended(self, attention: Attention, term: _Term, asked: Pass) -> list[Ends]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from llmprof.latency.compose import Chunk, Composer, Ends, Pass, PassTime
 from llmprof.latency.serving.simulate import StepTime
 
@@ -13,9 +11,11 @@ COARSE = 32
 
 def rounded(value: float) -> int:
     """`value` to the nearest multiple of a 32nd of the power of two below it; small ones to the nearest integer."""
-    whole = max(1, round(value))
-    unit = max(1, (1 << (whole.bit_length() - 1)) // COARSE)
-    return max(1, round(whole / unit) * unit)
+    whole = round(value)
+    if whole < 2 * COARSE:
+        return max(1, whole)
+    unit = (1 << (whole.bit_length() - 1)) // COARSE
+    return round(whole / unit) * unit
 
 
 class _Step:
@@ -84,8 +84,16 @@ class Steps:
 
 def gathered(chunks: tuple[Chunk, ...]) -> tuple[Chunk, ...]:
     """Chunks of equal rounded lengths as one entry of several sequences, the order of the queue kept."""
-    near = [(rounded(chunk.tokens), rounded(chunk.prefix) if chunk.prefix else 0, chunk.sequences) for chunk in chunks]
-    return tuple(
-        Chunk(tokens=tokens, prefix=prefix, sequences=sum(each[2] for each in run))
-        for (tokens, prefix), run in groupby(near, key=lambda each: each[:2])
-    )
+    found: list[Chunk] = []
+    last, sequences = (0, 0), 0
+    for chunk in chunks:
+        near = (rounded(chunk.tokens), rounded(chunk.prefix) if chunk.prefix else 0)
+        if near == last:
+            sequences += chunk.sequences
+            continue
+        if sequences:
+            found.append(Chunk(tokens=last[0], prefix=last[1], sequences=sequences))
+        last, sequences = near, chunk.sequences
+    if sequences:
+        found.append(Chunk(tokens=last[0], prefix=last[1], sequences=sequences))
+    return tuple(found)
