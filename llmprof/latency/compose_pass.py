@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmprof.errors import InputError
 from llmprof.latency.op import Dtype
@@ -10,9 +11,11 @@ from llmprof.sharding import Sharding
 from llmprof.workload import Dtypes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """`tokens` of the prompt of each of `sequences`, after `prefix` tokens that the cache has already."""
+class Chunk(NamedTuple):
+    """`tokens` of the prompt of each of `sequences`, after `prefix` tokens that the cache has already.
+
+    A tuple, as simulations make and look up millions of them.
+    """
 
     tokens: int
     prefix: int = 0

@@ -217,7 +217,7 @@ class Serving:
         full = Chunk(tokens=min(demand.prompt_tokens, demand.chunk_tokens))
         together = -(-demand.chunk_tokens // demand.prompt_tokens)
         chunks = max(1, demand.prompt_tokens // demand.chunk_tokens)
-        prompts = steps.time(0, 0, (replace(full, sequences=together),)).seconds + host
+        prompts = steps.time(0, 0, (full._replace(sequences=together),)).seconds + host
         found = together / chunks / prompts
         if demand.output_tokens > 1:
             step = steps.time(room, demand.prompt_tokens + 1).seconds + host

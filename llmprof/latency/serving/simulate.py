@@ -132,17 +132,20 @@ class _Engine:
         """The chunks of the next pass, and how many of them end a prompt."""
         if not self.queue or len(self.running) >= self.slots or (self.scheduler.waits and self.running):
             return (), 0
-        left = self.scheduler.tokens - (len(self.running) if self.scheduler.mixes else 0)
-        most = min(self.slots - len(self.running), self.scheduler.prompts or self.slots)
+        scheduler, prompt = self.scheduler, self.load.prompt_tokens
+        left = scheduler.tokens - (len(self.running) if scheduler.mixes else 0)
+        most = min(self.slots - len(self.running), scheduler.prompts or self.slots)
+        cuts = scheduler.cuts
         chunks: list[Chunk] = []
         ended = 0
         for waiting in self.queue:
-            need = self.load.prompt_tokens - waiting.computed
-            if len(chunks) >= most or (left <= 0 and chunks) or (need > left and chunks and not self.scheduler.cuts):
+            computed = waiting.computed
+            need = prompt - computed
+            if chunks and (len(chunks) >= most or left <= 0 or (need > left and not cuts)):
                 break
             # What does not fit and may not be cut goes alone: it would wait for ever. So does a token at a time.
-            take = min(need, max(left, 1)) if self.scheduler.cuts else need
-            chunks.append(Chunk(tokens=take, prefix=waiting.computed))
+            take = min(need, max(left, 1)) if cuts else need
+            chunks.append(Chunk(take, computed))
             left -= take
             if take < need:
                 waiting.computed += take
