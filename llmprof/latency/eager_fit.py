@@ -21,7 +21,7 @@ COVERED = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A kernel that was timed: the quietest of a few medians, in seconds."""
+    """A kernel that was timed, in seconds."""
 
     work: Work
     seconds: float

@@ -7,7 +7,7 @@ import torch
 
 from llmprof.measure.bytes import ByteCounter
 from llmprof.measure.calibration import kernels
-from llmprof.measure.calibration.clock import ROUNDS, host_seconds, time_points
+from llmprof.measure.calibration.clock import ROUNDS, host_seconds, time_points, undisturbed
 from llmprof.measure.calibration.kernels import Point, Pool, points
 from llmprof.measure.flops import FlopCounter
 from llmprof.measure.module_time import module_seconds
@@ -63,7 +63,7 @@ def test_matrices_that_are_read_in_turn_are_different_ones() -> None:
     assert pool.own(3).data_ptr() != pool.random(3).data_ptr()
 
 
-def test_the_quickest_launch_of_all_rounds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launches_that_were_disturbed_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that is read twice for each launch; every launch of the first round takes 5 s, of the others 2 s."""
     monkeypatch.setattr(kernels, "COLD_BYTES", 2**20)
     now, launched = [0.0], [0]
@@ -78,6 +78,11 @@ def test_the_quickest_launch_of_all_rounds_counts(monkeypatch: pytest.MonkeyPatc
     found = time_points([point], Pool(torch.float32, CPU), seconds=0.1, progress=lambda *at: shown.append(at))
     assert found == [2.0]
     assert shown == [(turn + 1, ROUNDS) for turn in range(ROUNDS)]
+
+
+def test_the_middle_of_what_was_not_disturbed() -> None:
+    assert undisturbed([1.0, 1.2, 1.4, 1.9, 2.1, 80.0]) == pytest.approx(1.3)
+    assert undisturbed([3.0]) == 3.0
 
 
 def test_a_cpu_waits_for_every_kernel() -> None:

@@ -1,9 +1,9 @@
 """How long one kernel takes: of a CPU the call, of a GPU the kernel alone, replayed out of a graph.
 
-A machine is never quite idle, and whatever else runs makes a kernel slower, never quicker: on a CPU, whose threads wait
-for each other, by whole slices of the scheduler. So a CPU's kernel takes what the quickest of its launches took; there
-are several rounds over all points, so that a disturbance of a second does not spoil all launches of one. A GPU has
-nothing else to do: there it is the median of the replays.
+A machine is never quite idle, and whatever else runs makes a kernel slower: on a CPU, whose threads wait for each other,
+by whole slices of the scheduler. So launches that took more than twice as long as the quickest are left out, and the
+median of the others counts; the quickest alone would be a luck that no pass has. There are several rounds over all
+points, so that a disturbance of a second does not spoil all launches of one.
 """
 
 from __future__ import annotations
@@ -36,14 +36,20 @@ def time_points(
     Every point is launched `WARM_UPS` times and timed at least three times a round, whatever that takes.
     """
     share = seconds / ROUNDS / max(len(points), 1)
-    quickest = [float("inf")] * len(points)
+    samples: list[list[float]] = [[] for _ in points]
     with torch.no_grad():
         for turn in range(ROUNDS):
             for index, point in enumerate(points):
-                quickest[index] = min(quickest[index], _of_point(point, pool, share))
+                samples[index] += _of_point(point, pool, share)
                 if progress is not None:
                     progress(turn * len(points) + index + 1, ROUNDS * len(points))
-    return quickest
+    return [undisturbed(each) for each in samples]
+
+
+def undisturbed(samples: Sequence[float]) -> float:
+    """The median of the samples that took at most twice as long as the quickest."""
+    quickest = min(samples)
+    return median(each for each in samples if each <= 2 * quickest)
 
 
 def host_seconds(device: torch.device, *, launches: int = 2000) -> float | None:
@@ -62,7 +68,7 @@ def host_seconds(device: torch.device, *, launches: int = 2000) -> float | None:
     return took / launches
 
 
-def _of_point(point: Point, pool: Pool, seconds: float) -> float:
+def _of_point(point: Point, pool: Pool, seconds: float) -> list[float]:
     launch, device = point.make(pool), pool.device
     for _ in range(WARM_UPS):
         launch()
@@ -75,7 +81,7 @@ def _of_point(point: Point, pool: Pool, seconds: float) -> float:
             gc.enable()
 
 
-def _on_cpu(launch: Launch, seconds: float) -> float:
+def _on_cpu(launch: Launch, seconds: float) -> list[float]:
     samples: list[float] = []
     began = time.perf_counter()
     while len(samples) < 3 or (time.perf_counter() - began < seconds and len(samples) < 1000):
@@ -83,11 +89,11 @@ def _on_cpu(launch: Launch, seconds: float) -> float:
         made = launch()
         samples.append(time.perf_counter() - start)
         del made
-    return min(samples)
+    return samples
 
 
-def _on_gpu(launch: Launch, device: torch.device) -> float:
-    """The median of replays of a graph of launches, by CUDA events."""
+def _on_gpu(launch: Launch, device: torch.device) -> list[float]:
+    """Replays of a graph of launches, by CUDA events."""
     with torch.cuda.device(device):
         graph: Any = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
@@ -103,4 +109,4 @@ def _on_gpu(launch: Launch, device: torch.device) -> float:
             end.record()
             end.synchronize()
             samples.append(start.elapsed_time(end) / 1e3 / IN_A_GRAPH)
-        return median(samples)
+        return samples
