@@ -1,8 +1,8 @@
 """How long one kernel takes: of a CPU the call, of a GPU the kernel alone, replayed out of a graph.
 
-A machine is never quite idle, and whatever else runs makes a kernel slower: on a CPU, whose threads wait for each other,
-by whole slices of the scheduler. So launches that took more than twice as long as the quickest are left out, and the
-median of the others counts; the quickest alone would be a luck that no pass has. There are several rounds over all
+A machine is never quite idle, and whatever else runs makes a kernel slower: on a CPU, whose threads wait for each
+other, by whole slices of the scheduler. So launches that took more than twice as long as the quickest are left out, and
+the median of the others counts; the quickest alone would be a luck that no pass has. There are several rounds over all
 points, so that a disturbance of a second does not spoil all launches of one.
 """
 
