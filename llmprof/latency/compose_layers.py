@@ -140,7 +140,7 @@ def of_tokens(op: Op, tokens: int) -> Op:
         case Elementwise():
             return Elementwise(bytes=op.bytes * tokens, kernels=op.kernels)
         case Collective():
-            return replace(op, bytes=op.bytes * tokens)
+            return Collective(kind=op.kind, bytes=op.bytes * tokens, devices=op.devices, engine=op.engine)
         case Moe():
             return replace(op, tokens=op.tokens * tokens)
     raise AssertionError(f"an op of one token is no {type(op).__name__}")
