@@ -20,7 +20,6 @@ class Served:
     """One plan that is served: what keeps the level, and the figures of those that are listed."""
 
     def __init__(self, search: Search, plan: Plan, target: Target, local: Local, top: int | None) -> None:
-        from llmprof.collection import paused
         from llmprof.planning.served import Serving
         from llmprof.planning.served_figures import predicted
         from llmprof.planning.served_nearest import nearest_targets
@@ -28,12 +27,11 @@ class Served:
 
         target.check(plan.arch, plan.ask.demand.output_tokens)
         self.search, self.plan = search, plan
-        with paused():
-            self.served: ServedSearch = ServedSearch(plan, Serving(search, target.rate, local), target)
-            best = self.served.best(top)
-            self.front = self.served.front()
-            self.shown: list[Predicted] = [predicted(self.served.serving, c) for c in best]
-            self.nearest = [] if best or not plan.configurations else nearest_targets(self.served)
+        self.served: ServedSearch = ServedSearch(plan, Serving(search, target.rate, local), target)
+        best = self.served.best(top)
+        self.front = self.served.front()
+        self.shown: list[Predicted] = [predicted(self.served.serving, c) for c in best]
+        self.nearest = [] if best or not plan.configurations else nearest_targets(self.served)
 
     def why_nothing(self) -> str:
         """Why nothing of what has room serves what is asked, in one line."""
@@ -123,9 +121,11 @@ def run(
 ) -> None:
     """Serve every plan and print what came of it. Exit 1 where a plan has nothing that serves what is asked."""
     from llmprof.cli.messages import say
+    from llmprof.collection import paused
 
-    served = [Served(search, plan, target, local, top) for search, plan in zip(searches, plans, strict=True)]
-    _report(served, output_format, output)
+    with paused():
+        served = [Served(search, plan, target, local, top) for search, plan in zip(searches, plans, strict=True)]
+        _report(served, output_format, output)
     for each in served:
         if not each.plan.configurations:
             say(f"nothing has room for {each.plan.arch.label}")
