@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "llmprof"
 
 FLOORS = {
     "llmprof": 0,
+    "llmprof.collection": 1,
     "llmprof.errors": 1,
     "llmprof.units": 1,
     "llmprof.paths": 1,
