@@ -73,10 +73,11 @@ def _document(arch: ArchSpec) -> dict[str, Any]:
 
 
 def _like(arch: ArchSpec) -> str:
-    """The group that the mtp layers are like, as `_stack` calls it."""
+    """The group that the mtp layers are like, as `_stack` calls it; their own name where several groups are alike."""
     assert arch.mtp is not None
     wanted = _body(arch.mtp.layer)
-    return next(layer.group for layer in _told_apart(arch.main.layers) if _body(layer) == wanted)
+    alike = [layer.group for layer in _told_apart(arch.main.layers) if _body(layer) == wanted]
+    return arch.mtp.layer.group if arch.mtp.layer.group in alike else alike[0]
 
 
 def _stack(key: str, stack: Stack) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from llmprof.spec.arch import (
     Stack,
     T5Bias,
 )
+from llmprof.spec.build import MAX_MTP
 from llmprof.spec.dump import dump
 from llmprof.spec.load import load_text
 from tests.sharing import further
@@ -176,7 +177,7 @@ def architectures(draw: st.DrawFn) -> ArchSpec:
         stacks=built, head=head,
         pooler=structure == "encoder" and draw(st.booleans()), embedding_scale=draw(maybe(POSITIVE)),
         type_vocab_size=0 if structure == "encoder-decoder" else draw(st.integers(0, 2**40)),
-        mtp=draw(further(built[-1], counts=SIZES)) if structure == "causal-decoder" and isinstance(head, LmHead) else None,
+        mtp=draw(further(built[-1], counts=st.integers(1, MAX_MTP))) if structure == "causal-decoder" and isinstance(head, LmHead) else None,
         published=draw(maybe(published)),
     )  # fmt: skip
 
