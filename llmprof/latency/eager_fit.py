@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, log
+from statistics import median
 
+from llmprof.latency.accuracy import quantile
 from llmprof.latency.eager import FAMILY, Constants
 from llmprof.work import Family, Work
 
@@ -83,19 +85,19 @@ def fit(samples: Sequence[Sample]) -> dict[tuple[str, str], Constants]:
 
 def _judged(family: Family, samples: Sequence[Sample]) -> Constants:
     """Constants fitted to all samples, with the errors of constants that were fitted without them."""
-    ratios = sorted(
+    ratios = [
         log(sample.seconds / made.seconds(sample.work)) for made, held in _folds(family, samples) for sample in held
-    )
+    ]
     outside = (1 - COVERED) / 2
-    low, high = _quantile(ratios, outside), _quantile(ratios, 1 - outside)
-    errors = sorted(abs(exp(-ratio) - 1) for ratio in ratios)
+    low, high = quantile(ratios, outside), quantile(ratios, 1 - outside)
+    errors = [abs(exp(-ratio) - 1) for ratio in ratios]
     constants = _fitted(family, samples)
     return replace(
         constants,
         low=min(exp(low), 1.0),
         high=max(exp(high), 1.0),
         points=len(ratios),
-        error=_quantile(errors, 0.5),
+        error=median(errors),
     )
 
 
@@ -133,11 +135,3 @@ def _fitted(family: Family, samples: Sequence[Sample]) -> Constants:
         residuals, np.log([start[name] for name in free]), bounds=bounds, loss="soft_l1", f_scale=0.1, max_nfev=300
     )
     return constants([float(value) for value in found.x])
-
-
-def _quantile(ordered: Sequence[float], part: float) -> float:
-    """With linear interpolation, of sorted values."""
-    place = (len(ordered) - 1) * part
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)

@@ -33,7 +33,6 @@ class Calibrated:
     """What came out: whose device, the constants in one dtype, and what they were fitted to."""
 
     device: Identity
-    day: str
     torch: str
     dtype: ComputeDtype
     model: EagerModel
@@ -91,7 +90,6 @@ def calibrate(
     )
     return Calibrated(
         device=identity(device),
-        day=datetime.now(UTC).date().isoformat(),
         torch=str(framework.__version__),
         dtype=dtype,
         model=model,

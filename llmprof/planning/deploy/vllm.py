@@ -10,7 +10,7 @@ docs/serving/data_parallel_deployment.md.
 from __future__ import annotations
 
 from llmprof.planning.deploy.asked import DTYPES, NODE, Asked, check_layers
-from llmprof.planning.deploy.hardware import check_gpu, compute_capability
+from llmprof.planning.deploy.hardware import check_gpu, check_packed, compute_capability
 from llmprof.planning.deploy.line import Refusal, Words
 from llmprof.planning.deploy.shares import Shares
 from llmprof.planning.deploy.weights import files_of
@@ -44,8 +44,7 @@ def words(a: Asked, shares: Shares | str) -> Words:
     capability = compute_capability(a.deployment.device)
     if dtypes.activations == "bf16" and capability is not None and capability < 80:
         raise Refusal("has bf16 on compute capability 8.0 and later alone; plan with --dtype fp16")
-    if dtypes.weights in PACKED_SINCE and capability is not None and capability < PACKED_SINCE[dtypes.weights]:
-        raise Refusal(f"has no kernels for weights in {dtypes.weights} on sm{capability}")
+    check_packed(dtypes.weights, capability, PACKED_SINCE)
     if sharding.context_parallel > 1:
         raise Refusal(
             "shares a cache over --decode-context-parallel-size among its tensor-parallel ranks and prompts over "
