@@ -21,6 +21,7 @@ from llmprof.sharding_degrees import (
     tensor_parallel_degrees,
 )
 from llmprof.sharding_rules import facts, without_rule, workload_without_rule
+from llmprof.sharding_stages import check_stages, depths
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Workload, check_workload
 
@@ -44,7 +45,7 @@ class Sharding:
 
     `sequence_parallel`: whether tensor-parallel ranks share the rows of the hidden state too. `expert_parallel`: how
     many of the tensor- and data-parallel ranks share the experts of a layer; it adds no ranks. `context_parallel`: how
-    many share the tokens of a sequence.
+    many share the tokens of a sequence. `pipeline_layers`: how many layers each stage has; () as evenly as can be.
     """
 
     tensor_parallel: int = 1
@@ -53,6 +54,11 @@ class Sharding:
     data_parallel: int = 1
     expert_parallel: int = 1
     context_parallel: int = 1
+    pipeline_layers: tuple[int, ...] = ()
+
+    def stage_depths(self, n_layers: int) -> tuple[int, ...]:
+        """How many of `n_layers` each stage has."""
+        return depths(n_layers, self.pipeline_parallel, self.pipeline_layers)
 
     @property
     def ranks(self) -> int:
@@ -133,7 +139,7 @@ def check_sharding(arch: ArchSpec, workload: Workload, sharding: Sharding) -> No
             f"sequence parallelism over {s.tensor_parallel} ranks needs a multiple of {s.tensor_parallel} new tokens, "
             f"but there are {workload.new_tokens // s.context_parallel}{shared}; leave it out, as decode has to"
         )
-    check_divides("pipeline_parallel", s.pipeline_parallel, arch.n_layers, f"the {arch.n_layers} layers")
+    check_stages(arch.label, arch.n_layers, s.pipeline_parallel, s.pipeline_layers)
     check_divides("data_parallel", s.data_parallel, workload.batch, f"the batch of {workload.batch}")
     if s.expert_parallel > 1:
         _check_expert_parallel(arch, workload, s)

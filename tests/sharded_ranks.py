@@ -7,7 +7,7 @@ unsharded twin's, and returns the account that it counted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -66,7 +66,9 @@ CASES: dict[int, tuple[Case, ...]] = {
         *(Case(name, DECODE, _tensor(2)) for name in (DENSE if EVERYTHING else ("learned", *FEW_HEADS))),
         *(Case(name, AFTER_PAST, _tensor(2, rows=True)) for name in DENSE),
         *(Case(name, PREFILL, _tensor(2)) for name in (DENSE if EVERYTHING else ("grouped",))),
-        *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "grouped", "undivided")),
+        *(Case(name, DECODE, _tensor(1, stages=2)) for name in ("learned", "undivided")),
+        Case("deep", DECODE, _tensor(1, stages=2)),
+        Case("grouped", PREFILL, Sharding(pipeline_parallel=2, pipeline_layers=(3, 1))),
         Case("undivided", AFTER_PAST, _tensor(1, replicas=2)),
         Case("grouped", PREFILL, _tensor(1, replicas=2)),
         *(Case(name, DECODE, _tensor(2)) for name in MIXED),
@@ -94,7 +96,7 @@ CASES: dict[int, tuple[Case, ...]] = {
             for name in (MIXED if EVERYTHING else ("experts", "states", "parallel-experts"))
         ),
         *(Case(name, AFTER_PAST, _tensor(2, rows=True, replicas=2, experts=4)) for name in ("experts", "latent")),
-        Case("experts", PREFILL, _tensor(2, stages=2, experts=2)),
+        Case("experts", PREFILL, replace(_tensor(2, stages=2, experts=2), pipeline_layers=(1, 3))),
         Case("latent", DECODE, _tensor(1, stages=2, replicas=2, experts=2)),
         Case("grouped", packed(PREFILL, "int8"), _tensor(4)),
         Case("experts", packed(PREFILL, "int4"), _tensor(4, experts=2)),
@@ -161,6 +163,12 @@ FAULTS = (
         "torch.argsort(torch.cat(here), stable=True)",
         "torch.arange(sum(counts))",
         Case("experts", PREFILL, _tensor(1, replicas=2, experts=2)),
+    ),
+    Fault(
+        build_sharded,
+        "ends[stage - 1] if stage",
+        "ends[stage - 1] - 1 if stage",
+        Case("deep", PREFILL, _tensor(1, stages=2)),
     ),
     Fault(sharded_ring.own_chunks, "2 * ranks - 1 - rank", "ranks + rank", Case("parallel", LONG, _tensor(1, ring=2))),
     Fault(

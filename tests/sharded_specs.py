@@ -160,7 +160,7 @@ position: {kind: rope, theta: 10000, rotary_dim: 4}
 layers:
   count: 2
   norm: {kind: rmsnorm, placement: pre}
-  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, output_gate: value}
+  attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, output_gate: value, qkv_clip: 0.5}
   ffn: {kind: relu, d_ff: 24}
 """,
     # Heads with states, in two kinds of mixer, one with biases.
@@ -212,6 +212,8 @@ layers:
         latent: 12, shared: {kind: relu, d_ff: 24}}
 """,
 }
+SPECS["deep"] = SPECS["learned"].replace("learned\n", "deep\n", 1).replace("count: 2", "count: 3")
+"""A layer more than two stages share evenly."""
 
 
 def spec(name: str) -> ArchSpec:
@@ -221,7 +223,7 @@ def spec(name: str) -> ArchSpec:
 
 DENSE = ("grouped", "learned", "parallel", "two-norms", "alibi", "sandwich", "gated")
 RINGS = ("learned", "parallel", "two-norms", "experts")
-MIXED = tuple(name for name in SPECS if name not in (*DENSE, "undivided"))
+MIXED = tuple(name for name in SPECS if name not in (*DENSE, "undivided", "deep"))
 SHARED = (*DENSE, *MIXED)
 """Those whose layers ranks can share."""
 

@@ -104,7 +104,9 @@ ROUTINGS = (BALANCED, Routing("concentrated"))
 def test_both_halves_agree_on_ranks_that_share_experts(name: str, workload: Workload) -> None:
     """Of one model with one routing, and of the other with the other."""
     arch, turn = spec(name), name == "latent"
-    for index, sharding in enumerate(EXPERTS):
+    for index, degrees in enumerate(EXPERTS):
+        split = (1, arch.n_layers - 1) if degrees.pipeline_parallel > 1 else ()
+        sharding = replace(degrees, pipeline_layers=split)
         if sharding.sequence_parallel and workload.phase == "decode":
             continue
         for routing in ROUTINGS if EVERYTHING else (ROUTINGS[(index + turn) % 2],):
@@ -150,7 +152,8 @@ def test_both_halves_agree_on_stages_of_any_layers(name: str, layers: int) -> No
     """The first layers of models whose states no ranks can share."""
     [arch] = catalog.resolve([name])
     arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers[:layers]),))
-    staged, copied = Sharding(pipeline_parallel=2), Sharding(data_parallel=2)
+    copied = Sharding(data_parallel=2)
+    staged = Sharding(pipeline_parallel=2, pipeline_layers=(1, layers - 1))
     for phase, new, sharding in (("prefill", 6, staged), ("decode", 1, copied)):
         workload = Workload(phase=phase, batch=2, new_tokens=new, context=9)  # type: ignore[arg-type]
         for each in (staged, copied) if EVERYTHING else (sharding,):
@@ -214,7 +217,7 @@ def test_both_halves_agree_on_a_cache_of_any_dtype(kv_cache: str) -> None:
 def test_both_halves_agree_on_models_of_the_catalogue(name: str, sharding: Sharding) -> None:
     """A few layers of each, at its own widths: the others are the same."""
     [arch] = catalog.resolve([name])
-    depth = 2 * sharding.pipeline_parallel
+    depth = 2 * sharding.pipeline_parallel + (sharding.pipeline_parallel > 1)  # 3 and 2 layers on two stages
     arch = replace(arch, stacks=(replace(arch.main, layers=arch.main.layers[:depth]),))
     workload = Workload(phase="prefill", batch=2, new_tokens=16, context=24)
     agree(predicted(arch, workload, sharding), accounts_on_meta(arch, workload, sharding))

@@ -21,7 +21,7 @@ def test_what_cannot_be_shared_is_refused_by_both() -> None:
     refused = [
         (spec("grouped"), PREFILL, Sharding(tensor_parallel=3), "use one of: 1, 2, 4, 8"),
         (spec("grouped"), DECODE, Sharding(tensor_parallel=2, sequence_parallel=True), "leave it out"),
-        (spec("grouped"), PREFILL, Sharding(pipeline_parallel=3), "use one of: 1, 2, 4"),
+        (spec("grouped"), PREFILL, Sharding(pipeline_parallel=5), "more stages than the 4 layers"),
         (spec("grouped"), PREFILL, Sharding(data_parallel=4), "use one of: 1, 2"),
         (spec("grouped"), PREFILL, Sharding(tensor_parallel=0), "at least 1"),
         (

@@ -6,6 +6,7 @@ docs/reference-sharding.md says what is split and where ranks talk; `sharded_pla
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch.distributed.device_mesh import DeviceMesh
@@ -59,16 +60,16 @@ def build_sharded(
         _join_ring(twin, mesh["context"], workload.new_tokens)
     rows = tokens // (sharding.tensor_parallel if sharding.splits_rows else 1)
     stage, stages = mesh.get_local_rank("pipeline"), sharding.pipeline_parallel
-    depth = spec.n_layers // stages
     if stages > 1:
         peers = mesh["pipeline"].mesh.tolist()
         neighbours = Neighbours(
             before=peers[stage - 1] if stage else None, after=peers[stage + 1] if stage + 1 < stages else None
         )
+        ends = list(accumulate(sharding.stage_depths(spec.n_layers)))
         cut(
             twin,
-            first=stage * depth,
-            last=(stage + 1) * depth,
+            first=ends[stage - 1] if stage else 0,
+            last=ends[stage],
             neighbours=neighbours,
             shape=(mine.batch, rows, spec.d_model),
         )

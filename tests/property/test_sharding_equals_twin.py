@@ -6,6 +6,7 @@ LLMPROF_EVERY=1 tries twenty times as many.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,10 +33,14 @@ def spread(data: st.DataObject, arch: ArchSpec, workload: Workload) -> Sharding:
     # What is sent is some of a rank's rows, which all ranks of a replica have where they do not share them.
     stay = any(layer.block == "parallel" or getattr(layer.ffn, "latent", None) for layer in arch.main.layers)
     experts = [x for x in degrees if tensor % x == 0 or ((tensor == 1 or rows) and not stay)]
+    stages = data.draw(st.sampled_from([p for p in (1, 2, 3) if p <= arch.n_layers]))
+    cuts = data.draw(st.permutations(range(1, arch.n_layers)))[: stages - 1]
+    ends = [0, *sorted(cuts), arch.n_layers]
     made = Sharding(
         tensor_parallel=tensor,
         sequence_parallel=rows,
-        pipeline_parallel=data.draw(st.sampled_from([p for p in (1, 2, 3) if arch.n_layers % p == 0])),
+        pipeline_parallel=stages,
+        pipeline_layers=tuple(b - a for a, b in pairwise(ends)) if data.draw(st.booleans()) else (),
         data_parallel=replicas,
         expert_parallel=data.draw(st.sampled_from(experts)),
     )

@@ -239,7 +239,7 @@ def test_replicas_and_one_rank_say_nothing() -> None:
     ("arch", "workload", "degrees", "said"),
     [
         (SMALL, prefill(), {"tensor_parallel": 3}, r"n_heads \(8\) of small; use one of: 1, 2, 4, 8$"),
-        (SMALL, prefill(), {"pipeline_parallel": 3}, r"the 4 layers; use one of: 1, 2, 4$"),
+        (SMALL, prefill(), {"pipeline_parallel": 5}, r"more stages than the 4 layers of \S+; use at most 4$"),
         (SMALL, prefill(), {"data_parallel": 3}, r"the batch of 2; use one of: 1, 2$"),
         (
             SMALL,

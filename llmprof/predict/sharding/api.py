@@ -134,8 +134,9 @@ class ShardedPrediction:
 
     def layers_of(self, stage: int) -> range:
         """The layers of a stage, by their index in the model."""
-        each = self.arch.n_layers // self.sharding.pipeline_parallel
-        return range(stage * each, (stage + 1) * each)
+        depths = self.sharding.stage_depths(self.arch.n_layers)
+        first = sum(depths[:stage])
+        return range(first, first + depths[stage])
 
     # --- the parts of a stage -------------------------------------------------------------------
 
@@ -208,11 +209,12 @@ def sharded(
     data_parallel: int = 1,
     expert_parallel: int = 1,
     context_parallel: int = 1,
+    pipeline_layers: tuple[int, ...] = (),
 ) -> ShardedPrediction:
     """Predict `workload` of `arch`, spread over so many ranks of each kind.
 
     Raises InputError where docs/reference-sharding.md has no rule for it, naming what has none, or where a degree does
-    not divide what it has to, listing those that do; and what `check_workload` raises.
+    not fit what it has to, saying what would do; and what `check_workload` raises.
     """
     sharding = Sharding(
         tensor_parallel=tensor_parallel,
@@ -221,6 +223,7 @@ def sharded(
         data_parallel=data_parallel,
         expert_parallel=expert_parallel,
         context_parallel=context_parallel,
+        pipeline_layers=pipeline_layers,
     )
     return sharded_as(arch, workload, sharding)
 

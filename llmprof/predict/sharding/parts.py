@@ -134,7 +134,8 @@ def parts_of(arch: ArchSpec, workload: Workload, sharding: Sharding) -> Parts:
     own = pass_of_rank(workload, sharding)
     staged = sharding.pipeline_parallel > 1
     replicas = sharding.data_parallel if sharding.sends_tokens else 1
-    return _made(Same(arch), own, replace(sharding, data_parallel=replicas, pipeline_parallel=1), staged)
+    divided = replace(sharding, data_parallel=replicas, pipeline_parallel=1, pipeline_layers=())
+    return _made(Same(arch), own, divided, staged)
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmprof.predict.sharding.api import RankTotals, ShardedPrediction
+from llmprof.sharding_stages import text_of
 
 DEGREES = (
     "tensor_parallel",
@@ -15,6 +16,7 @@ DEGREES = (
     "expert_parallel",
     "context_parallel",
 )
+SPLIT = "pipeline_layers"
 FIGURES: Mapping[str, str] = {
     "parameters_per_rank": "params",
     "weight_bytes_per_rank": "weight_bytes",
@@ -32,7 +34,7 @@ FIGURES: Mapping[str, str] = {
 
 RING = "a ring is a convention: no instrument counts what a device really sends"
 
-KEYS = (*DEGREES, *FIGURES)
+KEYS = (*DEGREES, SPLIT, *FIGURES)
 """The keys that a record has where a pass is sharded. Figures are of the rank that keeps the most."""
 
 
@@ -41,6 +43,7 @@ def sharding_record(made: ShardedPrediction) -> dict[str, Any]:
     rank = made.fullest
     return {
         **{key: getattr(made.sharding, key) for key in DEGREES},
+        SPLIT: text_of(made.sharding.stage_depths(made.arch.n_layers)),
         **{key: getattr(rank, name) for key, name in FIGURES.items()},
     }
 
