@@ -43,6 +43,8 @@ def _of_layer(layer: LayerSpec) -> str | None:
                 return "a gaussian prior"
             if attention.sinks:
                 return "attention sinks"
+            if attention.qkv_clip is not None:
+                return "queries, keys and values that are clipped"
         case NoAttention():
             pass
         case other:

@@ -86,6 +86,7 @@ STACKS = {
     "sinks": layers(attention=gqa("sinks: true")),
     "sinks-window": layers(attention=gqa("sinks: true, window: 4")),
     "sinks-alibi": layers(attention=gqa("sinks: true"), position="{kind: alibi}"),
+    "qkv-clip": layers(attention=gqa("qkv_clip: 0.5")),
     "gate-value": layers(attention=gqa("output_gate: value")),
     "gate-head": layers(attention=gqa("output_gate: head, sinks: true")),
     "shared-kv": layers(count=2, attention=GQA).replace(

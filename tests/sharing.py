@@ -16,7 +16,8 @@ def with_a_borrower(made: Sequence[LayerSpec]) -> tuple[LayerSpec, ...]:
         own = made[index].attention
         if isinstance(own, Gqa) and not isinstance(made[index].position, T5Bias | Gaussian):
             over = "head" if own.qk_norm_over == "all-heads" else own.qk_norm_over
-            borrower = replace(made[index], attention=replace(own, shared_kv=True, qk_norm_over=over), first_norm=True)
+            attention = replace(own, shared_kv=True, qk_norm_over=over, qkv_clip=None)
+            borrower = replace(made[index], attention=attention, first_norm=True)
             return (*made[:index], replace(made[index], lends_kv=True), *made[index + 1 :], borrower)
     return tuple(made)
 

@@ -60,6 +60,7 @@ def attentions(
         window=window if table else draw(SIZES) if reach == "window" else None,
         chunk=draw(SIZES) if reach == "chunk" and mask == "causal" else None,
         sinks=mask is not None and softcap is None and draw(st.booleans()),
+        qkv_clip=draw(maybe(POSITIVE)) if mask is not None and norm is None else None,
         output_gate=draw(st.sampled_from([None, "value", "head"])) if mask is not None else None,
         softcap=softcap, scale=draw(maybe(POSITIVE)),
     )  # fmt: skip

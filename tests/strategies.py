@@ -79,6 +79,7 @@ def attentions(draw: st.DrawFn, *, mask: Mask | None, softcap: bool) -> Gqa:
         window=draw(st.integers(1, MAX_TOKENS)) if reach == "window" else None,
         chunk=draw(st.integers(1, MAX_TOKENS)) if reach == "chunk" else None,
         sinks=mask is not None and cap is None and draw(st.sampled_from([False, False, True])),
+        qkv_clip=draw(st.sampled_from([None, 0.5])) if mask is not None and norm is None else None,
         output_gate=draw(st.sampled_from([None, None, "value", "head"])) if mask is not None else None,
         softcap=cap,
         scale=draw(st.sampled_from([None, 1.0, 0.5])),

@@ -10,7 +10,18 @@ from llmprof.spec.arch import ArchSpec, LayerSpec, Moe
 def kinds_of(layer: LayerSpec) -> tuple[object, ...]:
     """What a layer is made of, without its sizes."""
     attention, ffn = layer.attention, layer.ffn
-    options = ("window", "chunk", "sinks", "output_gate", "qk_norm", "softcap", "qkv_bias", "indexer", "q_rank")
+    options = (
+        "window",
+        "chunk",
+        "sinks",
+        "qkv_clip",
+        "output_gate",
+        "qk_norm",
+        "softcap",
+        "qkv_bias",
+        "indexer",
+        "q_rank",
+    )
     return (
         layer.block,
         layer.norm.kind,

@@ -48,6 +48,7 @@ from llmprof.twin.audio import _Convolution
 from llmprof.twin.block import OutputNormLayer
 from llmprof.twin.build import build
 from llmprof.twin.cache import prepare_cache
+from llmprof.twin.clip import QkvClip
 from llmprof.twin.experts import Experts, Mixture
 from llmprof.twin.heads import HeadProjection
 from llmprof.twin.indexer import Indexer, Select
@@ -136,6 +137,10 @@ PREDICTED = [
           also=((GqaLowering.leaves, "if cached and not spec.shared_kv", "if cached"),)),
     Fault("shared_kv: a borrower that turns no queries", GqaLowering.attend_over, "q = rotate_queries(tape, side, position, q)", "pass",
           "hbm_bytes", "layers.1.attn.rope", spec=modern("shared-kv")),
+    Fault("qkv_clip: values that are not cut", QkvClip.forward, "clipped(v, self.limit)", "v",
+          "hbm_bytes", "attn.clip", spec=modern("qkv-clip")),
+    Fault("qkv_clip: values that are not cut", GqaLowering.attend_over, "self._clipped(tape, q, *own)", "*self._clipped(tape, q, own[0]), own[1]",
+          "hbm_bytes", "attn.clip", spec=modern("qkv-clip")),
     Fault("output gate: no sigmoid", GqaLowering._gated, 'tape.run("sigmoid", gate)', "gate",
           "hbm_bytes", "attn.gate", spec=modern("gate-value")),
     Fault("output gate: of heads, with a value for each of theirs", GqaLowering.leaves, 'matrix("n", spec.n_heads, "d"', 'matrix("n", q, "d"',

@@ -130,6 +130,11 @@ def by_group(
     return made
 
 
+def clip(c: Config, key: str = "clip_qkv") -> Read[float] | Read[Left]:
+    """At what queries, keys and values are cut, or nothing written where the field is null or absent."""
+    return c.number(key) if c.has(key) else Read(LEFT_OUT, (key,))
+
+
 def optional_scale(factor: Read[float]) -> Read[float] | Read[Left]:
     """A factor, or nothing written where it is 1."""
     return factor if factor.value != 1.0 else Read(LEFT_OUT, factor.keys)

@@ -57,6 +57,8 @@ class GqaLowering:
             leaves["q_norm"] = self._norm_of(spec.qk_norm, "n", spec.n_heads, "q")
             if not spec.shared_kv:
                 leaves["k_norm"] = self._norm_of(spec.qk_norm, "k", spec.n_kv_heads, "kv")
+        if spec.qkv_clip is not None:
+            leaves["clip"] = ()
         if isinstance(position, Rope):
             leaves["rope"] = ()
         if cached and not spec.shared_kv:
@@ -109,6 +111,9 @@ class GqaLowering:
             if not spec.shared_kv:
                 own = linear(tape, "k_proj", x), linear(tape, "v_proj", x)
             gate = None if spec.output_gate is None else linear(tape, "gate_proj", x)
+            if own is not None and spec.qkv_clip is not None:
+                q, *clipped = self._clipped(tape, q, *own)
+                own = clipped[0], clipped[1]
             q = self._query_heads(tape, setting, q)
             if own is None:
                 assert borrowed is not None
@@ -216,6 +221,12 @@ class GqaLowering:
         if spec is None or over == "all-heads":
             return seen
         return (normalise_heads if over == "each-head" else normalise)(tape, setting, name, spec, seen)
+
+    @staticmethod
+    def _clipped(tape: Tape, *rows: Tensor) -> list[Tensor]:
+        """The leaf `clip`: each of `rows` cut on both sides."""
+        with tape.module("clip", *rows):
+            return [tape.update("clamp_", x, cost=2) for x in rows]
 
     @staticmethod
     def _gated(tape: Tape, o: Tensor, gate: Tensor) -> Tensor:

@@ -125,15 +125,15 @@ class Tape:
         self._launch(kind, reads, (out, *aux), cost=cost, over=over, alpha=alpha)
         return out
 
-    def in_place(self, kind: str, x: Tensor, *others: Tensor) -> None:
-        """Launch `kind`, which reads `x` and `others` and overwrites `x`."""
-        self._launch(kind, (x, *others), (x,))
+    def in_place(self, kind: str, x: Tensor, *others: Tensor, cost: int | None = None) -> None:
+        """Launch `kind`, which reads `x` and `others` and overwrites `x`; `cost` as in `run`."""
+        self._launch(kind, (x, *others), (x,), cost=cost)
 
-    def update(self, kind: str, x: Tensor, *others: Tensor) -> Tensor:
+    def update(self, kind: str, x: Tensor, *others: Tensor, cost: int | None = None) -> Tensor:
         """The same in inference, and x; in training a new tensor that lies as x does, for the same bytes."""
         if self.keeps:
-            return self.run(kind, x, *others, fmt=x.format, memory=x.memory)
-        self.in_place(kind, x, *others)
+            return self.run(kind, x, *others, fmt=x.format, memory=x.memory, cost=cost)
+        self.in_place(kind, x, *others, cost=cost)
         return x
 
     def fill(self, kind: str, x: Tensor) -> None:

@@ -35,6 +35,8 @@ class Gqa:
     `qk_norm` normalises queries and keys before any rotation, over each `head` with one weight of head_dim for all,
     over `each-head` with weights of its own, or over `all-heads` at once (OLMo 2).
     `sinks`: a learned logit per head takes part in the softmax and brings no value (GPT-OSS).
+    `qkv_clip` cuts queries, keys and values at this number, above and below, as they come out of their projections
+    (OLMo, DBRX).
     `output_gate` multiplies the core's output by the sigmoid of a further projection of the input, one value per
     `value` of the heads (Qwen3-Next) or one per `head`.
     `shared_kv`: the layer has no keys and values of its own and reads those of the nearest earlier layer of its stack
@@ -53,6 +55,7 @@ class Gqa:
     window: PositiveInt | None = None
     chunk: PositiveInt | None = None
     sinks: bool = False
+    qkv_clip: PositiveFloat | None = None
     output_gate: Literal["value", "head"] | None = None
     shared_kv: bool = False
     softcap: PositiveFloat | None = None

@@ -63,6 +63,12 @@ def _gqa(attention: Gqa, group: Group, written: Map, report: Report) -> None:
         report.key(
             written, "sinks", "sinks beside a softcap", "sinks without a softcap: whether it caps them is not defined"
         )
+    if attention.qkv_clip is not None and attention.qk_norm is not None:
+        report.key(
+            written, "qkv_clip", "qkv_clip beside a qk_norm", "one of the two: which of them comes first is not settled"
+        )
+    if attention.qkv_clip is not None and attention.shared_kv:
+        report.key(written, "qkv_clip", "qkv_clip beside shared_kv", "one of the two")
     if attention.shared_kv and attention.qk_norm is not None and attention.qk_norm_over == "all-heads":
         report.value(written.items["qk_norm_over"], "head or each-head, with shared_kv")
     if attention.qk_norm is None and attention.qk_norm_over != "head":

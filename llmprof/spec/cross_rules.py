@@ -60,6 +60,6 @@ def check_cross_attention(stack: str, group: Group, node: Map, report: Report) -
 
 def _plain_cross(cross: Gqa, written: Map, report: Report) -> None:
     """Options that have no meaning, or no implementation, between two sequences."""
-    for key in ("chunk", "sinks", "output_gate", "shared_kv"):
+    for key in ("chunk", "sinks", "qkv_clip", "output_gate", "shared_kv"):
         if getattr(cross, key):
             report.value(written.items[key], f"no {key} in cross_attention", found=f"found {key}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from llmprof.spec import arch
 from llmprof.twin import hf_eager, masks
 from llmprof.twin.cache import Cache, CacheState, Heads, prepare_cache, prepare_cross_cache
+from llmprof.twin.clip import QkvClip
 from llmprof.twin.core import Core, CorePlan, in_training, plan_core
 from llmprof.twin.desk import Desk
 from llmprof.twin.leaf import Material, TensorLeaf
@@ -135,6 +136,7 @@ class SelfAttention(_GroupedQueries[SelfPass]):
             width = spec.n_heads * (spec.head_dim if spec.output_gate == "value" else 1)
             self.gate_proj = layer_matrix(site.d_model, width, bias=False, material=site.material)
             self.gate = OutputGate(per_head=spec.output_gate == "head")
+        self.clip = None if spec.qkv_clip is None else QkvClip(spec.qkv_clip)
         match site.position:
             case arch.Rope() as rope:
                 self.rope = (QueryRope if spec.shared_kv else Rope)(rope, spec.head_dim)
@@ -210,6 +212,8 @@ class SelfAttention(_GroupedQueries[SelfPass]):
         else:
             q, k, v = self._q(x), self._k(x), self._v(x)
             g = None if self.gate is None else self.gate_proj(x)
+            if self.clip is not None:
+                q, k, v = self.clip(q, k, v)
             q = self._normed(self.q_norm, q)
             k = self._normed(self.k_norm, k)
             if isinstance(self.rope, Rope):

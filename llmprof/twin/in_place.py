@@ -31,6 +31,11 @@ def squashed(x: Tensor) -> Tensor:
     return torch.tanh(x) if torch.is_grad_enabled() else x.tanh_()
 
 
+def clipped(x: Tensor, limit: float) -> Tensor:
+    """x cut at -limit and limit: its derivative takes x."""
+    return x.clamp(-limit, limit) if torch.is_grad_enabled() else x.clamp_(-limit, limit)
+
+
 def plus_bias(x: Tensor, bias: Tensor) -> Tensor:
     """x plus a bias that may be broadcast to it.
 

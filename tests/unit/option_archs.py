@@ -114,6 +114,7 @@ ENCODER_WIDTH = model(stack(*[layer()] * 2, mask="bidirectional"), structure="en
 GQAS: dict[str, ArchSpec] = {
     "k bias alone": decoder(*[layer(attention=replace(GQA, k_bias=True))] * 2),
     "no k bias": decoder(*[layer(attention=replace(MHA, qkv_bias=True, k_bias=False, out_bias=True))] * 2),
+    "clip": decoder(*[layer(attention=replace(GQA, qkv_clip=0.05))] * 2),
     "gate per value": decoder(*[layer(attention=replace(GQA, output_gate="value"))] * 2),
     "gate per head": decoder(*[layer(attention=replace(GQA, output_gate="head"))] * 2),
     "gate per head, one head": decoder(layer(attention=replace(MQA, n_heads=1, output_gate="head"))),

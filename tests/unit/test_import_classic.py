@@ -8,7 +8,21 @@ import pytest
 
 from llmprof.errors import SpecError
 from llmprof.spec.arch import Alibi, ArchSpec, Gqa, LayerNorm, Learned, LmHead, MlmHead, Mlp, NoHead, Rope, Sinusoidal
-from tests.import_cases import bart, bert, chatglm, falcon, gpt2, gpt_neo, gpt_neox, modernbert, mpt, opt, t5, whisper
+from tests.import_cases import (
+    bart,
+    bert,
+    chatglm,
+    falcon,
+    gpt2,
+    gpt_neo,
+    gpt_neox,
+    modernbert,
+    mpt,
+    olmo,
+    opt,
+    t5,
+    whisper,
+)
 from tests.importing import imported
 
 
@@ -102,10 +116,11 @@ def test_opt_without_its_final_norm() -> None:
     assert arch("opt", opt.SMALL, _remove_final_layer_norm=True).stacks[0].final_norm is None
 
 
-def test_a_clip_of_mpt_is_left_out_with_a_remark() -> None:
-    found = imported({"model_type": "mpt", **mpt.SMALL, "attn_config": {"clip_qkv": 6}})
-    assert any("clipped at 6" in remark for remark in found.remarks)
-    assert isinstance(found.spec.base.stacks[0].layers[0].position, Alibi)
+def test_clips_of_mpt_and_olmo() -> None:
+    clipped = arch("mpt", mpt.SMALL, attn_config={"clip_qkv": 6}), arch("olmo", olmo.SMALL, clip_qkv=8.0)
+    layers = [each.stacks[0].layers[0] for each in (*clipped, arch("olmo", olmo.SMALL))]
+    assert [getattr(layer.attention, "qkv_clip", "") for layer in layers] == [6.0, 8.0, None]
+    assert isinstance(layers[0].position, Alibi)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,14 @@ def test_the_keys_may_have_a_bias_of_their_own(
     assert at(made(spec), f"{ATTN}.k_proj") == 2 * (N * D + D * KV + N * KV + biases[1])
 
 
+def test_a_clip_is_a_kernel_on_each_projection() -> None:
+    spec = replace(HEADS, qkv_clip=8.0)
+    assert kinds(made(spec), f"{ATTN}.clip") == ["clamp_"] * 3
+    assert at(made(spec), f"{ATTN}.clip") == 2 * 2 * N * (Q + 2 * KV)  # read and written, 2 bytes each
+    assert flops(made(spec), "clip") == 2 * N * (Q + 2 * KV)  # both sides
+    assert held(spec) == {**held(HEADS), "clip": 0}
+
+
 LAYERNORM, RMSNORM, PLAIN = LayerNorm(), RmsNorm(), LayerNorm(bias=False)
 
 

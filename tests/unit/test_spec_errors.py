@@ -132,7 +132,7 @@ JARGON = re.compile(r"[Ii]nput should|[Ff]ield required|discriminator|keyword ar
          "did you mean 'block'?"),
         ("head_dim: 16", "head_dim: 16, bias: true", (12, 67), "layers.attention.bias", "unknown key 'bias'",
          "one of kind, n_heads, n_kv_heads, head_dim, qkv_bias, out_bias, k_bias, qk_norm, qk_norm_over, window, chunk, "
-         "sinks, output_gate, shared_kv, softcap, scale", "*"),
+         "sinks, qkv_clip, output_gate, shared_kv, softcap, scale", "*"),
         ("head_dim: 16", "head_dim: 16, qk_norm: {kind: rmsnorm, bias: true}", (12, 92),
          "layers.attention.qk_norm.bias", "unknown key 'bias'", "one of kind, weight, unit_offset, eps", None),
         ("count: 3", "count: 3\n  num_attention_heads: 8", (11, 3), "layers.num_attention_heads",

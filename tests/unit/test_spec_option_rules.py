@@ -115,7 +115,11 @@ BROKEN: list[tuple[str, list[Edit], str, str, str]] = [
      "head, each-head or all-heads"),
     *((PAIR, [(CROSS, f"{CROSS}, {said}")], f"decoder.cross_attention.{said.split(':')[0]}", f"found {said.split(':')[0]}",
        f"no {said.split(':')[0]} in cross_attention")
-      for said in ("chunk: 8", "sinks: true", "output_gate: head", "shared_kv: true")),
+      for said in ("chunk: 8", "sinks: true", "qkv_clip: 8.0", "output_gate: head", "shared_kv: true")),
+    (DECODER, [gqa("qkv_clip: 8.0, qk_norm: {kind: rmsnorm}")], "layers.attention.qkv_clip", "qkv_clip beside a qk_norm", "one of the two: which of them comes first is not settled"),
+    (GROUPS, [("global: {", "global: {attention: {window: 32, shared_kv: true, qkv_clip: 8.0}, ")], "layers.global.attention.qkv_clip",
+     "qkv_clip beside shared_kv", "one of the two"),
+    (DECODER, [gqa("qkv_clip: 0")], "layers.attention.qkv_clip", "found 0", "a number above 0"),
     (PAIR, [(CROSS, CROSS + ", window: 8")], "decoder.cross_attention.window", "found a window", "no window in cross_attention"),
     # who lends keys and values
     (DECODER, [gqa("shared_kv: true")], "layers.attention.shared_kv", "found shared_kv in layer 0", LENDER),
@@ -221,7 +225,7 @@ MET: list[tuple[str, list[Edit]]] = [
     (DECODER, [norm("layernorm, placement: pre, weight: false, bias: false")]),
     (DECODER, [norm("rmsnorm, placement: sandwich, unit_offset: true, first: false")]),
     (DECODER, [norm("rmsnorm, placement: reordered, weight: false")]),
-    (DECODER, [gqa("chunk: 8, sinks: true, output_gate: value, k_bias: true")]),
+    (DECODER, [gqa("chunk: 8, sinks: true, output_gate: value, k_bias: true, qkv_clip: 8")]),
     (DECODER, [gqa("qk_norm: {kind: layernorm, weight: false, bias: false}, qk_norm_over: each-head")]),
     (PAIR, [(CROSS, CROSS + ", qk_norm: {kind: rmsnorm}, qk_norm_over: all-heads, qkv_bias: true, k_bias: false")]),
     (ENCODER, [in_encoder("window: 8, sinks: true, output_gate: head")]),

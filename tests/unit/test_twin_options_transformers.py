@@ -53,6 +53,23 @@ def test_olmo2_reordered_norms_over_all_heads() -> None:
     check(arch, network, _llama_copies(network, names, tied=False), lambda tokens, _: network(tokens).logits)
 
 
+def test_olmo_clips_queries_keys_and_values() -> None:
+    network = loud(transformers.OlmoForCausalLM(transformers.OlmoConfig(**_LLAMA_SIZES, clip_qkv=0.25)))
+    bare_norm = LayerNorm(weight=False, bias=False)
+    one = layer(
+        attention=Gqa(n_heads=H, n_kv_heads=2, head_dim=D // H, qkv_clip=0.25),
+        ffn=Glu(kind="swiglu", d_ff=F),
+        norm=bare_norm,
+    )
+    arch = model(stack(*[one] * 3, final_norm=bare_norm), d_model=D, vocab_size=V)
+    seen: list[bool] = []
+    network.model.layers[0].self_attn.v_proj.register_forward_hook(
+        lambda _, __, made: seen.append(bool((made.abs() > 0.25).any()))
+    )
+    check(arch, network, _llama_copies(network, {}, tied=False), lambda tokens, _: network(tokens).logits)
+    assert seen == [True, True], "nothing was cut"
+
+
 def test_gemma_unit_offset() -> None:
     network = loud(
         transformers.GemmaForCausalLM(

@@ -154,7 +154,8 @@ def test_gpt2() -> None:
 def _llama_copies(network: nn.Module, norms: dict[str, str], *, tied: bool) -> Copies:
     """Llama and those that are built like it. `norms`: the twin's names by theirs."""
     yield from pair("embed", network.model.embed_tokens)
-    yield from pair("final_norm", network.model.norm)
+    if hasattr(network.model.norm, "weight"):
+        yield from pair("final_norm", network.model.norm)
     if not tied:
         yield from pair("lm_head", network.lm_head)
     for i, block in enumerate(network.model.layers):

@@ -42,6 +42,8 @@ def self_attention(
     else:
         k = _heads(weights, f"{path}.k_proj", x, spec.n_kv_heads)
         v = _heads(weights, f"{path}.v_proj", x, spec.n_kv_heads)
+        if spec.qkv_clip is not None:
+            q, k, v = (x.clamp(-spec.qkv_clip, spec.qkv_clip) for x in (q, k, v))
         k = _row_norm(spec, weights, f"{path}.k_norm", k)
         if isinstance(layer.position, Rope):
             k = rotate(layer.position, k, prefix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmprof.importing.blocks import built_as, four_times, multi_head, off, on
 from llmprof.importing.config import Config, Read
+from llmprof.importing.dense import clip
 from llmprof.importing.document import LEFT_OUT, Doc
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.parts import per_head
@@ -51,16 +52,10 @@ def _attention(c: Config, heads: Read[int], head_dim: Read[int]) -> Doc:
     c.must("attn_type", "multihead_attention", why="the class has a head of keys for each head of queries")
     c.must("kv_n_heads", heads.value, None, why="the class has a head of keys for each head of queries")
     c.must("sliding_window_size", -1, None, why="the class has no window")
-    if c.has("clip_qkv"):
-        limit = c.number("clip_qkv")
-        c.remark(
-            f"queries, keys and values are clipped at {limit.value:g}, which is left out: it changes no size, no "
-            "matrix product and no byte of the cache, but launches an elementwise kernel that is not counted"
-        )
     scale = c.number("softmax_scale") if c.has("softmax_scale") else Read(LEFT_OUT)
     c.ignore("rope_dail_config", "rope_hf_config", "rope_impl", "rope_theta")  # of a rotation that is off
     c.ignore("alibi_bias_max", "attn_impl", "attn_uses_sequence_id", "learned_pos_emb")
-    return multi_head(heads, head_dim, bias=False, scale=scale)
+    return {**multi_head(heads, head_dim, bias=False, scale=scale), "qkv_clip": clip(c)}
 
 
 FAMILY = Family(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmprof.importing.config import Config
-from llmprof.importing.dense import RUNTIME, kv_heads, whole_rope
+from llmprof.importing.dense import RUNTIME, clip, kv_heads, whole_rope
 from llmprof.importing.document import Doc
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.parts import GLUS, per_head
@@ -15,7 +15,6 @@ def document(c: Config) -> Doc:
     heads = c.size("num_attention_heads", default=32)
     head_dim = per_head(hidden, heads, c, "head_dim")
     bias = c.flag("attention_bias", default=False)
-    c.leave_out("clip_qkv", "queries, keys and values are clamped in place, which changes no size and no contraction")
     return {
         "structure": "causal-decoder",
         "vocab_size": c.size("vocab_size", default=50304),
@@ -33,6 +32,7 @@ def document(c: Config) -> Doc:
                 "head_dim": head_dim,
                 "qkv_bias": bias,
                 "out_bias": bias,
+                "qkv_clip": clip(c),
             },
             "ffn": {
                 "kind": c.choice("hidden_act", of=GLUS, default="silu"),

@@ -16,7 +16,11 @@ def document(c: Config) -> Doc:
     heads = c.size("num_attention_heads", default=16)
     head_dim = per_head(hidden, heads, c)
     c.must("head_dim", head_dim.value, None, why="the norms over all heads are as wide as the model")
-    c.must("clip_qkv", None, why="queries, keys and values that are cut at a bound are not in the spec language")
+    c.must(
+        "clip_qkv",
+        None,
+        why="the class cuts queries and keys behind their norms, which the spec language does not have",
+    )
     c.must("sliding_window", None, why="the class masks no window")
     eps = c.number("rms_norm_eps", default=1e-5)
     bias = c.flag("attention_bias", default=False)
