@@ -46,7 +46,7 @@ def load(path: Path) -> Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Quantity:
-    """A figure with its unit (``141 GB``, ``4.8 TB/s``, ``989 TFLOP/s``, ``1980 MHz``)."""
+    """A figure with its unit (``141 GB``, ``4.8 TB/s``, ``989 TFLOP/s``, ``1980 MHz``, ``700 W``)."""
 
     value: Annotated[str, MinLen(1)]
     source: Sources
@@ -139,6 +139,7 @@ class _Document:
     architecture: _Architecture | None = None
     clock: _Quantity | None = None
     interconnect: _Interconnect | None = None
+    board_power: _Quantity | None = None
     latency: _Latency | None = None
 
 
@@ -176,6 +177,7 @@ def _device(written: _Document, tree: Map, report: Report) -> Device:
         architecture_sources=() if written.architecture is None else written.architecture.source,
         clock=figure("clock", written.clock, "Hz"),
         interconnect=_interconnect(written.interconnect, figure("interconnect", written.interconnect, "B/s")),
+        board_power=figure("board_power", written.board_power, "W"),
         latency=None if written.latency is None else _latency(written.latency, tree, report),
     )
 
@@ -230,7 +232,7 @@ def _interconnect(written: _Interconnect | None, stated: Figure | None) -> Inter
     return Interconnect(kind=written.kind, per_direction=Figure(value=stated.value // halves, sources=stated.sources))
 
 
-_EXAMPLES = {"B": "141 GB or 50 MiB", "B/s": "4.8 TB/s", "FLOP/s": "989 TFLOP/s", "Hz": "1980 MHz"}
+_EXAMPLES = {"B": "141 GB or 50 MiB", "B/s": "4.8 TB/s", "FLOP/s": "989 TFLOP/s", "Hz": "1980 MHz", "W": "700 W"}
 
 
 def _base_units(text: str, unit: str) -> int | None:
@@ -238,7 +240,7 @@ def _base_units(text: str, unit: str) -> int | None:
     if not text.endswith(unit):
         return None
     try:
-        # Bytes per second, FLOPs and hertz have the prefixes of bytes.
+        # Bytes per second, FLOPs, hertz and watts have the prefixes of bytes.
         return parse_bytes(f"{text.removesuffix(unit)}B", what="") or None
     except InputError:
         return None

@@ -21,7 +21,7 @@ LinkKind = Literal["nvlink", "xgmi", "pcie", "ici", "roce"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number in base units (bytes, bytes per second, FLOPs per second, hertz, units), and where it was read."""
+    """One number in base units (bytes, their or FLOPs per second, hertz, watts, units), and where it was read."""
 
     value: int
     sources: tuple[Source, ...]
@@ -85,8 +85,9 @@ class Device:
     `memory` is what the vendor states, a gigabyte being 1e9 bytes; a CPU has none of its own. `peak_flops` are dense
     FLOPs per second of the matrix units by dtype, never those "with sparsity". `units` are streaming multiprocessors,
     compute units or cores, `sram_per_unit` the shared memory (LDS) that one of them has, `last_level_cache` what lies
-    right before the memory. `clock` is the highest of the units. `architecture` is the target that its kernels are
-    compiled for: ``sm90``, ``gfx942``. `latency` has the constants of its kernels where somebody has fitted them.
+    right before the memory. `clock` is the highest of the units. `board_power` is the most that all of the device
+    draws as it is sold, in watts. `architecture` is the target that its kernels are compiled for: ``sm90``,
+    ``gfx942``. `latency` has the constants of its kernels where somebody has fitted them.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Device:
     architecture_sources: tuple[Source, ...] = ()
     clock: Figure | None = None
     interconnect: Interconnect | None = None
+    board_power: Figure | None = None
     latency: LatencyConstants | None = None
 
     @property
@@ -131,5 +133,6 @@ class Device:
             "last_level_cache": self.last_level_cache,
             "clock": self.clock,
             "interconnect": None if link is None else link.per_direction,
+            "board_power": self.board_power,
         }
         return {key: figure for key, figure in named.items() if figure is not None}

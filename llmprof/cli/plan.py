@@ -40,6 +40,7 @@ def plan(
     rank: plan_options.RankOption = None,
     slo: plan_slo.SloOption = None,
     request_rate: plan_slo.RateOption = None,
+    watts: plan_slo.WattsOption = None,
     device_profile: local_option.LocalOption = None,
     top: plan_options.TopOption = "10",
     output_format: options.FormatOption = "table",
@@ -76,6 +77,7 @@ def plan(
         overhead=overhead,
         devices=devices,
     )
+    ask = replace(ask, watts=plan_slo.parse_watts(watts, devices, target))
     ask = replace(ask, routing=routes.parse_routing(routing), latent=routes.parse_latent(latent))
     check_writable(output)
     archs = options.architectures(spec, variant, all_variants)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from llmprof.cli import options
+from llmprof.cli import options, per_device
 from llmprof.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,7 +117,7 @@ def parse_devices(given: Sequence[str] | None) -> list[Device] | None:
     """The devices that are named, each once; None where none is. InputError for a name that is not known."""
     if not given:
         return None
-    named = (_device(name, "--device") for text in given for name in text.split(","))
+    named = (per_device.named(name, "--device") for text in given for name in text.split(","))
     return list({device.name: device for device in named}.values())
 
 
@@ -189,25 +187,10 @@ def parse_weights(text: str | None, dtype: str, kv_dtype: str | None, group_size
 
 
 def parse_prices(text: str, devices: Sequence[Device]) -> dict[str, float]:
-    """What an hour of each device costs, by its name.
-
-    InputError for what is no price, a device that is not known, or one that is not among those that are planned.
-    """
-    if "=" not in text:
-        return dict.fromkeys((device.name for device in devices), _price(text))
-    names = {device.name for device in devices}
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"--price: found {part.strip()!r}; expected a device and its price, such as h100-sxm=2.5")
-        device = _device(name, "--price")
-        if device.name not in names:
-            raise InputError(f"--price: {device.name} is none of the devices that are planned; leave it out")
-        if device.name in found:
-            raise InputError(f"--price: {device.name} has two prices; leave one out")
-        found[device.name] = _price(value)
-    return found
+    """What an hour of each device costs, by its name. InputError as `per_device.parse` has it."""
+    return per_device.parse(
+        text, devices, option="--price", what="price", meaning="what an hour of a device costs", example="2.5"
+    )
 
 
 def parse_overheads(text: str) -> Overheads:
@@ -260,25 +243,6 @@ def _prompt(arch: ArchSpec, context: str | None, output_tokens: int) -> int:
         return default_source(arch, min(DEFAULT_CONTEXT, arch.max_context or DEFAULT_CONTEXT))
     left = DEFAULT_CONTEXT if arch.max_context is None else arch.max_context - output_tokens
     return min(DEFAULT_CONTEXT, left) if left > 0 else 1
-
-
-def _price(text: str) -> float:
-    value = float(text) if re.fullmatch(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", text, re.ASCII) else math.nan
-    if not value > 0:
-        shown = repr(text.strip()) if len(text) <= 64 else f"a text of {len(text):,} characters"
-        raise InputError(f"--price: found {shown}; expected what an hour of a device costs, more than 0, such as 2.5")
-    return value
-
-
-def _device(name: str, option: str) -> Device:
-    from llmprof.device import find
-
-    if not name.strip():
-        raise InputError(f"{option}: found an empty name; expected devices of `llmprof devices list`")
-    try:
-        return find(name)
-    except InputError as error:
-        raise InputError(f"{option}: {error}") from None
 
 
 def _length_or(word: str, text: str, *, option: str) -> int:

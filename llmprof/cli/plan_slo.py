@@ -1,8 +1,9 @@
-"""`plan --slo`, `--request-rate` and `--device-profile`: what they may say. Every error names its option."""
+"""`plan --slo`, `--request-rate`, `--watts` and `--device-profile`: what they may say. Every error names its option."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from llmprof.errors import InputError
 
 if TYPE_CHECKING:
+    from llmprof.device import Device
     from llmprof.latency.local import Local
     from llmprof.planning.slo import Target
 
@@ -37,6 +39,15 @@ RateOption = Annotated[
         "--concurrency is then the most that run at once.",
     ),
 ]
+WattsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watts",
+        metavar="WATTS",
+        help="The power of a device while it serves: one number, or h100-sxm=560,l40s=290 (also repeated). Default: "
+        "the most that its board draws, where two places say it.",
+    ),
+]
 
 
 def parse_target(slo: str | None, rate: str | None) -> Target | None:
@@ -57,6 +68,24 @@ def parse_local(device_profile: str | None, target: Target | None) -> Local | No
     if device_profile is not None:
         raise InputError("--device-profile has no effect without --slo or --request-rate; leave it out")
     return None
+
+
+def parse_watts(given: Sequence[str] | None, devices: Sequence[Device], target: Target | None) -> dict[str, float]:
+    """The stated watts of devices, by their names. InputError where no energy is said, and as `per_device.parse`."""
+    if not given:
+        return {}
+    if target is None:
+        raise InputError("--watts has no effect without --slo or --request-rate; leave it out")
+    from llmprof.cli import per_device
+
+    return per_device.parse(
+        ",".join(given),
+        devices,
+        option="--watts",
+        what="power",
+        meaning="the watts that a device draws",
+        example="560",
+    )
 
 
 def parse_slo(text: str) -> dict[str, float]:

@@ -29,7 +29,7 @@ class Ask:
 
     `fill`: as many requests run as have room, and the demand's concurrency means nothing. `max_gpus` are the devices
     of all replicas together, `node_gpus` those that may share a tensor. `prices` are those of an hour of a device by
-    its name. `rank` is by what configurations are ordered.
+    its name, `watts` what somebody states that it draws. `rank` is by what configurations are ordered.
     """
 
     demand: Demand
@@ -39,6 +39,7 @@ class Ask:
     max_gpus: int = MAX_GPUS
     node_gpus: int = NODE_GPUS
     prices: Mapping[str, float] = field(default_factory=dict)
+    watts: Mapping[str, float] = field(default_factory=dict)
     rank: Rank = "gpus"
     engine: PlannedEngine = "vllm"
     overheads: Overheads = field(default_factory=Overheads)

@@ -10,6 +10,7 @@ from llmprof.latency.compose_bounds import Limit
 from llmprof.latency.estimate import UNCALIBRATED, Basis
 from llmprof.latency.serving.variants import Interval, Variants
 from llmprof.planning.configuration import MILLION, SECONDS_PER_HOUR, Configuration
+from llmprof.planning.energy import Power, power_of
 from llmprof.planning.served import Seen, Serving
 from llmprof.planning.slo import Slo, Times
 
@@ -23,7 +24,8 @@ class Predicted:
 
     `least` are the bounds, below which neither a value nor the low end of a range is. `bound_by` is what the most of a
     decode pass goes to, the engine's own time included, and `bound_share` how much of it (of a prompt's pass where
-    nothing is decoded). `running` is how many sequences of a replica are decoded together in that pass.
+    nothing is decoded). `running` is how many sequences of a replica are decoded together in that pass. `power` is
+    that of one device, None where nobody knows it.
     """
 
     configuration: Configuration
@@ -36,6 +38,7 @@ class Predicted:
     bound_share: float
     basis: Basis
     assumptions: tuple[str, ...]
+    power: Power | None
 
     @property
     def times(self) -> Times:
@@ -72,6 +75,16 @@ class Predicted:
         """Of tokens of answers; None without a price."""
         return cost_per_million(self.configuration, self.requests_per_s)
 
+    @property
+    def joules_per_million(self) -> float | None:
+        """Of tokens of answers, by all devices at `power`; None where that is not known."""
+        return None if self.power is None else self.power.joules(self.configuration.gpus, self.tokens_per_s / MILLION)
+
+    @property
+    def joules_per_request(self) -> float | None:
+        """The same of a request, its prompt included."""
+        return None if self.power is None else self.power.joules(self.configuration.gpus, self.requests_per_s)
+
     def verdict(self, slo: Slo) -> Verdict:
         """Whether it keeps `slo`."""
         if slo.missed(self.times):
@@ -104,6 +117,7 @@ def predicted(serving: Serving, c: Configuration) -> Predicted:
         bound_share=share,
         basis=found.basis,
         assumptions=found.assumptions,
+        power=power_of(c.deployment.device, serving.search.ask.watts),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmprof.planning.configuration import Configuration
 from llmprof.planning.degrees import words
+from llmprof.planning.energy import UNKNOWN
 from llmprof.planning.record import NANOSECONDS, deployment_record
 from llmprof.planning.served_figures import Predicted, cost_per_million
 from llmprof.planning.served_nearest import NearestTarget
@@ -32,6 +33,9 @@ PREDICTED = (
     "tpot_bound_share",
 )
 """Keys of a configuration that are predicted times and what follows from them."""
+
+ENERGY = ("joules_per_million_tokens", "joules_per_request")
+"""Keys of a configuration that rest on the power of its devices too."""
 
 REASONS: dict[tuple[Stage, str | None], str] = {
     ("speed of light", "ttft"): "first token too late at the speed of light",
@@ -93,6 +97,7 @@ def target_record(search: ServedSearch, front: Sequence[Configuration], found: S
 def predicted_record(p: Predicted, slo: Slo, *, on_front: bool) -> Record:
     """What a configuration has beside its bounds: bounds are rounded down, and high ends of ranges up."""
     why = f"predicted, {p.label}: this deployment has not been run (docs/latency.md)"
+    energy = UNKNOWN if p.power is None else f"{p.power.why}; {p.label}"
     return {
         "ttft_ns_lower_bound": floor(p.least.ttft * NANOSECONDS),
         "tpot_ns_lower_bound": floor(p.least.tpot * NANOSECONDS),
@@ -107,6 +112,10 @@ def predicted_record(p: Predicted, slo: Slo, *, on_front: bool) -> Record:
         "tokens_per_s_per_user": p.tokens_per_s_per_user,
         "requests_per_s": p.requests_per_s,
         "cost_per_million_tokens": p.cost_per_million,
+        "watts_per_device": None if p.power is None else p.power.watts,
+        "watts_basis": None if p.power is None else "stated" if p.power.stated else "board limit",
+        "joules_per_million_tokens": p.joules_per_million,
+        "joules_per_request": p.joules_per_request,
         "tpot_bound_by": p.bound_by,
         "tpot_bound_share": p.bound_share,
         "decoded_together": p.running,
@@ -114,7 +123,7 @@ def predicted_record(p: Predicted, slo: Slo, *, on_front: bool) -> Record:
         "assumptions": list(p.assumptions),
         "meets": p.verdict(slo),
         "on_front": on_front,
-        "unconfirmed": dict.fromkeys(PREDICTED, why),
+        "unconfirmed": {**dict.fromkeys(PREDICTED, why), **dict.fromkeys(ENERGY, energy)},
     }
 
 

@@ -22,6 +22,7 @@ UNITS = {
     "last_level_cache": "B",
     "clock": "Hz",
     "interconnect": "B/s",
+    "board_power": "W",
 }
 """The base unit of each figure of a device; those of `peak_flops` are by dtype."""
 
@@ -29,11 +30,12 @@ BINARY = ("sram_per_unit", "last_level_cache")
 """Figures that vendors state in powers of two."""
 
 LIST_NOTES = (
-    "Memory as vendors state it, a gigabyte being 1e9 bytes; peaks are dense, never with sparsity. - is what no two "
-    "places say alike. --format json has the rest.",
+    "Memory as vendors state it, a gigabyte being 1e9 bytes; bf16, fp8: peaks in TFLOP/s, dense, never with sparsity; "
+    "power: the most that the board draws. - is what no two places say alike. --format json has the rest.",
 )
 
 DIRECTION = "interconnect: of one direction, over all links of the device together."
+POWER = "board_power: the most that the board draws as it is sold; the host and cooling are not in it."
 
 
 def amount(value: int, key: str) -> str:
@@ -73,7 +75,7 @@ def _cell(figure: Figure | None, key: str) -> str:
 
 def list_table(devices: Sequence[Device]) -> Table:
     """A row for each device."""
-    columns = ("name", "vendor", "target", "memory", "bandwidth", "bf16", "fp8", "units", "last cache")
+    columns = ("name", "vendor", "target", "memory", "bandwidth", "bf16", "fp8", "units", "last cache", "power")
     rows = [
         (
             each.name,
@@ -81,14 +83,20 @@ def list_table(devices: Sequence[Device]) -> Table:
             each.architecture or "-",
             _cell(each.memory, "memory"),
             _cell(each.memory_bandwidth, "memory_bandwidth"),
-            _cell(each.peak_flops.get("bf16"), "peak_flops"),
-            _cell(each.peak_flops.get("fp8"), "peak_flops"),
+            _peak(each, "bf16"),
+            _peak(each, "fp8"),
             _cell(each.units, "units"),
             _cell(each.last_level_cache, "last_level_cache"),
+            _cell(each.board_power, "board_power"),
         )
         for each in devices
     ]
     return Table(title="", columns=columns, rows=tuple(rows), left=3, notes=LIST_NOTES)
+
+
+def _peak(device: Device, dtype: str) -> str:
+    peak = device.peak_flops.get(dtype)
+    return "-" if peak is None else _decimal(Fraction(peak.value, 10**12))
 
 
 DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8")
@@ -114,6 +122,7 @@ def record(device: Device) -> dict[str, Any]:
         "clock_hz": value("clock"),
         "interconnect": None if device.interconnect is None else device.interconnect.kind,
         "interconnect_bytes_per_s_per_direction": value("interconnect"),
+        "board_power_watts": value("board_power"),
         "aliases": list(device.aliases),
         "notes": device.notes,
     }
@@ -136,6 +145,7 @@ def show_tables(device: Device) -> list[Table]:
     notes += [device.notes] if device.notes else []
     notes += [f"not known from two places: {', '.join(lacking)}"] if lacking else []
     notes += [DIRECTION] if device.interconnect is not None else []
+    notes += [POWER] if device.board_power is not None else []
     figures = Table(
         title=f"{device.name} ({device.vendor})",
         columns=("figure", "value", "places", "confirmed by two"),

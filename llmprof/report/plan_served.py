@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from llmprof.latency.serving.variants import Interval
 from llmprof.planning.degrees import words
+from llmprof.planning.energy import JOULES_PER_KWH, Power
 from llmprof.planning.rank import IN_WORDS
 from llmprof.planning.served_figures import Predicted
 from llmprof.planning.served_nearest import NearestTarget, below_light
@@ -18,9 +19,10 @@ from llmprof.report.tables import Table
 NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
 FIGURES_NOTE = (
     "TTFT: to the first token; TPOT: each token after it, both on average; tok/s/user: of one request after its first "
-    "token; tok/s/gpu: of all answers, for each device{money}. Predicted, not measured: the ranges and what they "
-    "rest on are in the next table."
+    "token; tok/s/gpu: of all answers, for each device{money}{energy}. Predicted, not measured: the ranges and what "
+    "they rest on are in the next table."
 )
+ENERGY_NOTE = "; kWh/M: the energy of as many at this rate, {power}, host and cooling not counted"
 KEEPS_NOTE = "keeps it: likely where the value keeps the level and the high end of its range does not."
 RANGES_NOTE = (
     ">=: the speed of light ({step}), below which no prediction is. TTFT ranges over what nobody states of a "
@@ -43,6 +45,7 @@ def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
     priced = any(p.configuration.price is not None for p in shown)
     several = len({p.configuration.deployment.dtypes for p in shown}) > 1
     decodes = any(p.tpot.value for p in shown)
+    powers = [p.power for p in shown if p.power is not None]
     columns = (
         "",
         "devices",
@@ -52,6 +55,7 @@ def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
         *(("TPOT", "tok/s/user") if decodes else ()),
         "tok/s/gpu",
         *(("per hour", "per M") if priced else ()),
+        *(("kWh/M",) if powers else ()),
         *(("keeps it",) if slo.asked else ()),
     )
     rows = tuple(
@@ -64,6 +68,7 @@ def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
             *((duration(p.tpot.value), _or_dash(p.tokens_per_s_per_user)) if decodes else ()),
             rate(p.tokens_per_s_per_gpu),
             *((money(p.configuration.price_per_hour), money(p.cost_per_million)) if priced else ()),
+            *((_kwh(p.joules_per_million),) if powers else ()),
             *((p.verdict(slo),) if slo.asked else ()),
         )
         for number, p in enumerate(shown, 1)
@@ -75,11 +80,27 @@ def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
         f"Asked: {asked(search)}. Ranked by {IN_WORDS[plan.ask.rank]} (--rank), then by {_then(search)}. Each number "
         f"of a device stands once; {kept:,} of the {len(plan.configurations):,} configurations with room serve it as "
         f"predicted{_unpredicted(rest)}.",
-        FIGURES_NOTE.format(money="; per M: what a million tokens of answers cost" if priced else ""),
+        FIGURES_NOTE.format(
+            money="; per M: what a million tokens of answers cost" if priced else "",
+            energy=ENERGY_NOTE.format(power=drawn(powers)) if powers else "",
+        ),
     ]
     if slo.asked:
         notes.append(KEEPS_NOTE)
     return Table(title=heading(plan), columns=columns, rows=rows, left=3 + several, notes=tuple(notes))
+
+
+def _kwh(joules: float | None) -> str:
+    return "-" if joules is None else money(joules / JOULES_PER_KWH)
+
+
+def drawn(powers: Sequence[Power]) -> str:
+    """At which power devices are, in words."""
+    stated = {power.stated for power in powers}
+    limit = "at most: every board at its limit all the time"
+    if stated == {False}:
+        return limit
+    return f"at the power of --watts all the time{'' if stated == {True} else f' (others {limit})'}"
 
 
 def _ranges(search: ServedSearch, shown: Sequence[Predicted]) -> Table:

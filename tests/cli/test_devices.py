@@ -26,8 +26,7 @@ def test_the_list_names_every_device_and_fits(cli: Cli) -> None:
     assert max(map(len, lines)) <= 120
     (h200,) = [line for line in lines if line.startswith("h200 ")]
     assert h200.split("   ")[0:1] == ["h200"]
-    for figure in ("nvidia", "sm90", "141 GB", "4.8 TB/s", "989 TFLOP/s", "1,979 TFLOP/s", "132", "50 MiB"):
-        assert figure in h200
+    assert " ".join(h200.split()) == "h200 nvidia sm90 141 GB 4.8 TB/s 989 1,979 132 50 MiB 700 W"
 
 
 def test_the_list_as_data(cli: Cli) -> None:
@@ -42,6 +41,7 @@ def test_the_list_as_data(cli: Cli) -> None:
     assert (a100["units"], a100["sram_per_unit_bytes"], a100["last_level_cache_bytes"]) == (108, 164 * 1024, 40 * 2**20)
     assert (a100["clock_hz"], a100["architecture"]) == (1_410_000_000, "sm80")
     assert (a100["interconnect"], a100["interconnect_bytes_per_s_per_direction"]) == ("nvlink", 300 * 10**9)
+    assert a100["board_power_watts"] == 400
     rows = list(csv.DictReader(io.StringIO(cli("devices", "list", "--format", "csv").out)))
     assert [row["name"] for row in rows] == [each.name for each in device.entries()]
     assert {row["memory_bytes"] for row in rows if row["name"] == "epyc-9654"} == {""}
@@ -85,6 +85,8 @@ def test_one_device_with_its_places(cli: Cli, name: str) -> None:
     assert rows["memory"] == ["memory", "141", "GB", "3", "yes"]
     assert rows["interconnect"] == ["interconnect", "(nvlink)", "450", "GB/s", "2", "yes"]
     assert rows["architecture"] == ["architecture", "sm90", "2", "yes"]
+    assert rows["board_power"] == ["board_power", "700", "W", "3", "yes"]
+    assert "the host and cooling are not in it" in figures
     assert "NO" not in figures
     assert "also called nvidia-h200" in figures
     assert "1_830 MHz" in figures
@@ -119,6 +121,7 @@ def test_one_device_as_data(cli: Cli) -> None:
         (50 * 2**20, "last_level_cache", "50 MiB"),
         (1_980_000_000, "clock", "1,980 MHz"),
         (132, "units", "132"),
+        (1_400, "board_power", "1,400 W"),
         (7, "memory", "7 B"),
     ],
 )

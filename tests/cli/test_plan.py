@@ -118,13 +118,13 @@ def test_nothing_has_room(cli: Cli) -> None:
 
 
 def test_what_is_left_out_is_listed(cli: Cli) -> None:
-    done = cli(*EIGHT, "--device", "l4,a10,h200", "--max-gpus", "3", "--node-size", "2")
-    assert "the catalogue has no peak in bf16 for it, only in fp16 (--dtype fp16): a10" in done.out
+    done = cli(*EIGHT, "--device", "l4,t4,h200", "--max-gpus", "3", "--node-size", "2")
+    assert "the catalogue has no peak in bf16 for it, only in fp16 (--dtype fp16): t4" in done.out
     assert "+ nothing is known of the links between these devices" in done.out
     heads = cli("plan", "qwen2.5-0.5b", "--device", "h200").out
     assert "\nTP4, TP8: does not divide n_heads (14) of qwen2.5-0.5b; use one of: 1, 2\n" in heads
-    (record,) = cli(*EIGHT, "--device", "l4,a10", "--format", "json").json["results"]
-    assert [each["device"] for each in record["unplanned_devices"]] == ["a10"]
+    (record,) = cli(*EIGHT, "--device", "l4,t4", "--format", "json").json["results"]
+    assert [each["device"] for each in record["unplanned_devices"]] == ["t4"]
 
 
 def test_a_model_that_fits_into_a_cache_is_told_of(cli: Cli) -> None:

@@ -13,13 +13,35 @@ import pytest
 
 from llmprof.cli.plan_slo import parse_slo
 from llmprof.latency.serving.variants import Interval
-from llmprof.report.plan_served import level, span
+from llmprof.planning.energy import Power
+from llmprof.report.plan_served import drawn, level, span
 from tests.cli.conftest import Cli
 
 SMALL = ("plan", "llama-3.2-1b", "--context", "512", "--output-tokens", "32", "--max-gpus", "2")
 ONE = (*SMALL, "--device", "h100-sxm")
 TWO = (*SMALL, "--device", "h100-sxm,l40s", "--price", "h100-sxm=2.5,l40s=0.9", "--concurrency", "8")
 CONTRACT = Path(__file__).parents[2] / "docs" / "machine-contract.md"
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        ((), "at most: every board at its limit all the time, host and cooling not counted"),
+        (("--watts", "560"), "at the power of --watts all the time, host"),
+    ],
+)
+def test_energy_and_the_power_that_it_rests_on(cli: Cli, given: tuple[str, ...], note: str) -> None:
+    out = cli(*TWO, "--slo", "tpot=20ms", *given, "--top", "2").out
+    head = next(line for line in out.splitlines() if "tok/s/gpu" in line)
+    assert head.split()[-3:] == ["kWh/M", "keeps", "it"]
+    assert f"kWh/M: the energy of as many at this rate, {note}" in " ".join(out.split())
+
+
+def test_some_powers_are_stated_and_some_are_limits() -> None:
+    both = [Power(watts=290, stated=True), Power(watts=700, stated=False)]
+    limit = "at most: every board at its limit all the time"
+    assert drawn(both) == f"at the power of --watts all the time (others {limit})"
+    assert (drawn(both[:1]), drawn(both[1:])) == ("at the power of --watts all the time", limit)
 
 
 def test_what_keeps_a_level_and_how_sure_that_is(cli: Cli) -> None:
@@ -59,7 +81,8 @@ def test_the_front_is_drawn_as_wide_as_the_terminal(
 
 
 def test_the_record_is_the_one_of_the_contract(cli: Cli) -> None:
-    done = cli(*TWO, "--slo", "tpot=20ms", "--request-rate", "5", "--format", "json", "--top", "2")
+    given = ("--slo", "tpot=20ms", "--request-rate", "5", "--watts", "l40s=290")
+    done = cli(*TWO, *given, "--format", "json", "--top", "2")
     (record,) = done.json["results"]
     plain = cli(*TWO, "--format", "json", "--top", "1").json["results"][0]
     section = CONTRACT.read_text(encoding="utf-8").split("## `plan --slo .. --format json`")[1].split("\n## ")[0]
@@ -76,6 +99,12 @@ def test_the_record_is_the_one_of_the_contract(cli: Cli) -> None:
         assert c["cost_per_million_tokens"] == pytest.approx(
             c["price_per_hour"] / 3600 / c["tokens_per_s"] * 1e6, rel=1e-12
         )
+        watts, basis = {"h100-sxm-80gb": (700, "board limit"), "l40s": (290, "stated")}[c["device"]]
+        assert (c["watts_per_device"], c["watts_basis"]) == (watts, basis)
+        assert c["joules_per_request"] == pytest.approx(watts * c["gpus"] / 5, rel=1e-12)
+        assert c["joules_per_million_tokens"] == pytest.approx(watts * c["gpus"] / c["tokens_per_s"] * 1e6, rel=1e-12)
+        why = {"board limit": "the limit of its board, and so at most", "stated": "--watts states"}[basis]
+        assert why in c["unconfirmed"]["joules_per_request"]
         assert "calibrated" in c["prediction_basis"]
         assert "tpot_ns" in c["unconfirmed"]
     kept = [point for point in record["pareto"] if point["on_front"]]
@@ -162,6 +191,10 @@ def test_nothing_has_room(cli: Cli) -> None:
         (("--request-rate", "9999999"), "at most 1,000,000"),
         (("--slo", "tpot=1s", "--output-tokens", "1"), "none after the first"),
         (("--request-rate", "1", "--output-tokens", "0"), "at least 1 token"),
+        (("--watts", "560"), "--watts has no effect without --slo or --request-rate"),
+        (("--slo", "tpot=1s", "--watts", "0"), "--watts: found '0'; expected the watts that a device draws"),
+        (("--slo", "tpot=1s", "--watts", "h100-sxm=1,h100-sxm=2"), "h100-sxm-80gb has two powers"),
+        (("--slo", "tpot=1s", "--watts", "l40s=290"), "l40s is none of the devices that are planned"),
         (("--device-profile", "none.yaml"), "no effect without --slo or --request-rate"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from llmprof import device
@@ -67,11 +69,23 @@ def test_the_memory_of_a_cpu_is_what_is_installed() -> None:
     assert [found.name for found in device.entries() if found.memory is None] == ["epyc-9654"]
 
 
+CODE = ("github.com", "raw.githubusercontent.com", "gist.github.com", "huggingface.co", "pypi.org")
+"""Hosts of whoever has something to put there: who that is, the path says."""
+
+
+def site(url: str) -> str:
+    """Whose page an address is."""
+    parts = urlsplit(url)
+    return "/".join(parts.path.split("/")[1:3]) if parts.netloc in CODE else parts.netloc
+
+
 @pytest.mark.parametrize("found", device.entries(), ids=lambda found: found.name)
 def test_every_figure_is_confirmed_by_two_places(found: device.Device) -> None:
     assert all(figure.confirmed and figure.value > 0 for figure in found.figures.values())
     assert all(source.where for figure in found.figures.values() for source in figure.sources)
-    places = {source.url for source in found.architecture_sources if source.confirmed}
+    for key, figure in found.figures.items():
+        assert len({site(source.url) for source in figure.sources if source.confirmed}) > 1, key
+    places = {site(source.url) for source in found.architecture_sources if source.confirmed}
     assert (found.architecture is None and not places) or len(places) > 1
     assert all(source.where for source in found.architecture_sources)
 
@@ -87,6 +101,7 @@ def test_the_figures_are_of_the_order_of_an_accelerator() -> None:
         assert found.last_level_cache is None or 2**20 < found.last_level_cache.value < 2**30
         assert found.clock is None or 10**9 < found.clock.value < 3 * 10**9
         assert found.interconnect is None or 10**10 < found.interconnect.per_direction.value < 10**12
+        assert found.board_power is None or 50 < found.board_power.value < 1500
 
 
 def test_wider_types_are_slower_by_two_and_sixteen_bits_are_alike() -> None:
@@ -133,6 +148,8 @@ def test_no_peak_is_above_what_the_units_can_do_at_their_highest_clock() -> None
         "l40s",
         "l4",
         "rtx-4090",
+        "a30",
+        "mi210",
         "mi250x",
         "mi300x",
         "mi355x",
@@ -146,6 +163,7 @@ def test_clocks_and_interconnects() -> None:
         "a100-40gb": 1410,
         "a100-pcie-80gb": 1410,
         "a100-sxm-80gb": 1410,
+        "a30": 1440,
         "b200": 1965,
         "h100-pcie-80gb": 1755,
         "h100-sxm-80gb": 1980,
@@ -180,6 +198,47 @@ def test_clocks_and_interconnects() -> None:
     }
 
 
+def test_the_power_of_boards() -> None:
+    """By hand: watts. An entry for several forms of a board has none, nor one on whose power nobody agrees."""
+    power = {each.name: each.board_power.value for each in device.entries() if each.board_power is not None}
+    assert power == {
+        "a10": 150,
+        "a100-pcie-80gb": 300,
+        "a100-sxm-80gb": 400,
+        "a30": 165,
+        "b200": 1000,
+        "gaudi2": 600,
+        "gb200": 1200,
+        "h100-pcie-80gb": 350,
+        "h100-sxm-80gb": 700,
+        "h20": 400,
+        "h200": 700,
+        "l4": 72,
+        "l40s": 350,
+        "mi210": 300,
+        "mi250x": 560,
+        "mi300x": 750,
+        "mi325x": 1000,
+        "mi355x": 1400,
+        "rtx-3090": 350,
+        "rtx-4090": 450,
+        "rtx-5090": 575,
+        "rtx-pro-6000-max-q": 300,
+        "rtx-pro-6000-server": 600,
+        "rtx-pro-6000-workstation": 600,
+        "t4": 70,
+    }
+
+
+def test_figures_without_which_a_device_is_not_planned() -> None:
+    """By hand once more, where two places were found last."""
+    peaks = {name: device.find(name).peak_flops["bf16"].value / 10**12 for name in ("a10", "mi210", "mi250x", "gaudi2")}
+    assert peaks == {"a10": 125, "mi210": 181, "mi250x": 383, "gaudi2": 432}
+    assert device.find("rtx-pro-6000-workstation").peak_flops["bf16"].value == 503_800 * 10**9
+    bandwidths = {name: device.find(name).figures["memory_bandwidth"].value for name in ("mi250x", "gaudi2")}
+    assert bandwidths == {"mi250x": 8192 // 8 * 3_200 * 10**6, "gaudi2": 2_460 * 10**9}  # 8,192 bits at 3.2 Gb/s
+
+
 def test_what_a_cache_model_and_tiles_need() -> None:
     """The chip of the same name has the same target; CUDA's table of shared memory per SM (KiB) by target."""
     shared = {"sm70": 96, "sm75": 64, "sm80": 164, "sm86": 100, "sm89": 100, "sm90": 228, "sm100": 228}
@@ -198,6 +257,7 @@ def test_what_a_cache_model_and_tiles_need() -> None:
         "a100-40gb": (108, "sm80", 40),
         "a100-pcie-80gb": (108, "sm80", 40),
         "a100-sxm-80gb": (108, "sm80", 40),
+        "a30": (56, "sm80", 24),
         "b200": (148, "sm100", None),
         "h100-pcie-80gb": (114, "sm90", 50),
         "h100-sxm-80gb": (132, "sm90", 50),
@@ -205,7 +265,7 @@ def test_what_a_cache_model_and_tiles_need() -> None:
         "h200": (132, "sm90", 50),
         "l4": (58, "sm89", 48),
         "l40s": (142, "sm89", None),
-        "mi210": (104, "gfx90a", None),
+        "mi210": (104, "gfx90a", 8),
         "mi250x": (220, "gfx90a", None),
         "mi300x": (304, "gfx942", 256),
         "mi325x": (304, "gfx942", 256),

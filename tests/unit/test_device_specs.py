@@ -21,6 +21,7 @@ sram_per_unit: {value: 228 KiB, source: {url: "https://a.example", read: 2026-11
 last_level_cache: {value: 50 MiB, source: {url: "https://a.example", read: 2026-11-23}}
 clock: {value: 1980 MHz, source: {url: "https://a.example", read: 2026-11-23}}
 interconnect: {kind: nvlink, per: both, value: 900 GB/s, source: {url: "https://a.example", read: 2026-11-23}}
+board_power: {value: 1.4 kW, source: {url: "https://a.example", read: 2026-11-23}}
 """
 
 
@@ -81,7 +82,9 @@ def test_a_file_in_base_units(tmp_path: Path) -> None:
     assert found.clock.value == 1_980_000_000
     assert found.interconnect is not None  # 900 GB/s of both directions
     assert (found.interconnect.kind, found.interconnect.per_direction.value) == ("nvlink", 450 * 10**9)
-    assert list(found.figures)[-3:] == ["last_level_cache", "clock", "interconnect"]
+    assert found.board_power is not None
+    assert found.board_power.value == 1400
+    assert list(found.figures)[-4:] == ["last_level_cache", "clock", "interconnect", "board_power"]
 
 
 def test_a_link_stated_for_one_direction_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -122,6 +125,7 @@ def test_two_readings_confirm_and_a_memory_does_not(tmp_path: Path) -> None:
         ("per: both, ", "", "missing key 'per'"),
         ("per: both", "per: link", "interconnect.per: found 'link'"),
         ("900 GB/s", "900 GB", "interconnect.value: found '900 GB'"),
+        ("1.4 kW", "1.4 kWh", "board_power.value: found '1.4 kWh'; expected a figure with its unit, such as 700 W"),
         ("vendor: nvidia", "vendor: acme", "vendor: found 'acme'"),
         ("units: {value: 8", "units: {value: 8.5", "units.value: found 8.5"),
         ("name: small", "name: other", "name: found 'other'; expected the name of the file, 'small'"),

@@ -20,6 +20,7 @@ from llmprof.latency.serving.serve import serve
 from llmprof.planning.ask import Ask, Rank
 from llmprof.planning.configuration import Configuration
 from llmprof.planning.demand import Demand
+from llmprof.planning.energy import JOULES_PER_KWH, Power, power_of
 from llmprof.planning.pareto import front, front_of_bounds
 from llmprof.planning.search import Plan, Search
 from llmprof.planning.served import Serving
@@ -234,6 +235,32 @@ def test_cost_follows_price() -> None:
         dearer = replace(c, price=3 * c.price)
         assert predicted(search.serving, dearer).cost_per_million == pytest.approx(3 * expected, rel=1e-12)
     assert all(each.cost_per_million is None for each in figures(served(Slo(ttft=0.1))))
+
+
+def test_energy_follows_power() -> None:
+    """700 W of 4 devices that answer 1,000 tokens a second, 40 to a request: 2.8 J a token, 0.78 kWh a million; 112 J
+    a request. The boards' limits are 700 W (H100 SXM) and 350 W (L40S)."""
+    power = Power(watts=700, stated=False)
+    assert (power.joules(4, 1000 / 1e6), power.joules(4, 1000 / 40)) == (2_800_000, 112)
+    assert round(2_800_000 / JOULES_PER_KWH, 4) == 0.7778
+    limits = {"h100-sxm-80gb": 700, "l40s": 350}
+    search = served(Slo(), priced=True)
+    for each in figures(search):
+        c = each.configuration
+        assert each.power == Power(watts=limits[c.deployment.device.name], stated=False)
+        per_s = limits[c.deployment.device.name] * c.gpus
+        assert each.joules_per_million == pytest.approx(per_s / each.tokens_per_s * 1e6, rel=1e-12)
+        assert each.joules_per_request == pytest.approx(40e-6 * each.joules_per_million, rel=1e-12)
+
+
+def test_stated_watts_win() -> None:
+    h100, v100 = find("h100-sxm"), find("v100-32gb")
+    assert power_of(h100, {"h100-sxm-80gb": 560.5}) == Power(watts=560.5, stated=True)
+    assert power_of(h100, {"l40s": 290.0}) == Power(watts=700, stated=False)
+    assert power_of(v100, {}) is None, "250 W as a PCIe card, 300 W as SXM2"
+    for watts in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"the power of a device is .* positive"):
+            Power(watts=watts, stated=True)
 
 
 # --- the front ----------------------------------------------------------------------------------------
