@@ -59,9 +59,12 @@ class Lowering:
     precision: Precision
     engine: str | None = None
 
-    def product(self, n: int, k: int, *, quantised: bool = True) -> Gemm:
-        """A matrix product."""
-        dtype = self.precision.dense if quantised else "bf16"
+    def product(self, n: int, k: int, *, quantised: bool = True, attention: bool = False) -> Gemm:
+        """A matrix product, by the format of its matrix."""
+        formats = self.precision
+        dtype = (formats.attention if attention else None) or formats.dense
+        if not quantised:
+            dtype = "bf16"
         rounded = dtype == "fp8" and self.precision.static and self.engine == JOINS_ROUNDING
         return Gemm(m=1, n=n, k=k, dtype=dtype, rounded=rounded, engine=self.engine)
 
@@ -195,7 +198,9 @@ def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Co
     columns = heads * width + (0 if gqa.shared_kv else 2 * kv_heads * width)
     columns += {None: 0, "value": heads * width, "head": heads}[gqa.output_gate]
     turned = (heads + (0 if gqa.shared_kv else kv_heads)) * width
-    yield Counted(op=low.product(columns, low.arch.d_model), times=1, part="matrices")
+    yield Counted(op=low.product(columns, low.arch.d_model, attention=True), times=1, part="matrices")
+    if gqa.qkv_clip is not None:
+        yield Counted(op=Elementwise(bytes=2 * (heads + 2 * kv_heads) * width * E), times=1, part="elementwise")
     rotations = isinstance(layer.position, spec.Rope) + (gqa.qk_norm is not None)
     if rotations:
         yield Counted(op=Elementwise(bytes=2 * turned * E), times=rotations, part="elementwise")
@@ -211,7 +216,7 @@ def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Co
     )
     if gqa.output_gate is not None:
         yield Counted(op=Elementwise(bytes=3 * heads * width * E), times=1, part="elementwise")
-    yield Counted(op=low.product(low.arch.d_model, heads * width), times=1, part="matrices")
+    yield Counted(op=low.product(low.arch.d_model, heads * width, attention=True), times=1, part="matrices")
 
 
 def _latent(mla: spec.Mla, low: Lowering) -> Latent:

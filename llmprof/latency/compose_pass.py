@@ -48,14 +48,16 @@ class Pass:
 class Precision:
     """Formats of the matrices of attention and dense feed-forward, of routed experts, and of the cache.
 
-    Embedding, router, norms and output matrix stay in 16 bits, as quantised releases keep them. `static` says that the
-    scales of activations are stored with the weights, so that the kernel which makes an activation can round it.
+    `attention` is that of the attention's matrices where it is another than `dense`. Embedding, router, norms and
+    output matrix stay in 16 bits, as quantised releases keep them. `static` says that the scales of activations are
+    stored with the weights, so that the kernel which makes an activation can round it.
     """
 
     dense: Dtype = "bf16"
     experts: Dtype = "bf16"
     kv_cache: Dtype = "bf16"
     static: bool = False
+    attention: Dtype | None = None
 
     @classmethod
     def of(cls, dtypes: Dtypes) -> Precision:

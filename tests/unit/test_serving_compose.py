@@ -144,6 +144,18 @@ def test_an_engine_that_rounds_with_stored_scales_launches_no_kernel_for_it() ->
         assert {op.rounded for op in packed} == {engine == "trtllm" and static}
 
 
+def test_a_release_that_leaves_its_attention_in_16_bits() -> None:
+    found = of(Gemm, ops("llama-3.1-8b", STEP, precision=Precision(dense="fp8", attention="bf16")))
+    # Queries, keys and values 4096 + 2 x 1024 wide, and the output's 4096; 2 x 14336 of gate and up, and down.
+    assert {(op.n, op.k): op.dtype for op in found} == {
+        (6144, 4096): "bf16",
+        (4096, 4096): "bf16",
+        (28672, 4096): "fp8",
+        (4096, 14336): "fp8",
+        (128256, 4096): "bf16",
+    }
+
+
 def test_an_engine_that_joins_norms_to_all_reduces_has_one_left() -> None:
     two = Layout(tensor=2, group=2)
     norm = 4 * 8 * 4096 * 2

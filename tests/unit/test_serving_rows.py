@@ -122,6 +122,28 @@ FP8 = Precision(dense="fp8", experts="fp8")
         ("deepseek-ai/DeepSeek-V3", "deepseek-v3", Precision(dense="fp8_block", experts="fp8_block")),
         ("openai/gpt-oss-120b", "gpt-oss-120b", Precision(dense="bf16", experts="fp4")),
         ("llama-3.1-8b", "llama-3.1-8b", Precision()),
+        # Short names, however their words are joined; copies by others; folders.
+        ("LLAMA3.1_8B", "llama-3.1-8b", Precision()),
+        ("QWEN3_30B_A3B", "qwen3-30b-a3b", Precision()),
+        ("QWEN3_235B", "qwen3-235b-a22b", Precision()),
+        ("MOE_Mixtral8x7B", "mixtral-8x7b", Precision()),
+        ("Nemotron_super_v1.1", "llama-3.3-nemotron-super-49b", Precision()),
+        ("DEEPSEEK_V3", "deepseek-v3", Precision(dense="fp8_block", experts="fp8_block")),
+        ("unsloth/Meta-Llama-3.1-8B-Instruct", "llama-3.1-8b", Precision()),
+        ("/models/Qwen3-32B-FP8/", "qwen3-32b", FP8),
+        (
+            "/hub/models--Qwen--Qwen3-32B-FP8/snapshots/0a1",
+            "qwen3-32b",
+            replace(FP8, dense="fp8_block", experts="fp8_block"),
+        ),
+        ("Qwen/Qwen3-32B-FP8-Static-PerTensor", "qwen3-32b", replace(FP8, static=True)),
+        ("amd/Llama-3.1-70B-Instruct-FP8-KV", "llama-3.1-70b", replace(FP8, kv_cache="fp8", static=True)),
+        ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16", "llama-3.1-70b", Precision(dense="int4", experts="int4")),
+        ("nvidia/DeepSeek-R1-0528-FP4-v2", "deepseek-v3", Precision(dense="fp4", experts="fp4", kv_cache="fp8")),
+        # Releases that leave the attention in 16 bits.
+        ("meta-llama/Llama-3.1-405B-Instruct-FP8", "llama-3.1-405b", replace(FP8, attention="bf16")),
+        ("moonshotai/Kimi-K2.5", "kimi-k2-thinking", Precision(dense="bf16", experts="int4")),
+        ("MiniMaxAI/MiniMax-M2.7", "minimax-m2", Precision(dense="fp8_block", experts="fp8_block")),
     ],
 )
 def test_what_a_path_stands_for(path: str, name: str, precision: Precision) -> None:
@@ -133,7 +155,7 @@ def test_what_a_path_stands_for(path: str, name: str, precision: Precision) -> N
     "path", ["-", "acme/Unheard-Of-7B", "acme/Unheard-Of-7B-FP8", "meta-llama/Llama-3.1-8B-Instruct-W8A8"]
 )
 def test_what_stands_for_nothing_is_refused(path: str) -> None:
-    with pytest.raises(InputError, match=r"model_path .*(no spec is called|no standard input)"):
+    with pytest.raises(InputError, match=r"model_path .*(no spec is called|no standard input|no products of integers)"):
         named(path)
 
 
@@ -205,6 +227,13 @@ def test_what_cannot_be_predicted_is_said_by_line(tmp_path: Path) -> None:
         (5, "3 devices cannot share the heads (32)"),
     ):
         assert text in found.problems[line]
+
+
+def test_a_static_batch_is_taken_in_at_once(tmp_path: Path) -> None:
+    whole, shared = predicted(tmp_path, LLAMA.replace(",agg,", ",static,"), LLAMA).predicted.values()
+    # No prompt comes between the tokens of others, and every first token waits for all prompts of its batch.
+    assert whole.tpot_ms < shared.tpot_ms
+    assert whole.ttft_ms > shared.ttft_ms
 
 
 def test_a_cache_in_fp8_is_read_quicker(tmp_path: Path) -> None:

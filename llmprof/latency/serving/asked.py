@@ -15,6 +15,7 @@ from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.op import Dtype
 from llmprof.latency.serving.names import Named, named
 from llmprof.latency.serving.rows import Row
+from llmprof.latency.serving.scheduler import Scheduler
 from llmprof.latency.serving.serve import Demanded
 from llmprof.latency.serving.stacks import Stack, stack_of
 from llmprof.latency.serving.steps import Steps
@@ -30,6 +31,10 @@ CACHES: dict[str, Dtype] = {
     "fp8": "fp8",
     "fp8_e4m3": "fp8",
 }
+
+TOGETHER, WHOLE = ("agg", "aggregated", "ifb"), "static"
+"""Modes that are predicted, as aiconfigurator calls them: prompts and answers on the same workers under the engine's
+scheduler, and one batch that is taken in at once and answered to the end."""
 
 Room = Callable[[Named, Device, Layout, int], int | None]
 """(model, device, layout, tokens of a request) -> sequences that a replica has room for; None where nobody knows."""
@@ -60,17 +65,18 @@ class Desk:
 
     def asked(self, row: Row) -> Asked:
         """What `row` asks. InputError where it cannot be predicted, saying why."""
-        if row.mode != "agg":
+        mode = row.mode.lower()
+        if mode != WHOLE and mode not in TOGETHER:
             raise InputError(
                 f"mode is {short(row.mode)!r}: prompts and answers on workers of their own, whose numbers these "
-                "columns do not have, are not predicted; only agg is"
+                "columns do not have, are not predicted; only agg and static are"
             )
         device, served = self._local.device(system(row.system)), _served(row)
         stack = self._local.stack(stack_of(row.backend, row.version), row.version, device)
         tokens = row.prompt_tokens + row.output_tokens
         fits = None if self._room is None else self._room(served, device, row.layout, tokens)
         return Asked(
-            stack=stack.as_measured,
+            stack=stack.as_measured if mode != WHOLE else _static(stack, row),
             steps=self._steps(row, stack, device, served),
             demand=Demanded(
                 prompt_tokens=row.prompt_tokens, output_tokens=row.output_tokens, concurrency=row.concurrency
@@ -109,6 +115,11 @@ def _served(row: Row) -> Named:
             raise InputError(f"kv_dtype is {short(row.kv_dtype)!r}; expected auto, {', '.join(CACHES)}")
         found = replace(found, precision=replace(found.precision, kv_cache=cache))
     return found
+
+
+def _static(stack: Stack, row: Row) -> Stack:
+    """The engine with passes that hold the prompts of a whole batch, and no slot left empty."""
+    return replace(stack, scheduler=Scheduler(name="static", tokens=row.batch * row.prompt_tokens))
 
 
 def _dense(arch: ArchSpec) -> bool:
