@@ -15,7 +15,7 @@ from llmprof.sharding import Sharding
 from llmprof.spec.nodes import Map, Node, Scalar
 from llmprof.spec.problems import Report
 
-DEGREES = {field.name: 1 for field in fields(Sharding) if field.name != "sequence_parallel"}
+DEGREES = {field.name: 1 for field in fields(Sharding) if field.name not in ("sequence_parallel", "pipeline_layers")}
 """Degree -> its smallest value; all of them may be lists."""
 
 ROWS = "sequence_parallel"

@@ -69,6 +69,7 @@ def count(
     page_tokens: engines.PageTokensOption = None,
     tensor_parallel: parallel_options.TensorParallelOption = None,
     pipeline_parallel: parallel_options.PipelineParallelOption = None,
+    pipeline_layers: parallel_options.PipelineLayersOption = None,
     expert_parallel: parallel_options.ExpertParallelOption = None,
     context_parallel: parallel_options.ContextParallelOption = None,
     device_spec: levels.DeviceSpecOption = None,
@@ -99,6 +100,7 @@ def count(
     degrees = (tensor_parallel, sequence_parallel, pipeline_parallel, data_parallel, expert_parallel, context_parallel)
     spread = sharding.parse_sharding(
         *degrees,
+        pipeline_layers,
         training=step is not None,
         kv_engine=kv_engine,
         beside={"memory": memory, "device_spec": device_spec, "sram": sram_sizes},

@@ -51,7 +51,16 @@ PipelineParallelOption = Annotated[
     typer.Option(
         "--pipeline-parallel",
         metavar="N",
-        help="In prefill and decode: stages, each with as many of the layers. Default: 1.",
+        help="In prefill and decode: stages, which share the layers as evenly as can be. Default: 1.",
+    ),
+]
+PipelineLayersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline-layers",
+        metavar="N,..",
+        help="How many layers each stage has, such as 16,15,15,15. Default: one more, where some are left over, on the "
+        "stages before the last.",
     ),
 ]
 ExpertParallelOption = Annotated[

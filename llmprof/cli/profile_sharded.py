@@ -15,6 +15,7 @@ from llmprof.cli.profile_report import exit_code, to_json
 from llmprof.cli.sharding import parse_sharding
 from llmprof.errors import InputError
 from llmprof.paths import spans
+from llmprof.sharding_stages import text_of
 
 if TYPE_CHECKING:
     from llmprof.profiling import Attention
@@ -224,6 +225,7 @@ def record(result: ShardedResult) -> dict[str, Any]:
         "missing": result.missing if result.verdict == "unconfirmed" else [],
         "workloads": [asdict(workload) for workload in result.workloads],
         **asdict(result.sharding),
+        "pipeline_layers": text_of(result.sharding.stage_depths(result.arch.n_layers)),
         "ranks": result.sharding.ranks,
         "ranks_heard": list(result.heard),
         "device": result.device,

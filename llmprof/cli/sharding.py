@@ -34,6 +34,7 @@ def parse_sharding(
     data_parallel: str | None,
     expert_parallel: str | None,
     context_parallel: str | None,
+    pipeline_layers: str | None = None,
     *,
     training: bool,
     kv_engine: str | None,
@@ -45,6 +46,7 @@ def parse_sharding(
     """
     of_inference = {
         "--pipeline-parallel": pipeline_parallel is not None,
+        "--pipeline-layers": pipeline_layers is not None,
         "--expert-parallel": expert_parallel is not None,
         "--context-parallel": context_parallel is not None,
     }
@@ -74,13 +76,16 @@ def parse_sharding(
             raise InputError(f"--{name.replace('_', '-')} has no effect on a pass that is spread over devices: {why}")
     from llmprof.sharding import Sharding
 
+    split = () if pipeline_layers is None else _split(pipeline_layers)
+    stages = devices(pipeline_parallel, "--pipeline-parallel") if pipeline_parallel or not split else len(split)
     made = Sharding(
         tensor_parallel=devices(tensor_parallel, "--tensor-parallel"),
         sequence_parallel=sequence_parallel,
-        pipeline_parallel=devices(pipeline_parallel, "--pipeline-parallel"),
+        pipeline_parallel=stages,
         data_parallel=devices(data_parallel, "--data-parallel"),
         expert_parallel=devices(expert_parallel, "--expert-parallel"),
         context_parallel=devices(context_parallel, "--context-parallel"),
+        pipeline_layers=split,
     )
     if sequence_parallel and made.tensor_parallel == 1:
         raise InputError("--sequence-parallel divides tokens among the devices of --tensor-parallel; give 2 or more")
@@ -89,11 +94,24 @@ def parse_sharding(
 
 def as_given(spread: Sharding) -> dict[str, str | bool | None]:
     """The options that ask for this again, by their names."""
+    from llmprof.sharding_stages import text_of
+
     degrees = {name: getattr(spread, name) for name in spread.__dataclass_fields__}
+    split = text_of(degrees.pop("pipeline_layers")) or None
     return {
-        name: value if isinstance(value, bool) else None if value == 1 else str(value)
-        for name, value in degrees.items()
+        **{
+            name: value if isinstance(value, bool) else None if value == 1 else str(value)
+            for name, value in degrees.items()
+        },
+        "pipeline_layers": split,
     }
+
+
+def _split(text: str) -> tuple[int, ...]:
+    """How many layers each stage has. InputError where some part is no number."""
+    from llmprof.cli import options
+
+    return tuple(options.length(part, option="--pipeline-layers") for part in text.split(","))
 
 
 def add_sharding(

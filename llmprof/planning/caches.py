@@ -15,6 +15,7 @@ from llmprof.engines.sharded import heads_of_a_device
 from llmprof.engines.vllm import PlacedGroup, VllmSetting, page_groups
 from llmprof.errors import InputError
 from llmprof.planning.passes import Passes, Peaks
+from llmprof.sharding_stages import stage_of_layers
 from llmprof.workload import Workload
 
 
@@ -85,7 +86,7 @@ class Caches:
 
     def _placed(self) -> Iterator[tuple[int, kept.LayerKept]]:
         assert self._layers is not None
-        return ((self._stage_of(index), layer) for index, layer in enumerate(self._layers))
+        return ((self._stages[index], layer) for index, layer in enumerate(self._layers))
 
     def _predicted(self, tokens: int) -> tuple[Peaks, Peaks]:
         found = self._whole.get(tokens)
@@ -120,7 +121,7 @@ class Caches:
         for placed in self._groups:
             inside = [0] * self.spread.stages
             for page, layer in zip(placed.group.layers, placed.layers, strict=True):
-                inside[self._stage_of(layer)] += page.page_bytes
+                inside[self._stages[layer]] += page.page_bytes
             found = [max(pair) for pair in zip(found, inside, strict=True)]
         return tuple(found)
 
@@ -140,8 +141,10 @@ class Caches:
 
     # --- parts ----------------------------------------------------------------------------------
 
-    def _stage_of(self, layer: int) -> int:
-        return layer * self.spread.stages // self.arch.n_layers
+    @cached_property
+    def _stages(self) -> tuple[int, ...]:
+        """The stage of every layer."""
+        return stage_of_layers(self.spread.sharding.stage_depths(self.arch.n_layers))
 
     @property
     def _any(self) -> Workload:

@@ -1,4 +1,4 @@
-"""Which degrees of parallelism are tried: those that divide what they have to, and why others do not."""
+"""Which degrees of parallelism are tried: those that fit what they have to, and why others do not."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _one_replica(
     for n in sorted({*tensor_parallel_degrees(arch), *_powers(within)}):
         if n > within or not _accepts(arch, pass_of, Sharding(tensor_parallel=n), refused):
             continue
-        for p in (each for each in range(1, most // n + 1) if arch.n_layers % each == 0):
+        for p in _stages(arch, most // n):
             for x in (1, n) if _has_experts(arch) and n > 1 else (1,):
                 made = Sharding(tensor_parallel=n, pipeline_parallel=p, expert_parallel=x)
                 if made.ranks > 1 and _accepts(arch, pass_of, made, refused):
@@ -112,6 +112,12 @@ def _accepts(arch: ArchSpec, pass_of: Workload, sharding: Sharding, refused: dic
 
 def _has_experts(arch: ArchSpec) -> bool:
     return any(isinstance(layer.ffn, Moe) for layer in arch.main.layers)
+
+
+def _stages(arch: ArchSpec, most: int) -> Iterator[int]:
+    """The numbers of stages that share the layers evenly, and powers of two, as devices come in."""
+    powers = {*_powers(most)}
+    yield from (p for p in range(1, min(most, arch.n_layers) + 1) if arch.n_layers % p == 0 or p in powers)
 
 
 def _counts(most: int) -> Iterator[int]:

@@ -15,9 +15,12 @@ Where devices of a replica share experts each has all of its tokens, and where r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from llmprof.planning.passes import Peaks
 from llmprof.sharding import Sharding
-from llmprof.spec.arch import ArchSpec, Glu, Mlp, Moe
+from llmprof.sharding_stages import stage_of_layers
+from llmprof.spec.arch import ArchSpec, Glu, LayerSpec, Mlp, Moe
 
 HIDDEN = 4
 """Hidden states beside them: the residual, what the layer was given, what experts take, what shared ones make of it."""
@@ -37,11 +40,9 @@ def dense_values(arch: ArchSpec, sharding: Sharding) -> Peaks:
     Gate and up are one tensor, their product another; of two matrices there is what lies before and behind the
     activation. Both live until the last matrix has run, as vLLM's layers name them.
     """
-    stages = sharding.pipeline_parallel
-    found = [0] * stages
-    for index, layer in enumerate(arch.main.layers):
+    found = [0] * sharding.pipeline_parallel
+    for stage, layer in _placed(arch, sharding):
         if isinstance(layer.ffn, Glu | Mlp):
-            stage = index * stages // arch.n_layers
             tensors = 3 if isinstance(layer.ffn, Glu) else 2
             found[stage] = max(found[stage], tensors * layer.ffn.d_ff // sharding.tensor_parallel)
     return tuple(found)
@@ -49,16 +50,20 @@ def dense_values(arch: ArchSpec, sharding: Sharding) -> Peaks:
 
 def expert_values(arch: ArchSpec, sharding: Sharding) -> Peaks:
     """Values in the workspaces for each token of a replica's pass, on a device of each stage; 0 without experts."""
-    stages = sharding.pipeline_parallel
-    found = [0] * stages
+    found = [0] * sharding.pipeline_parallel
     known: dict[int, int] = {}  # by identity, because equal layers are the same object
-    for index, layer in enumerate(arch.main.layers):
+    for stage, layer in _placed(arch, sharding):
         if isinstance(layer.ffn, Moe):
             if id(layer) not in known:
                 known[id(layer)] = _of_layer(layer.ffn, arch.d_model, sharding)
-            stage = index * stages // arch.n_layers
             found[stage] = max(found[stage], known[id(layer)])
     return tuple(found)
+
+
+def _placed(arch: ArchSpec, sharding: Sharding) -> Iterator[tuple[int, LayerSpec]]:
+    """The layers and the stage that has each."""
+    layers = arch.main.layers
+    return zip(stage_of_layers(sharding.stage_depths(len(layers))), layers, strict=True)
 
 
 def _of_layer(spec: Moe, d_model: int, sharding: Sharding) -> int:

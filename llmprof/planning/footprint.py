@@ -16,6 +16,7 @@ from llmprof.planning.passes import Passes, Peaks, Spread
 from llmprof.planning.sampler import sampling_bytes
 from llmprof.planning.terms import MemoryBar, Term
 from llmprof.predict.formats import float_format
+from llmprof.sharding_stages import check_stages
 from llmprof.spec.arch import ArchSpec, NoHead
 from llmprof.workload import QUANTISED
 
@@ -240,6 +241,7 @@ def footprint(arch: ArchSpec, deployment: Deployment, chunk_tokens: int, source_
     if source_tokens is not None and arch.structure != "encoder-decoder":
         raise InputError(f"source_tokens is {source_tokens}, but {arch.label} ({arch.structure}) reads no source")
     spread = deployment.spread
+    check_stages(arch.label, arch.n_layers, spread.stages, spread.sharding.pipeline_layers)
     # By identity, because hashing an architecture costs more than its passes do; what is kept keeps it alive.
     key = (id(arch), spread, chunk_tokens, source_tokens)
     found = _models.get(key)

@@ -36,7 +36,7 @@ however either is rounded."""
 GROWS = 2
 """By how much the sequences at a time are raised until they answer what arrives."""
 
-Lane = tuple[str, Layout, Dtypes]
+Lane = tuple[str, Layout, tuple[int, ...], Dtypes]
 """What decides the times of passes: a device, how one replica lies on such devices, the dtypes."""
 
 
@@ -200,7 +200,7 @@ class Serving:
         chunks = [Chunk(tokens=size, prefix=demand.chunk_tokens * number) for number, size in enumerate(sizes)]
         prompt = sum(steps.time(0, 0, (chunk,)).seconds + host.step_seconds for chunk in chunks)
         step = steps.time(room, demand.prompt_tokens + demand.output_tokens).seconds + host.step_seconds
-        return ROUNDED * lanes / (prompt + (demand.output_tokens - 1) * step / room)
+        return ROUNDED * lanes / steps.slack / (prompt + (demand.output_tokens - 1) * step / room)
 
     def _answered(self, c: Configuration, run: Variants, at_once: int) -> float:
         key = (self._lane(c.deployment), at_once)
@@ -264,7 +264,8 @@ class Serving:
     # --- passes ---------------------------------------------------------------------------------------
 
     def _lane(self, deployment: Deployment) -> Lane:
-        return deployment.device.name, Layout.of(deployment.sharding), deployment.dtypes
+        sharding = deployment.sharding
+        return deployment.device.name, Layout.of(sharding), sharding.pipeline_layers, deployment.dtypes
 
     def _steps(self, deployment: Deployment) -> Steps:
         lane = self._lane(deployment)
@@ -276,5 +277,5 @@ class Serving:
                 precision=Precision.of(deployment.dtypes),
                 engine=None if self.engine == "none" else self.engine,
             )
-            self._lanes[lane] = Steps(composer)
+            self._lanes[lane] = Steps(composer, lane[2])
         return self._lanes[lane]

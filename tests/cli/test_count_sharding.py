@@ -14,6 +14,7 @@ KEYS = {
     "tensor_parallel",
     "sequence_parallel",
     "pipeline_parallel",
+    "pipeline_layers",
     "data_parallel",
     "expert_parallel",
     "context_parallel",
@@ -96,6 +97,22 @@ def test_stages_keep_the_states_of_their_layers(cli: Cli) -> None:
     assert "KV cache states calls" in " ".join(cli(*words).out.split())
 
 
+def test_stages_have_as_many_layers_as_they_are_told(cli: Cli) -> None:
+    words = ("count", "llama-2-70b", "--phase", "decode", "--context", "64", "--format", "json")
+    layer = 855_654_400
+    for options, split, fullest in (
+        (("--pipeline-parallel", "3"), "27,27,26", 27 * layer + 32_000 * 8192),
+        (("--pipeline-layers", "30,25,25"), "30,25,25", 30 * layer + 32_000 * 8192),
+    ):
+        done = cli(*words, *options)
+        (record,) = done.json["results"]
+        assert (record["pipeline_parallel"], record["pipeline_layers"]) == (3, split)
+        assert record["parameters_per_rank"] == fullest
+    page = cli(*words[:-2], "--pipeline-layers", "30,25,25").out
+    assert "--pipeline-parallel 3 --pipeline-layers 30,25,25 --device meta" in page
+    assert "On each of 3 devices: tensor 1, pipeline 3" in page
+
+
 def test_nothing_else_of_a_record_changes(cli: Cli) -> None:
     (plain,) = cli(*SEVENTY, "--format", "json").json["results"]
     (spread,) = cli(*SEVENTY, "--format", "json", "--pipeline-parallel", "4").json["results"]
@@ -153,7 +170,12 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
             ("llama-2-7b", "--tensor-parallel", "3"),
             "error: in prefill: --tensor-parallel is 3, but it does not divide n_heads (32) of llama-2-7b; use one of: 1, 2,",
         ),
-        (("llama-2-7b", "--pipeline-parallel", "3"), "does not divide the 32 layers; use one of: 1, 2, 4, 8, 16, 32"),
+        (("llama-2-7b", "--pipeline-parallel", "33"), "more stages than the 32 layers of llama-2-7b; use at most 32"),
+        (("gpt2", "--pipeline-layers", "6,5"), "--pipeline-layers is 6,5; each has to be at least 1"),
+        (
+            ("gpt2", "--pipeline-layers", "6,6", "--pipeline-parallel", "3"),
+            "2 numbers, but --pipeline-parallel makes 3 stages; give one for each, such as 4,4,4",
+        ),
         (
             ("gpt2", "--data-parallel", "2"),
             "gpt2 in prefill: --data-parallel is 2, which does not divide the batch of 1",
@@ -173,6 +195,7 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
         (("gpt2", "--sequence-parallel"), "--sequence-parallel divides tokens among the devices of --tensor-parallel"),
         (("gpt2", "--tensor-parallel", "0"), "--tensor-parallel: found 0; expected at least 1"),
         (("gpt2", "--pipeline-parallel", "x"), "--pipeline-parallel: found 'x'"),
+        (("gpt2", "--pipeline-layers", "6,x"), "--pipeline-layers: found 'x'"),
         (("mixtral-8x7b", "--data-parallel", "2", "--batch", "2", "--expert-parallel", "4"), "--expert-parallel is 4"),
         (("gpt2", "--expert-parallel", "2"), "has no experts"),
         (("gpt2", "--context-parallel", "0"), "--context-parallel: found 0; expected at least 1"),
@@ -181,6 +204,7 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
         (("gpt2", "--tensor-parallel", "2", "--sram", "auto"), "--sram has no effect on a pass that is spread"),
         (("gpt2", "--kv-engine", "vllm", "--data-parallel", "2"), "--data-parallel has no effect beside --kv-engine"),
         (("gpt2", "--kv-engine", "hf", "--pipeline-parallel", "2"), "--pipeline-parallel has no effect beside"),
+        (("gpt2", "--kv-engine", "hf", "--pipeline-layers", "6,6"), "--pipeline-layers has no effect beside"),
         (("gpt2", "--phase", "train", "--pipeline-parallel", "2"), "--pipeline-parallel has no effect on a training"),
         (("gpt2", "--phase", "train", "--expert-parallel", "2"), "--expert-parallel has no effect on a training"),
         (("gpt2", "--phase", "train", "--context-parallel", "2"), "--context-parallel has no effect on a training"),

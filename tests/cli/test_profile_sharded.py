@@ -33,6 +33,7 @@ RESULT_KEYS = [
     "data_parallel",
     "expert_parallel",
     "context_parallel",
+    "pipeline_layers",
     "ranks",
     "ranks_heard",
     "device",
@@ -115,8 +116,10 @@ def test_every_degree_at_once(cli: Cli, small: dict[str, str]) -> None:
     # One sequence of 8 tokens of 24 values of two bytes, half of them each rank's.
     assert at(result, "layers.1", "send_bytes") == [(0, 8 * 24 * 2 // 2, [0])]
     assert at(result, "layers.3.attn", "all_gather_bytes") == [(1, 8 * 24 * 2, [2])]
-    experts = cli("profile", small["experts"], *PREFILL, "--tp", "2", "--expert-parallel", "2", *META)
+    split = ("--pipeline-layers", "3,1")
+    experts = cli("profile", small["experts"], *PREFILL, "--tp", "2", "--expert-parallel", "2", *split, *META)
     (result,) = experts.json["results"]
+    assert (result["pipeline_parallel"], result["pipeline_layers"], result["ranks_heard"]) == (2, "3,1", [0, 2])
     assert (experts.code, result["verdict"], result["expert_parallel"]) == (0, "confirmed", 2)
     ring = cli("profile", small["learned"], *PREFILL, "--tp", "2", "--context-parallel", "2", *META)
     (result,) = ring.json["results"]
@@ -154,7 +157,8 @@ def test_a_model_without_a_fused_kernel_is_confirmed_without_it(cli: Cli, small:
     [
         (("--tp", "3"), 2, "does not divide n_heads (8) of grouped; use one of: 1, 2, 4, 8"),
         (("--tp", "2", "--sequence-parallel"), 2, "grouped in decode: sequence parallelism over 2 ranks"),
-        (("--pipeline-parallel", "3"), 2, "use one of: 1, 2, 4"),
+        (("--pipeline-parallel", "5"), 2, "more stages than the 4 layers of grouped; use at most 4"),
+        (("--pipeline-layers", "2,1"), 2, "all together the 4 layers of grouped (these are 3), such as 2,2"),
         (("--pipeline-parallel", "2", "--layers", "2"), 2, "--layers has no effect beside --pipeline-parallel"),
         (("--tp", "0"), 2, "--tensor-parallel: found 0"),
         (("--tp", "2", "--counters", "ncu"), 2, "--counters has no effect on a pass that is spread over ranks"),

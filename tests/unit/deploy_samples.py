@@ -127,6 +127,9 @@ def parsed(line: CommandLine) -> dict[str, Any]:
         assert (written[:2], words[end - 2]) == (["printf", "%s\\n"], ">")
         found["config"] = yaml.safe_load("\n".join(written[2:]))
         words = words[end + 1 :]
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        found[name] = value
     program = {"vllm": 2, "sglang": 3, "tensorrt-llm": 1}[line.engine]
     assert words[:program] in (["vllm", "serve"], ["python3", "-m", "sglang.launch_server"], ["trtllm-serve"])
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)

@@ -145,6 +145,27 @@ def test_degrees_of_a_dense_model(degrees: dict[str, Any], engine: str, options:
 
 
 @pytest.mark.parametrize(
+    ("degrees", "vllm", "sglang", "tensorrt_llm"),
+    [
+        # 61 layers: vLLM itself has 15, 15, 16, 15, SGLang 15, 15, 15, 16, TensorRT-LLM 16, 15, 15, 15.
+        ({"pipeline_parallel": 4}, None, "15,15,16,15", [15, 15, 16, 15]),
+        ({"pipeline_parallel": 4, "pipeline_layers": (15, 15, 15, 16)}, "15,15,15,16", None, [15, 15, 15, 16]),
+        ({"pipeline_parallel": 4, "pipeline_layers": (16, 15, 15, 15)}, "16,15,15,15", "16,15,15,15", None),
+        # 31 and 30: both begin with the longer one but SGLang.
+        ({"pipeline_parallel": 2}, None, "31,30", None),
+        ({"pipeline_parallel": 1}, None, None, None),
+    ],
+)
+def test_an_engine_is_told_a_split_that_is_not_its_own(
+    degrees: dict[str, Any], vllm: str | None, sglang: str | None, tensorrt_llm: list[int] | None
+) -> None:
+    lines = served(DEEPSEEK, on="h200", dtypes=Dtypes(weights="fp8"), **degrees)
+    assert parsed(lines["vllm"]).get("VLLM_PP_LAYER_PARTITION") == vllm
+    assert parsed(lines["sglang"]).get("SGLANG_PP_LAYER_PARTITION") == sglang
+    assert parsed(lines["tensorrt-llm"])["config"].get("pp_partition") == tensorrt_llm
+
+
+@pytest.mark.parametrize(
     ("degrees", "engine", "options", "started"),
     [
         (

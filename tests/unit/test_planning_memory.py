@@ -238,6 +238,7 @@ def test_hidden_states_weigh_more_where_ranks_share_the_rest() -> None:
         ("mixtral-8x7b", Sharding(data_parallel=4, expert_parallel=4), (4 * 2 * (14336 + 28672),)),
         ("deepseek-v2-lite", Sharding(tensor_parallel=8), (6 * (2048 + 2048),)),
         ("deepseek-v2-lite", Sharding(pipeline_parallel=27), (0, *[6 * (2048 + 2816)] * 26)),
+        ("deepseek-v2-lite", Sharding(pipeline_parallel=2, pipeline_layers=(1, 26)), (0, 6 * (2048 + 2816))),
         ("nemotron-3-super-120b-a12b", Sharding(), (22 * (2688 + 2688),)),
         ("llama-3.1-8b", Sharding(pipeline_parallel=2), (0, 0)),
     ],
@@ -365,7 +366,7 @@ def test_tokens_are_sampled_on_the_last_stage() -> None:
     assert made.bar(0, 64, 100).bytes_of("logits") == 0 < made.bar(1, 64, 100).bytes_of("logits")
 
 
-@pytest.mark.parametrize(("tensor", "stages"), [(1, 1), (2, 1), (16, 1), (4, 2), (1, 4)])
+@pytest.mark.parametrize(("tensor", "stages"), [(1, 1), (2, 1), (16, 1), (4, 3), (1, 4)])
 def test_what_a_rank_holds_is_that_of_the_sharded_prediction(tensor: int, stages: int) -> None:
     arch = named("llama-3.1-70b")
     sharding = Sharding(tensor_parallel=tensor, pipeline_parallel=stages)
@@ -392,6 +393,9 @@ def test_stages_of_unequal_layers_keep_the_pages_of_their_largest_group() -> Non
     assert two.caches.block_bytes == (page, page)
     four = footprint(arch, on("h200", sharding=Sharding(pipeline_parallel=4)), 64, None)
     assert four.caches.block_bytes == (page,) * 4, "no stage has two layers of any group"
+    split = Sharding(pipeline_parallel=3, pipeline_layers=(1, 6, 1))
+    told = footprint(arch, on("h200", sharding=split), 64, None)
+    assert told.caches.block_bytes == (page, 2 * page, page), "layers 1 to 6 have both of a group"
     one = footprint(arch, on("h200"), 64, None)
     assert one.caches.block_bytes == (2 * page,)
     # 100 tokens are 7 pages; a window of 40 begins a page with tokens 57 to 96 seen: pages 3 to 6.
@@ -497,7 +501,13 @@ def test_numbers_below_one_are_refused(ask: dict[str, Any], message: str) -> Non
         ("llama-3.1-8b", dict(sharding=Sharding(data_parallel=0)), 9, r"data_parallel is 0; it must be at least 1"),
         ("llama-3.1-8b", dict(memory_bytes=0), 9, r"memory_bytes is 0; a device has at least 1 byte"),
         ("llama-3.1-8b", dict(dtypes=Dtypes(kv_cache="int4")), 9, r"vLLM has no cache in int4"),
-        ("llama-3.1-8b", dict(sharding=Sharding(pipeline_parallel=5)), 9, r"pipeline_parallel is 5, .* the 32 layers"),
+        ("llama-3.1-8b", dict(sharding=Sharding(pipeline_parallel=33)), 9, r"more stages than the 32 layers"),
+        (
+            "gpt2",
+            dict(sharding=Sharding(pipeline_parallel=2, pipeline_layers=(6, 5))),
+            9,
+            r"\(these are 11\), such as 6,6",
+        ),
         ("gpt2", {}, 1025, r"1,?025"),
         ("mamba-2.8b", dict(sharding=Sharding(tensor_parallel=2)), 9, r"attention of kind mamba-1"),
         ("recurrentgemma-2b", {}, 9, r"vLLM has no rg-lru"),

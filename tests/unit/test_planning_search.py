@@ -172,13 +172,22 @@ def spread_of(spec: ArchSpec, **more: int) -> tuple[set[str], dict[str, str]]:
     return {words(s) for s in found.shardings}, {each.what: each.why for each in found.refused}
 
 
-def test_degrees_are_those_that_divide() -> None:
+def test_degrees_are_those_that_fit() -> None:
     """6 heads, 2 of keys and values, 4 layers, d_ff 6."""
     tried, refused = spread_of(dense())
     assert tried == {"-", "TP2", "TP6", "PP2", "PP4", "TP2 PP2", "TP2 PP4"}
     assert set(refused) == {"TP4", "TP8", "PP8"}
     assert "use one of: 1, 2, 6" in refused["TP4"]
-    assert "does not divide the 4 layers" in refused["PP8"]
+    assert "more stages than the 4 layers" in refused["PP8"]
+
+
+def test_stages_are_as_many_as_share_the_layers_evenly_or_as_devices_come_in() -> None:
+    tried, refused = spread_of(dense(layers=15), max_gpus=16, replicas=1)
+    assert {each for each in tried if "TP" not in each} == {"-", "PP2", "PP3", "PP4", "PP5", "PP8", "PP15"}
+    assert "more stages than the 15 layers" in refused["PP16"]
+    found = plan(named("deepseek-v3"), [find("h200")], ask(max_gpus=8, dtypes=(Dtypes(weights="fp8"),)))
+    (c,) = [each for each in found.configurations if words(each.deployment.sharding) == "TP2 PP4"]
+    assert c.bar.stage == 2, "the third of them has 16 of the 61 layers"
 
 
 def test_a_tensor_stays_in_its_node_and_a_pipeline_need_not() -> None:

@@ -91,11 +91,16 @@ def test_replicas_and_stages_share_the_requests() -> None:
     three = seconds_each(replicas=3)
     assert (three.devices, three.slots) == (3, 1)
     assert three.output_tokens_per_second == pytest.approx(3 * 1)
-    # Three stages of a pipeline hold a group each: a pass of one takes as long, and three are under way at a time.
-    staged = seconds_each(layout=Layout(pipeline=3))
-    assert (staged.devices, staged.slots) == (3, 1)
-    assert staged.output_tokens_per_second == pytest.approx(3 * 1)
+    # Two stages of a pipeline hold a group each: a pass of one takes as long, and two are under way at a time.
+    staged = seconds_each(layout=Layout(pipeline=2))
+    assert (staged.devices, staged.slots) == (2, 2)
+    assert staged.output_tokens_per_second == pytest.approx(2 * 2)
     assert staged.tpot.value == pytest.approx(1)
+    # Three have 11, 11 and 10 of the 32 layers: a group waits until 11 of 32 were run for each of the three.
+    uneven = seconds_each(layout=Layout(pipeline=3))
+    assert (uneven.devices, uneven.slots) == (3, 1)
+    assert uneven.tpot.value == pytest.approx(33 / 32)
+    assert uneven.output_tokens_per_second == pytest.approx(3 * 32 / 33)
 
 
 def test_a_token_costs_what_its_devices_cost() -> None:

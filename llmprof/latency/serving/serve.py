@@ -160,7 +160,7 @@ def serve(
         engine=None if name == "none" else stack.engine,
     )
     return serve_with(
-        Steps(composer),
+        Steps(composer, deployment.sharding.pipeline_layers),
         stack,
         demand,
         replicas=replicas_of(composer.layout, deployment.sharding.ranks),
@@ -187,7 +187,7 @@ def serve_with(
     """`serve` with passes timed by `steps`, the requests shared evenly by `replicas` of each pipeline's lanes.
 
     Stages of a pipeline work on as many groups of sequences at a time: each group is served as if it were alone, with
-    its share of the requests.
+    its share of the requests, and waits for the deepest stage where stages have unequally many layers.
     """
     run, lanes = run_of(steps, stack, demand, replicas=replicas, request_rate=request_rate, slots=slots, waves=waves)
     run.check_rate(lanes)

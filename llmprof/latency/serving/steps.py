@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmprof.latency.compose import Chunk, Composer, Ends, Pass, PassTime
 from llmprof.latency.serving.simulate import StepTime
+from llmprof.sharding_stages import depths
 
 COARSE = 32
 """A length is rounded to a 32nd of the power of two below it: to 3% at most, half of which is off at either side."""
@@ -30,10 +31,17 @@ class _Step:
 
 
 class Steps:
-    """Passes of one composer, each timed once."""
+    """Passes of one composer, each timed once. `pipeline_layers`: of each stage; () is as evenly as can be.
 
-    def __init__(self, composer: Composer) -> None:
+    `slack`: while all stages work, each for a group of sequences, a group's passes begin as often as the deepest stage
+    is through with those of all groups: so many times as long apart as a pass takes, were its time spread evenly over
+    the layers. 1 where stages have equally many.
+    """
+
+    def __init__(self, composer: Composer, pipeline_layers: tuple[int, ...] = ()) -> None:
         self.composer = composer
+        layers, stages = len(composer.arch.main.layers), composer.layout.pipeline
+        self.slack = stages * max(depths(layers, stages, pipeline_layers)) / layers
         self._known: dict[tuple[int, int, tuple[Chunk, ...]], _Step] = {}
         self._asked: dict[tuple[int, int, tuple[Chunk, ...]], _Step] = {}
 
@@ -59,7 +67,7 @@ class Steps:
         return found
 
     def seconds(self) -> StepTime:
-        """As the simulation asks: the times themselves."""
+        """As the simulation asks: the times themselves, `slack` included."""
         return self._of(0)
 
     def low(self) -> StepTime:
@@ -71,12 +79,13 @@ class Steps:
         return self._of(2)
 
     def _of(self, end: int) -> StepTime:
-        find, ends = self._step, self.composer.ends
+        find, ends, slack = self._step, self.composer.ends, self.slack
 
         def step(decoding: int, context: float, chunks: tuple[Chunk, ...]) -> float:
             found = find(decoding, context, chunks)
             if found.ends is None:
-                found.ends = ends(found.asked)
+                seconds, low, high = ends(found.asked)
+                found.ends = slack * seconds, slack * low, slack * high
             return found.ends[end]
 
         return step

@@ -9,6 +9,7 @@ from llmprof.errors import InputError
 from llmprof.planning.demand import Demand
 from llmprof.planning.deploy.line import Refusal
 from llmprof.planning.memory import Deployment
+from llmprof.sharding_stages import check_stages
 from llmprof.spec.arch import ArchSpec, Gqa, LayerSpec, LmHead, Moe, NoAttention, NoFfn, T5Bias
 from llmprof.training_rules import unlike_dtypes
 from llmprof.workload import QUANTISED
@@ -41,6 +42,16 @@ class Asked:
         """Devices that share the layers of one replica."""
         sharding = self.deployment.sharding
         return sharding.tensor_parallel * sharding.pipeline_parallel
+
+    @property
+    def split(self) -> tuple[int, ...]:
+        """How many layers each stage of the pipeline has."""
+        return self.deployment.sharding.stage_depths(len(self.arch.main.layers))
+
+    @property
+    def left_over(self) -> int:
+        """How many layers are left over where stages have equally many."""
+        return len(self.arch.main.layers) % self.deployment.sharding.pipeline_parallel
 
     @property
     def experts(self) -> bool:
@@ -88,6 +99,10 @@ def asked(arch: ArchSpec, deployment: Deployment, demand: Demand) -> Asked:
 def check_asked(a: Asked) -> None:
     """Raise Refusal for what no engine is asked to serve, whatever its version."""
     arch, sharding, dtypes = a.arch, a.deployment.sharding, a.deployment.dtypes
+    try:
+        check_stages(arch.label, len(arch.main.layers), sharding.pipeline_parallel, sharding.pipeline_layers)
+    except InputError as error:
+        raise Refusal(f"has no such stages: {error}") from None
     if arch.structure == "encoder" or not isinstance(arch.head, LmHead):
         raise Refusal(f"makes tokens, and {arch.label} has no head that predicts the next one")
     if arch.structure == "prefix-decoder":

@@ -40,11 +40,12 @@ class Refusal(Exception):
 class Words:
     """A command as it grows: words that are quoted when it is written down, and notes.
 
-    `first` is a command for the shell that has to succeed before it.
+    `first` is a command for the shell that has to succeed before it. `environment` are variables that the command gets.
     """
 
     words: list[str]
     notes: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
     first: str | None = None
 
     def flag(self, name: str, value: object | None = None) -> None:
@@ -65,5 +66,5 @@ class Words:
     @property
     def text(self) -> str:
         """The words, quoted where a shell would read them otherwise."""
-        command = shlex.join(self.words)
+        command = shlex.join([*(f"{name}={value}" for name, value in self.environment.items()), *self.words])
         return command if self.first is None else f"{self.first} && {command}"

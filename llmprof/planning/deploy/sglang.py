@@ -2,7 +2,8 @@
 
 Options and what they mean were read in the package sglang 0.5.23 of PyPI (https://pypi.org/project/sglang/0.5.23/, read
 2026-11-30): sglang/srt/arg_groups/fields/{model,parallel,schedule}.py, arg_groups/{parallel_hook,validation_hook}.py,
-model_executor/pool_configurator.py, configs/model_config.py, layers/quantization/fp8.py, sglang/srt/models.
+model_executor/pool_configurator.py, configs/model_config.py, distributed/utils.py, layers/quantization/fp8.py,
+sglang/srt/models.
 Documentation: https://docs.sglang.io/docs/advanced_features/server_arguments (read 2026-11-30).
 """
 
@@ -13,6 +14,7 @@ from llmprof.planning.deploy.hardware import check_gpu, check_packed, compute_ca
 from llmprof.planning.deploy.line import Refusal, Words
 from llmprof.planning.deploy.shares import Shares
 from llmprof.planning.deploy.weights import files_of
+from llmprof.sharding_stages import text_of
 
 VERSION = "0.5.23"
 SOURCE = "https://pypi.org/project/sglang/0.5.23/"
@@ -77,6 +79,9 @@ def _parallel(w: Words, a: Asked) -> int:
     sent = s.data_parallel > 1 and s.expert_parallel == everywhere
     if s.splits_rows and not sent:
         raise Refusal("has sequence parallelism (--enable-layernorm-sp) in prefill and of two models alone")
+    each, longer = len(a.arch.main.layers) // s.pipeline_parallel, s.pipeline_parallel - a.left_over
+    if a.split != tuple(each + (stage >= longer) for stage in range(s.pipeline_parallel)):  # its last ones have more
+        w.environment["SGLANG_PP_LAYER_PARTITION"] = text_of(a.split)
     together = everywhere * s.pipeline_parallel if sent else a.replica_devices
     if together > NODE:
         whose = "that share experts" if sent else "of a replica"

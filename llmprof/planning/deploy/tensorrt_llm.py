@@ -7,7 +7,9 @@ after that release, and are the same in both: tensorrt_llm/commands/serve.py at
 at 0004396720054fd8e205cbf616f21f0b57c6b412. What is quantised for which GPU: docs/source/features/quantization.md at
 09d4c79ba941a5c2c62c878c3572c0dcc8b85efa. Degrees: docs/source/features/parallel-strategy.md at
 65b31db1b401d3752b8ebe7c29093cbfb6af04b7. Models: docs/source/models/supported-models.md at
-00b6d5a25c30b4382d24fbdf52956d601b3ffd24.
+00b6d5a25c30b4382d24fbdf52956d601b3ffd24. Stages: `Mapping.pp_layers` in tensorrt_llm/mapping.py at
+b35ac1b64368513d215c57d2ed01d62d910df8da, `pp_partition` of
+https://nvidia.github.io/TensorRT-LLM/llm-api/reference/TorchLlmArgs.html (a prototype, as it says).
 """
 
 from __future__ import annotations
@@ -66,7 +68,10 @@ def words(a: Asked, shares: Shares | str) -> Words:
         cache += f", free_gpu_memory_fraction: {shares.of_free}"
     else:
         w.note(f"free_gpu_memory_fraction is left at its own {OWN_SHARE}: {shares}")
-    lines = (f"dtype: {DTYPES[dtypes.activations]}", f"kv_cache_config: {{{cache}}}")
+    lines = [f"dtype: {DTYPES[dtypes.activations]}", f"kv_cache_config: {{{cache}}}"]
+    each = len(a.arch.main.layers) // sharding.pipeline_parallel
+    if a.split != tuple(each + (stage < a.left_over) for stage in range(sharding.pipeline_parallel)):
+        lines.append(f"pp_partition: {list(a.split)}")  # its own first ones have more
     w.first = f"{shlex.join(('printf', LINES, *lines))} > {CONFIG}"
     return w
 

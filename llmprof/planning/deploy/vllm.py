@@ -2,9 +2,9 @@
 
 Options and what they mean were read in the package vllm 0.33.0 of PyPI (https://pypi.org/project/vllm/0.33.0/, read
 2026-11-30): vllm/engine/arg_utils.py, vllm/config/{parallel,cache,scheduler,model,quantization}.py,
-vllm/platforms/cuda.py, vllm/model_executor/models/registry.py. Documentation: https://docs.vllm.ai/en/v0.33.0/; ranks
-on several nodes: https://github.com/vllm-project/vllm at 01e4fce07423dafcc832600ba05159fb28dc1126 (read 2026-11-30),
-docs/serving/data_parallel_deployment.md.
+vllm/platforms/cuda.py, vllm/model_executor/models/registry.py, vllm/distributed/utils.py. Documentation:
+https://docs.vllm.ai/en/v0.33.0/; ranks on several nodes: https://github.com/vllm-project/vllm at
+01e4fce07423dafcc832600ba05159fb28dc1126 (read 2026-11-30), docs/serving/data_parallel_deployment.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from llmprof.planning.deploy.hardware import check_gpu, check_packed, compute_ca
 from llmprof.planning.deploy.line import Refusal, Words
 from llmprof.planning.deploy.shares import Shares
 from llmprof.planning.deploy.weights import files_of
+from llmprof.sharding_stages import depths, text_of
 
 VERSION = "0.33.0"
 SOURCE = "https://pypi.org/project/vllm/0.33.0/"
@@ -88,6 +89,8 @@ def _parallel(w: Words, a: Asked) -> None:
         )
     w.degree("--tensor-parallel-size", s.tensor_parallel)
     w.degree("--pipeline-parallel-size", s.pipeline_parallel)
+    if a.split != depths(len(a.arch.main.layers), s.pipeline_parallel):  # its own rule is the one of docs here
+        w.environment["VLLM_PP_LAYER_PARTITION"] = text_of(a.split)
     if s.data_parallel > 1 and a.experts and not sent:
         w.note(
             f"start {s.data_parallel} such instances, each on {a.replica_devices} devices of its own: "
