@@ -17,6 +17,7 @@ from llmprof.planning.rejections import rejections
 from llmprof.planning.scenarios import Held
 from llmprof.planning.search import Plan
 from llmprof.planning.times import Bound
+from llmprof.sharding_stages import text_of
 from llmprof.spec.arch import ArchSpec
 
 Record = dict[str, Any]
@@ -26,10 +27,11 @@ DATASHEET = (
     "a bound: it rests on the peaks and bandwidths of the catalogue, and nothing has been run; no engine is as quick"
 )
 BOUNDS = (
-    "prefill_ns_lower_bound",
-    "prefill_ns_op_level",
-    "decode_ns_lower_bound",
-    "decode_ns_op_level",
+    *(
+        f"{phase}_{key}"
+        for phase in ("prefill", "decode")
+        for key in ("ns_lower_bound", "ns_op_level", "weights_share", "compute_share", "memory_share", "link_share")
+    ),
     "tokens_per_s_upper_bound",
     "requests_per_s_upper_bound",
     "cost_per_million_tokens_lower_bound",
@@ -75,6 +77,7 @@ def configuration_record(c: Configuration, number: int) -> Record:
     return {
         "rank": number,
         **deployment_record(c.deployment),
+        "pipeline_layers": text_of(sharding.stage_depths(c.arch.n_layers)),
         "weight_dtype": dtypes.weights,
         "activation_dtype": dtypes.activations,
         "kv_dtype": dtypes.kv_cache,
