@@ -77,8 +77,12 @@ def plan(
         overhead=overhead,
         devices=devices,
     )
-    ask = replace(ask, watts=plan_slo.parse_watts(watts, devices, target))
-    ask = replace(ask, routing=routes.parse_routing(routing), latent=routes.parse_latent(latent))
+    ask = replace(
+        ask,
+        watts=plan_slo.parse_watts(watts, devices, target),
+        routing=routes.parse_routing(routing),
+        latent=routes.parse_latent(latent),
+    )
     check_writable(output)
     archs = options.architectures(spec, variant, all_variants)
     routes.refuse_idle(ask.routing, ask.latent, archs)

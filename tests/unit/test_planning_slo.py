@@ -248,9 +248,9 @@ def test_energy_follows_power() -> None:
     for each in figures(search):
         c = each.configuration
         assert each.power == Power(watts=limits[c.deployment.device.name], stated=False)
-        per_s = limits[c.deployment.device.name] * c.gpus
-        assert each.joules_per_million == pytest.approx(per_s / each.tokens_per_s * 1e6, rel=1e-12)
-        assert each.joules_per_request == pytest.approx(40e-6 * each.joules_per_million, rel=1e-12)
+        a_second = limits[c.deployment.device.name] * c.gpus
+        assert each.joules_per_million == pytest.approx(a_second / each.tokens_per_s * 1e6, rel=1e-12)
+        assert each.joules_per_request == pytest.approx(40 * a_second / each.tokens_per_s, rel=1e-12)
 
 
 def test_stated_watts_win() -> None:
