@@ -237,7 +237,7 @@ def test_figures_without_which_a_device_is_not_planned() -> None:
     assert device.find("rtx-pro-6000-workstation").peak_flops["bf16"].value == 503_800 * 10**9
     gaudi2 = device.find("gaudi2").figures["memory_bandwidth"].value
     assert gaudi2 == 2_460 * 10**9
-    assert 6 * 1024 * 3.2e9 / 8 == pytest.approx(gaudi2, rel=1e-3), "six stacks of 1,024 bits at 3.2 Gb/s"
+    assert gaudi2 == round(6 * 1024 * 3.2e9 / 8, -10), "six stacks of 1,024 bits at 3.2 Gb/s, to three digits"
     # Two dies with a memory each: what they have together is nobody's bandwidth, and nothing may be planned by it.
     assert device.find("mi250x").memory_bandwidth is None
 
