@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from llmprof.report.tables import Table
 
 
+PAGE = 80
+"""Columns of a plot in Markdown, whatever the terminal is."""
+
+
 class Served:
     """One plan that is served: what keeps the level, and the figures of those that are listed."""
 
@@ -82,8 +86,8 @@ class Served:
         both = {"unconfirmed": {**made["unconfirmed"], **own["unconfirmed"]}, "commands": lines}
         return {**made, **own, **both}
 
-    def pages(self, *, width: int | None, encoding: str | None) -> list[Table]:
-        """Tables in the order in which they are read; nothing is drawn without a `width`."""
+    def pages(self, *, width: int, encoding: str | None) -> list[Table]:
+        """Tables in the order in which they are read, with a plot of at most `width` columns."""
         from llmprof.planning.deploy import command_lines
         from llmprof.planning.fewest import fewest
         from llmprof.planning.nearest import nearest
@@ -148,7 +152,9 @@ def _report(served: Sequence[Served], output_format: str, output: str | None) ->
     if output_format == "csv":
         write_text(tables.to_csv([row for each in served for row in each.rows()]), output)
         return
-    width, encoding = (None, None) if output_format == "markdown" else _canvas(output)
+    width, encoding = _canvas(output)
+    if output_format == "markdown":
+        width = PAGE
     pages = [page for each in served for page in each.pages(width=width, encoding=encoding)]
     text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
     write_text(text, output)

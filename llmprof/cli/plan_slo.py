@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from llmprof.planning.slo import Target
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-FASTEST = 1e6
-"""More requests per second than this are a slip of the pen."""
+SLOWEST, FASTEST = 1e-6, 1e6
+"""Fewer requests per second than one in eleven days, or more than a million, are a slip of the pen."""
 LONGEST = 86_400.0
 """Seconds: a level of more than a day is a slip of the pen."""
 
@@ -112,10 +112,10 @@ def parse_slo(text: str) -> dict[str, float]:
 def parse_rate(text: str) -> float:
     """Requests per second."""
     value = _number(text)
-    if value is None or not 0 < value <= FASTEST:
+    if value is None or not SLOWEST <= value <= FASTEST:
         raise InputError(
-            f"--request-rate: found {_shown(text)}; expected requests per second, above 0 and at most {FASTEST:,.0f}, "
-            "such as 2.5"
+            f"--request-rate: found {_shown(text)}; expected requests per second, above 0 (at least {SLOWEST:f}) and "
+            f"at most {FASTEST:,.0f}, such as 2.5"
         )
     return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any
 
@@ -38,9 +38,19 @@ BOUNDS = (
 )
 """Keys of a configuration that no measurement confirms."""
 
+ROOM = ("with_room", "scenarios", "fewest", "nearest", "rejections")
+"""Keys of a plan that say what has room."""
+COUNTED = "it rests on memory with terms that nothing confirms (`memory` of each configuration)"
+NOTHING: Mapping[str, str] = {}
 
-def plan_record(plan: Plan, shown: Sequence[Record], **found: object) -> Record:
-    """What was asked and what came of it; `shown` are the records of the configurations that are listed."""
+
+def plan_record(
+    plan: Plan, shown: Sequence[Record], *, unconfirmed: Mapping[str, str] = NOTHING, **found: object
+) -> Record:
+    """What was asked and what came of it; `shown` are the records of the configurations that are listed.
+
+    `unconfirmed` says of which keys of `found` nothing confirms the figures, and why.
+    """
     ask, demand, arch = plan.ask, plan.ask.demand, plan.arch
     encoder = arch.structure == "encoder"
     return {
@@ -68,7 +78,14 @@ def plan_record(plan: Plan, shown: Sequence[Record], **found: object) -> Record:
         ],
         "refused_degrees": [{"degrees": each.what, "reason": each.why} for each in plan.refused],
         "unplanned_devices": [{"device": device.name, "reason": why} for device, why in plan.unplanned],
+        "unconfirmed": {**dict.fromkeys(ROOM if _doubtful(plan) else (), COUNTED), **unconfirmed},
     }
+
+
+def _doubtful(plan: Plan) -> bool:
+    """Whether what has room rests on terms of memory that nothing confirms; taken so where nothing has room."""
+    terms = [term for c in plan.configurations for term in c.bar.terms if term.bytes]
+    return not terms or any(term.basis == "unconfirmed" for term in terms)
 
 
 def configuration_record(c: Configuration, number: int) -> Record:

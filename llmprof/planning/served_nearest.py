@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
+from decimal import ROUND_FLOOR, Context, Decimal
 from math import inf
 from typing import Literal
 
@@ -12,49 +14,51 @@ from llmprof.planning.configuration import Configuration
 from llmprof.planning.served_search import Missed, ServedSearch
 from llmprof.planning.slo import Metric, Slo, Target, Times
 
-LOOKED_AT, TRIED_AGAIN = 64, 6
-"""Configurations of which the highest rate is looked for: of the first by their bounds the second by their passes."""
-HALVINGS = 8
+LOOKED_AT, TRIED_AGAIN = 64, 4
+"""Configurations of which another load is looked for: of the first by their bounds the second by their passes, both of
+those that answer most and of those that are quickest."""
+HALVINGS = 12
 """How often a rate is halved before nothing is said."""
 FINER = 6
 """How often the last half is halved again: to 2% or less."""
 MORE_DEVICES = (2, 4)
-"""Times the devices that were allowed, where too many requests arrive for those."""
+"""Times the devices that were allowed, where those do not do."""
+
+Change = Literal["ttft", "tpot", "both", "request_rate", "concurrency", "devices"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NearestTarget:
-    """What could be asked instead: one level or both (seconds), a rate, or more devices; `configuration` serves it."""
+    """What could be asked instead: one level or both (seconds), a rate, fewer requests at once, or more devices.
 
-    change: Literal["ttft", "tpot", "both", "request_rate", "devices"]
+    `configuration` serves it. `concurrency` is None where that is as it was.
+    """
+
+    change: Change
     slo: Slo
     rate: float | None
     configuration: Configuration
+    concurrency: int | None = None
 
 
 def nearest_targets(search: ServedSearch) -> list[NearestTarget]:
-    """One for each level that could be loosened alone, both together where neither would do, the rate, and devices."""
+    """One for each level that could be loosened alone, both together where neither would do, the load, and devices."""
     slo = search.target.slo
     found = [made for metric in slo.asked if (made := _loosened(search, metric)) is not None]
     if not found and len(slo.asked) > 1:
         found = [made for made in (_both(search),) if made is not None]
-    found += [made for made in (_rate(search), _more_devices(search)) if made is not None]
-    return found
+    fewer = _concurrency if search.target.rate is None else _rate
+    return found + [made for made in (fewer(search), _more_devices(search)) if made is not None]
 
 
 def below_light(search: ServedSearch) -> dict[Metric, Missed]:
-    """The levels that not even bounds keep, where that is why nothing is left: each with the nearest configuration.
-
-    Empty where something else is the matter.
-    """
-    missed = search.missed.values()
-    if any(each.stage != "speed of light" or each.metric == "rate" for each in missed) or not missed:
-        return {}
+    """The levels that no configuration keeps at its bounds, each with the one that comes nearest."""
     found: dict[Metric, Missed] = {}
     for metric in search.target.slo.asked:
-        of_metric = [each for each in missed if each.metric == metric]
-        if of_metric:
-            found[metric] = min(of_metric, key=lambda each: (each.value, each.configuration.gpus))
+        nearest = min(search.plan.configurations, key=lambda c: (search.serving.least(c).of(metric), c.gpus))
+        least, most = search.serving.least(nearest).of(metric), search.target.slo.of(metric)
+        if most is not None and least > most:
+            found[metric] = Missed(configuration=nearest, stage="speed of light", metric=metric, value=least)
     return found
 
 
@@ -103,44 +107,89 @@ def _quickest(search: ServedSearch, slo: Slo, measure: Callable[[Times], float])
 
 def _rate(search: ServedSearch) -> NearestTarget | None:
     """The highest rate at which one of the most promising configurations keeps the levels, to 2%."""
-    rate, slo = search.target.rate, search.target.slo
-    if rate is None:
-        return None
-    likely = sorted(search.plan.configurations, key=lambda c: -c.requests_per_s)[:LOOKED_AT]
-    tried = sorted(likely, key=lambda c: -_promise(search, c))[:TRIED_AGAIN]
+    tried = _promising(search)
+    asked = search.target.rate
+    assert asked is not None
 
     def at(slower: float) -> Configuration | None:
-        serving = search.serving.at(slower)
-        for c in tried:
-            try:
-                kept = serving.answers(c) and not slo.missed(serving.seen(c).times)
-            except InputError:
-                continue
-            if kept:
-                return c
-        return None
+        return _first(search, tried, Target(slo=search.target.slo, rate=slower))
 
-    low = rate
-    best = None
+    high = _rounded(min(asked, max((_ceiling(search, c) for c in tried), default=asked)))
+    best, low = None, high
     for _ in range(HALVINGS):
-        low, high = low / 2, low
-        best = at(low)
+        low, high = _rounded(low / 2), low
+        best = at(low) if low > 0 else None
         if best is not None:
             break
     if best is None:
         return None
     for _ in range(FINER):
-        middle = (low + high) / 2
+        middle = _rounded((low + high) / 2)
+        found = at(middle) if middle > low else None
+        low, high, best = (low, middle, best) if found is None else (middle, high, found)
+    return NearestTarget(change="request_rate", slo=search.target.slo, rate=low, configuration=best)
+
+
+def _concurrency(search: ServedSearch) -> NearestTarget | None:
+    """The most requests at once, fewer than are asked for, of which a promising configuration keeps the levels."""
+    ask, target = search.plan.ask, search.target
+    tried = _promising(search)
+
+    def at(fewer: int) -> Configuration | None:
+        asking = copy(search.serving.search)
+        asking.ask = replace(ask, fill=False, demand=replace(ask.demand, concurrency=fewer))
+        made = [asking.configured(c.deployment) for c in tried if c.replicas <= fewer]
+        return _first(search, [c for c in made if isinstance(c, Configuration)], target)
+
+    high = max((c.concurrency for c in tried), default=1) if ask.fill else ask.demand.concurrency
+    best, low = (at(1), 1) if high > 1 else (None, 1)
+    if best is None:
+        return None
+    while high - low > max(1, low // 50):
+        # What is asked for may be a thousand times too much, so that large gaps are halved by their ratio.
+        middle = round((low * high) ** 0.5) if high > 4 * low else (low + high) // 2
         found = at(middle)
         low, high, best = (low, middle, best) if found is None else (middle, high, found)
-    return NearestTarget(change="request_rate", slo=slo, rate=low, configuration=best)
+    return NearestTarget(
+        change="concurrency", slo=target.slo, rate=None, configuration=best, concurrency=best.concurrency
+    )
+
+
+def _first(search: ServedSearch, tried: list[Configuration], target: Target) -> Configuration | None:
+    """The best of those that are tried which meets another target."""
+    serving = search.serving if target.rate is None else search.serving.at(target.rate)
+    plan = replace(search.plan, configurations=tuple(tried))
+    found = ServedSearch(plan, serving, target).best(1)
+    return found[0] if found else None
+
+
+def _promising(search: ServedSearch) -> list[Configuration]:
+    """Those that answer most requests by the times of their passes, and those that are quickest with one alone."""
+    every, slo = search.plan.configurations, search.target.slo
+
+    def late(times: Times) -> float:
+        """By how much the level that is missed most is."""
+        return max(times.of(metric) / most for metric in slo.asked if (most := slo.of(metric)) is not None)
+
+    def alone(c: Configuration) -> float:
+        try:
+            return late(search.serving.alone(c))
+        except InputError:
+            return inf
+
+    many = sorted(every, key=lambda c: -c.requests_per_s)[:LOOKED_AT]
+    found = sorted(many, key=lambda c: -_ceiling(search, c))[:TRIED_AGAIN]
+    if slo.asked:
+        quick = sorted(every, key=lambda c: late(search.serving.least(c)))[:LOOKED_AT]
+        found += sorted(quick, key=alone)[:TRIED_AGAIN]
+    return list(dict.fromkeys(found))
 
 
 def _more_devices(search: ServedSearch) -> NearestTarget | None:
-    """The fewest devices beyond those that are allowed, where those answer fewer requests than arrive."""
-    if not any(missed.metric == "rate" for missed in search.missed.values()):
-        return None
+    """The fewest devices beyond those that are allowed; none where each would be filled up as these are."""
     ask, serving = replace(search.plan.ask, rank="gpus"), search.serving
+    if ask.fill and search.target.rate is None:
+        return None
     for times in MORE_DEVICES:
         wider = serving.search.asking(replace(ask, max_gpus=times * ask.max_gpus))
         found = ServedSearch(wider.plan(), serving.over(wider), search.target).best(1)
@@ -151,7 +200,12 @@ def _more_devices(search: ServedSearch) -> NearestTarget | None:
     return None
 
 
-def _promise(search: ServedSearch, c: Configuration) -> float:
+def _rounded(rate: float) -> float:
+    """Down to three digits, as it is written."""
+    return float(Context(prec=3, rounding=ROUND_FLOOR).create_decimal(Decimal(rate)))
+
+
+def _ceiling(search: ServedSearch, c: Configuration) -> float:
     """Requests per second that `c` may answer by the times of its passes; 0 where they have none."""
     try:
         return search.serving.ceiling(c)

@@ -10,7 +10,7 @@ from typing import Any
 from llmprof.planning.configuration import Configuration
 from llmprof.planning.degrees import words
 from llmprof.planning.energy import UNKNOWN
-from llmprof.planning.record import NANOSECONDS, deployment_record
+from llmprof.planning.record import DATASHEET, NANOSECONDS, deployment_record
 from llmprof.planning.served_figures import Predicted, cost_per_million
 from llmprof.planning.served_nearest import NearestTarget
 from llmprof.planning.served_search import Missed, ServedSearch, Stage
@@ -31,8 +31,15 @@ PREDICTED = (
     "requests_per_s",
     "cost_per_million_tokens",
     "tpot_bound_share",
+    "decoded_together",
 )
 """Keys of a configuration that are predicted times and what follows from them."""
+
+LEAST = ("ttft_ns_lower_bound", "tpot_ns_lower_bound")
+"""Keys of a configuration that are the speed of light of both times."""
+
+TARGETS = ("meeting", "slo_rejections", "pareto", "nearest_targets")
+"""Keys of a plan that rest on predicted times, or on bounds of them."""
 
 ENERGY = ("joules_per_million_tokens", "joules_per_request")
 """Keys of a configuration that rest on the power of its devices too."""
@@ -91,6 +98,7 @@ def target_record(search: ServedSearch, front: Sequence[Configuration], found: S
         ],
         "pareto": [_point(search, c, c in front) for c in sorted(search.seen, key=search.cost)],
         "nearest_targets": [_nearest(each) for each in found],
+        "unconfirmed": dict.fromkeys(TARGETS, "predicted, of deployments that have not been run (docs/latency.md)"),
     }
 
 
@@ -123,7 +131,11 @@ def predicted_record(p: Predicted, slo: Slo, *, on_front: bool) -> Record:
         "assumptions": list(p.assumptions),
         "meets": p.verdict(slo),
         "on_front": on_front,
-        "unconfirmed": {**dict.fromkeys(PREDICTED, why), **dict.fromkeys(ENERGY, energy)},
+        "unconfirmed": {
+            **dict.fromkeys(LEAST, DATASHEET),
+            **dict.fromkeys(PREDICTED, why),
+            **dict.fromkeys(ENERGY, energy),
+        },
     }
 
 
@@ -168,5 +180,6 @@ def _nearest(each: NearestTarget) -> Record:
         "change": each.change,
         **_slo(each.slo),
         "request_rate": each.rate,
+        "concurrency": each.concurrency,
         **deployment_record(each.configuration.deployment),
     }

@@ -13,6 +13,7 @@ from math import inf
 from typing import Literal, assert_never
 
 from llmprof.errors import InputError
+from llmprof.latency.serving.variants import FULL
 from llmprof.planning.configuration import Configuration
 from llmprof.planning.pareto import front_of_bounds
 from llmprof.planning.search import Plan
@@ -114,7 +115,7 @@ class ServedSearch:
         serving = self.serving
         try:
             if not serving.answers(c):
-                return Missed(configuration=c, stage="predicted", metric="rate", value=serving.most(c))
+                return Missed(configuration=c, stage="predicted", metric="rate", value=FULL * serving.most(c))
             seen = self.seen[c] = serving.seen(c)
         except InputError as error:
             return Missed(configuration=c, stage="no times", why=str(error))

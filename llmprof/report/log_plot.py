@@ -39,13 +39,13 @@ def log_plot(
     for mark, each in reversed(list(zip(marks, series, strict=False))):
         for x, y in each.points:
             cells[lines - 1 - up.place(y)][across.place(x)] = mark
-    labels = [y_text(round(up.high)), *[""] * (lines - 2), y_text(round(up.low))]
+    labels = ["" if up.high == up.low else y_text(round(up.high)), *[""] * (lines - 2), y_text(round(up.low))]
     margin = max(map(len, labels))
     down, corner, edge = (_DOWN, _CORNER, _ACROSS) if wide else ("|", "+", "-")
     text = [f" {label:>{margin}} {down}{''.join(row)}".rstrip() for label, row in zip(labels, cells, strict=True)]
     text.append(f" {'':>{margin}} {corner}{edge * columns}")
-    left, right = x_text(round(across.low)), x_text(round(across.high))
-    text.append(f" {'':>{margin}}  {left}{right:>{columns - len(left)}}")
+    left, right = x_text(round(across.low)), "" if across.high == across.low else x_text(round(across.high))
+    text.append(f" {'':>{margin}}  {left}{right:>{columns - len(left)}}".rstrip())
     legend = "   ".join(f"{mark} {each.name}" for mark, each in zip(marks, series, strict=False))
     text.append(f" {'':>{margin}}  {legend}")
     return text

@@ -22,10 +22,8 @@ NARROWEST, WIDEST = 24, 104
 """A plot has as many cells across; the widest ends where remarks are wrapped."""
 
 
-def pareto_table(
-    search: ServedSearch, front: Sequence[Configuration], *, width: int | None, encoding: str | None
-) -> Table:
-    """The front, cheapest first, and a plot of two points or more, as wide as `width` allows; None: no plot."""
+def pareto_table(search: ServedSearch, front: Sequence[Configuration], *, width: int, encoding: str | None) -> Table:
+    """The front, cheapest first, and a plot of two points or more, as wide as `width` allows."""
     priced = bool(search.plan.ask.prices)
     columns = ("per hour" if priced else "devices", "configuration", latency_name(search))
     several = len({c.deployment.dtypes for c in front}) > 1
@@ -40,11 +38,20 @@ def pareto_table(
     notes = [
         f"Of those that serve what is asked, none is both as cheap and quicker than one of these.{_behind(search)}",
     ]
+    if any(search.cost(c) == inf for c in front):
+        notes.append("-: nobody said what one costs (--price); it is taken as dearer than all that have a price.")
     points = [c for c in search.seen if c not in search.missed and search.cost(c) < inf]
-    if len(points) > 1 and width is not None:
-        notes += ["", *_plot(search, front, points, width=width, encoding=encoding)]
-    title = f"Pareto front: {'price of an hour' if priced else 'devices'} against {latency_name(search)}"
-    return Table(title=title, columns=columns, rows=rows, left=2, notes=tuple(notes))
+    drawing: list[str] = []
+    if len(points) > 1:
+        notes.append(f"Below, all that serve it as predicted: {title_of(search)}, both logarithmic.")
+        drawing = _plot(search, front, points, width=width, encoding=encoding)
+    title = f"Pareto front: {title_of(search)}"
+    return Table(title=title, columns=columns, rows=rows, left=2, notes=tuple(notes), drawing=tuple(drawing))
+
+
+def title_of(search: ServedSearch) -> str:
+    """What is held against what."""
+    return f"{'price of an hour' if search.plan.ask.prices else 'devices'} against {latency_name(search)}"
 
 
 def latency_name(search: ServedSearch) -> str:

@@ -18,16 +18,16 @@ from llmprof.report.tables import Table
 
 NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
 FIGURES_NOTE = (
-    "TTFT: to the first token; TPOT: each token after it, both on average; tok/s/user: of one request after its first "
-    "token; tok/s/gpu: of all answers, for each device{money}{energy}. Predicted, not measured: the ranges and what "
-    "they rest on are in the next table."
+    "TTFT: to the first token{further}; tok/s/gpu: of all answers, for each device{money}{energy}. Predicted, not "
+    "measured: the ranges and what they rest on are in the next table."
 )
+FURTHER_NOTE = "; TPOT: each token after it, both on average; tok/s/user: of one request after its first token"
 ENERGY_NOTE = "; kWh/M: the energy of as many at this rate, {power}, host and cooling not counted"
 KEEPS_NOTE = "keeps it: likely where the value keeps the level and the high end of its range does not."
 RANGES_NOTE = (
     ">=: the speed of light ({step}), below which no prediction is. TTFT ranges over what nobody states of a "
-    "scheduler, and over its kernels; TPOT over its kernels and the engine's own time. limited by: what takes most of "
-    "a pass that makes tokens, and its part of it; host is the engine's own time."
+    "scheduler, and over its kernels{further}. limited by: what takes most of {which}, and its part of it; host is the "
+    "engine's own time."
 )
 BASIS_NOTE = (
     "calibrated: constants fitted to measurements of this device; uncalibrated: of its family, or of the datasheet "
@@ -81,6 +81,7 @@ def _values(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
         f"of a device stands once; {kept:,} of the {len(plan.configurations):,} configurations with room serve it as "
         f"predicted{_unpredicted(rest)}.",
         FIGURES_NOTE.format(
+            further=FURTHER_NOTE if decodes else ", on average",
             money="; per M: what a million tokens of answers cost" if priced else "",
             energy=ENERGY_NOTE.format(power=drawn(powers)) if powers else "",
         ),
@@ -124,8 +125,15 @@ def _ranges(search: ServedSearch, shown: Sequence[Predicted]) -> Table:
         )
         for number, p in enumerate(shown, 1)
     )
-    step = "a prompt alone, a step of all in flight" if search.target.rate is None else "a prompt and a step alone"
-    notes = [RANGES_NOTE.format(step=step), BASIS_NOTE]
+    step = "a prompt alone"
+    if decodes:
+        step = "a prompt and a step alone" if search.target.rate is not None else f"{step}, a step of all in flight"
+    said = RANGES_NOTE.format(
+        step=step,
+        further="; TPOT over its kernels and the engine's own time" if decodes else "",
+        which="a pass that makes tokens" if decodes else "a prompt's pass",
+    )
+    notes = [said, BASIS_NOTE]
     if shown:
         notes.append(f"1 is limited by {limit(shown[0])}. Assumed of it: {'; '.join(shown[0].assumptions)}.")
     title = "Ranges, what limits most, and what they rest on"
@@ -162,8 +170,11 @@ def nothing_served_table(search: ServedSearch, found: Sequence[NearestTarget]) -
     rows = tuple((_change(each), where(each.configuration)) for each in found)
     why = " ".join(_why_nothing(search))
     notes = [*settings(search.plan), f"{why[0].upper()}{why[1:]}"]
-    if found:
-        notes.append("With any one of these changes it would be served, as predicted.")
+    notes.append(
+        f"With {'any one of these changes' if len(found) > 1 else 'this change'} it would be served, as predicted."
+        if found
+        else "Nor would it be with looser levels, fewer requests or more devices, each of them alone."
+    )
     columns = ("change", "then by") if found else ()
     return Table(title=heading(search.plan), columns=columns, rows=rows, left=2, notes=tuple(notes))
 
@@ -191,7 +202,7 @@ def asked(search: ServedSearch) -> str:
     levels = ", ".join(f"{NAMES[m]} of {duration(most)}" for m in slo.asked if (most := slo.of(m)) is not None)
     parts = [f"{levels} at most (--slo)"] if levels else []
     if target.rate is not None:
-        parts.append(f"{target.rate:,.4g} requests/s at random times (--request-rate)")
+        parts.append(f"{plain(target.rate)} requests/s at random times (--request-rate)")
     return "; ".join(parts)
 
 
@@ -205,8 +216,8 @@ def _why_nothing(search: ServedSearch) -> list[str]:
     if not light:
         return [f"nothing serves {asked(search)}."]
     return [
-        f"--slo {metric}={_level(search.target.slo, metric)} is below the speed of light: nothing can be so quick. The "
-        f"nearest of what has room takes {duration(each.value)} at least ({where(each.configuration)})."
+        f"--slo {metric}={_level(search.target.slo, metric)} is below the speed of light: nothing that has room can be "
+        f"so quick. The nearest takes {duration(each.value)} at least ({where(each.configuration)})."
         for metric, each in light.items()
     ]
 
@@ -229,9 +240,16 @@ def level(seconds: float) -> str:
     raise AssertionError(seconds)
 
 
+def plain(rate: float) -> str:
+    """A rate as `--request-rate` reads it: ``1000000``, ``0.25``."""
+    return f"{rate:.9f}".rstrip("0").rstrip(".")
+
+
 def _change(each: NearestTarget) -> str:
     if each.change == "request_rate":
-        return f"--request-rate {each.rate:.3g}"
+        return f"--request-rate {plain(each.rate or 0.0)}"
+    if each.change == "concurrency":
+        return f"--concurrency {each.concurrency}"
     if each.change == "devices":
         return f"--max-gpus {each.configuration.gpus}"
     levels = {"ttft": each.slo.ttft, "tpot": each.slo.tpot}

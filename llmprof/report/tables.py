@@ -20,13 +20,17 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of text cells under headings. The first `left` columns are left-aligned, the others hold figures."""
+    """Rows of text cells under headings. The first `left` columns are left-aligned, the others hold figures.
+
+    `drawing` are lines below the notes in which every space counts.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left: int = 1
     notes: tuple[str, ...] = field(default=())
+    drawing: tuple[str, ...] = ()
 
 
 def printable(text: str) -> str:
@@ -51,6 +55,8 @@ def _lines(table: Table, color: bool) -> list[str]:
         lines += [bold(head), _RULE * (sum(widths) + len(_GAP) * (len(widths) - 1)), *body]
     for note in table.notes:
         lines += _wrapped(note)
+    if table.drawing:
+        lines += ["", *map(printable, table.drawing)]
     return lines
 
 
@@ -86,6 +92,8 @@ def to_markdown(tables: Sequence[Table]) -> str:
             lines += ["| " + " | ".join(_escape(c) for c in row) + " |" for row in table.rows]
         if table.notes:
             lines += ["", *(_note(note) for note in table.notes)]
+        if table.drawing:
+            lines += ["", "```text", *map(printable, table.drawing), "```"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 

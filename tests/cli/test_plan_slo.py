@@ -137,7 +137,9 @@ def test_csv_and_markdown(cli: Cli) -> None:
     page = cli(*TWO, "--slo", "tpot=20ms", "--format", "markdown").out
     assert "| 1 | 1 x l40s |" in page
     assert "| 0.90 | 1 x l40s |" in page
-    assert "│" not in page
+    (plot,) = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert sum(line.count("●") for line in plot.splitlines()[:14]) >= 2
+    assert max(map(len, plot.splitlines())) <= 80, "as wide as a page, whatever the terminal"
 
 
 def test_below_the_speed_of_light(cli: Cli) -> None:
@@ -148,6 +150,36 @@ def test_below_the_speed_of_light(cli: Cli) -> None:
     change = re.search(r"^--slo ttft=(\S+) +2 x h100-sxm-80gb", done.out, re.MULTILINE)
     assert change is not None
     assert cli(*ONE, "--slo", f"ttft={change[1]}").code == 0, "the nearest level is kept"
+
+
+def test_two_levels_that_no_device_keeps_together(cli: Cli) -> None:
+    """An L40S has more FLOP/s than an A100, which has more bandwidth: at the speed of light one keeps each level, none
+    both, and neither level is below the speed of light."""
+    asked = ("plan", "llama-3.1-8b", "--device", "l40s,a100-sxm-80gb", "--max-gpus", "1", "--slo")
+    done = cli(*asked, "ttft=90ms,tpot=10ms")
+    assert done.code == 1
+    assert "nothing serves TTFT of 90.00 ms, TPOT of 10.00 ms at most" in done.err
+    assert "speed of light" not in done.err
+    both = cli(*asked, "ttft=1ms,tpot=1ms")
+    assert "--slo ttft=1ms is below" in both.err
+    assert "--slo tpot=1ms is below" in both.err
+
+
+def test_fewer_requests_at_once(cli: Cli) -> None:
+    """The number that is said keeps the level, in a plan of just that many; twice as many do not."""
+    asked = (*ONE, "--slo", "tpot=9ms,ttft=200ms", "--max-gpus", "1", "--concurrency")
+    done = cli(*asked, "max")
+    assert done.code == 1
+    found = re.search(r"^--concurrency (\d+) +1 x h100-sxm-80gb$", done.out, re.MULTILINE)
+    assert found is not None
+    assert cli(*asked, found[1]).code == 0
+    assert cli(*asked, str(2 * int(found[1]))).code == 1
+
+
+def test_nothing_alone_would_do(cli: Cli) -> None:
+    done = cli(*ONE, "--slo", "ttft=1us", "--request-rate", "900")
+    assert done.code == 1
+    assert "Nor would it be with looser levels, fewer requests or more devices" in done.out
 
 
 def test_nothing_serves_so_many_requests(cli: Cli) -> None:
@@ -186,6 +218,7 @@ def test_nothing_has_room(cli: Cli) -> None:
         (("--slo", ""), "expected a level and its time"),
         (("--slo", f"{'a' * 99}=1s"), "a text of 99 characters"),
         (("--request-rate", "0"), "above 0"),
+        (("--request-rate", "0.000000001"), "at least 0.000001"),
         (("--request-rate", "nan"), "found 'nan'"),
         (("--request-rate", "-2"), "found '-2'"),
         (("--request-rate", "9999999"), "at most 1,000,000"),
