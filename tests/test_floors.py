@@ -33,6 +33,7 @@ FLOORS = {
     "llmprof.work": 3,
     "llmprof.sharding_rules": 3,
     "llmprof.sharding_degrees": 3,
+    "llmprof.sharding_stages": 3,
     "llmprof.sharding_options": 3,
     "llmprof.ledger": 3,
     "llmprof.lengths": 3,

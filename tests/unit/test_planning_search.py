@@ -14,6 +14,7 @@ from llmprof.planning.constraint import of_batch
 from llmprof.planning.degrees import degrees, words
 from llmprof.planning.demand import Demand, Scenario
 from llmprof.planning.memory import memory_bar
+from llmprof.planning.record import configuration_record
 from llmprof.planning.search import plan
 from llmprof.planning.work import Predictions
 from llmprof.predict.record import count_record
@@ -188,6 +189,7 @@ def test_stages_are_as_many_as_share_the_layers_evenly_or_as_devices_come_in() -
     found = plan(named("deepseek-v3"), [find("h200")], ask(max_gpus=8, dtypes=(Dtypes(weights="fp8"),)))
     (c,) = [each for each in found.configurations if words(each.deployment.sharding) == "TP2 PP4"]
     assert c.bar.stage == 2, "the third of them has 16 of the 61 layers"
+    assert configuration_record(c, 1)["pipeline_layers"] == "15,15,16,15"
 
 
 def test_a_tensor_stays_in_its_node_and_a_pipeline_need_not() -> None:
