@@ -77,17 +77,10 @@ def _errors(errors: Sequence[Accuracy], output_format: str, rows: int, problems:
 
 def _tell_bases(rows: Sequence[Row], estimates: Sequence[Estimate]) -> None:
     """What uncalibrated times rest on, once for each device and op."""
-    from llmprof.latency.systems import device_of
-
-    known = {name: device_of(name) for name in {row.device for row in rows}}
-    for name in sorted(name for name, found in known.items() if found is None):
-        say(
-            f"warning: no device of the catalogue is called {name}: its times are the average of those that were fitted"
-        )
     counts = Counter(
         (row.device, row.kind, each.label, each.note)
         for row, each in zip(rows, estimates, strict=True)
-        if each.basis != "calibrated" and known[row.device] is not None
+        if each.basis != "calibrated"
     )
     for (device, kind, label, note), count in sorted(counts.items()):
         say(f"{device}, {kind}: {count:,} rows {label}{f': {note}' if note else ''}")

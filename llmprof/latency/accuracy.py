@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from statistics import median
 
+from llmprof import device as catalogue
 from llmprof.errors import InputError
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.estimate import Estimate, estimate
@@ -19,7 +19,7 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Of rows of one op, device and dtype: relative errors, and how many intervals held, all in percent."""
+    """Of rows of one op, device and dtype: relative errors in percent, and the part of them whose interval held."""
 
     op: str
     device: str
@@ -32,9 +32,9 @@ class Accuracy:
 
 
 def model_of(name: str, local: Local = NOTHING) -> DeviceModel:
-    """The model of a device as a table calls it; of one that nobody described, the average of all that were fitted."""
+    """The model of a device as a table calls it. InputError for a name that no device has, with those near to it."""
     found = device_of(name)
-    return DeviceModel.unknown(name) if found is None else DeviceModel.of(local.device(found))
+    return DeviceModel.of(local.device(catalogue.find(name.replace("_", "-")) if found is None else found))
 
 
 def predict(rows: Iterable[Row], local: Local = NOTHING) -> list[Estimate]:
@@ -44,8 +44,21 @@ def predict(rows: Iterable[Row], local: Local = NOTHING) -> list[Estimate]:
 
 
 def _models(local: Local) -> Callable[[str], DeviceModel]:
-    """`model_of`, each name once."""
-    return lru_cache(maxsize=None)(lambda name: model_of(name, local))
+    """`model_of`, each name once, whether it is understood or not."""
+    known: dict[str, DeviceModel | InputError] = {}
+
+    def model(name: str) -> DeviceModel:
+        if name not in known:
+            try:
+                known[name] = model_of(name, local)
+            except InputError as error:
+                known[name] = error
+        found = known[name]
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    return model
 
 
 def predict_table(table: Table, local: Local = NOTHING) -> tuple[Table, list[Estimate]]:
@@ -89,7 +102,7 @@ def _accuracy(key: tuple[str, str, str], pairs: Sequence[tuple[Row, Estimate]]) 
         count=len(errors),
         median=median(errors),
         p90=quantile(errors, 0.9),
-        coverage=100 * held / len(errors),
+        coverage=held / len(errors),
     )
 
 

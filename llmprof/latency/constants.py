@@ -13,7 +13,8 @@ from typing import Literal
 from llmprof import device as catalogue
 from llmprof.device_figures import Device, Figure, KernelConstants, LatencyConstants
 from llmprof.errors import InputError
-from llmprof.latency.figures import FAMILIES, Figures, borrowed, fed, fitted, of_datasheet
+from llmprof.latency.carrying import ALIKE_ENOUGH, borrowed, carried, completed, likeness
+from llmprof.latency.figures import FAMILIES, Figures, fitted, of_datasheet
 
 Basis = Literal["calibrated", "family", "datasheet"]
 
@@ -23,8 +24,7 @@ NEAREST = {"fp8": ("fp8_block",), "fp8_block": ("fp8",), "fp4": ("fp8", "fp8_blo
 SAME = {("fp16", "bf16")}
 """Dtypes whose constants are each other's."""
 
-
-NEARNESS = ("the same target", "its family", "other families, whose kernels differ")
+PRODUCTS = {"gemm", "moe"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +37,25 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a time is computed from: the constants of one device, or of several whose times are averaged."""
+    """What a time is computed from: the constants of one device, or of several whose times are averaged.
+
+    `weights` are theirs in the mean of log times; they add up to 1.
+    """
 
     bounds: tuple[Bound, ...]
     basis: Basis
     note: str
+    weights: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """A fitted device as seen from the one that is asked about."""
+    """A fitted device as seen from the one that is asked about: `likeness` weighs it beside others."""
 
     name: str
+    target: str | None
+    same_target: bool
+    likeness: float
     figures: Figures
     kernels: tuple[KernelConstants, ...]
     missing: tuple[str, ...]
@@ -57,8 +64,8 @@ class _Candidate:
 class DeviceModel:
     """A device as the latency models see it. Compared by identity, so that estimates are remembered per model.
 
-    `near` are devices that were fitted: those of the same target, of the same family, and the others. `bounded` says
-    that the figures are the device's own, so that they bound its times.
+    `near` are the other devices that were fitted. `bounded` says that the figures are the device's own, so that they
+    bound its times.
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class DeviceModel:
         figures: Figures,
         *,
         own: tuple[KernelConstants, ...] = (),
-        near: tuple[tuple[_Candidate, ...], ...] = (),
+        near: tuple[_Candidate, ...] = (),
         bounded: bool = True,
     ) -> None:
         self.name, self.figures, self.bounded = name, figures, bounded
@@ -87,15 +94,9 @@ class DeviceModel:
             _described[id(found)] = (found, _model(found))
         return _described[id(found)][1]
 
-    @staticmethod
-    def unknown(name: str) -> DeviceModel:
-        """Of a device that nobody described: what all fitted ones would take, each with its own figures."""
-        return _unknown(name)
-
     def with_figures(self, figures: Figures) -> DeviceModel:
         """The same kernels on a device with these figures, each fraction being of the new figure."""
-
-        near = tuple(tuple(replace(each, figures=figures) for each in candidates) for candidates in self._near)
+        near = tuple(replace(each, figures=figures) for each in self._near)
         return DeviceModel(self.name, figures, own=self._own, near=near)
 
     def with_kernels(self, kernels: tuple[KernelConstants, ...], figures: Figures) -> DeviceModel:
@@ -117,17 +118,39 @@ class DeviceModel:
             kernel, exact, said = own
             basis: Basis = "calibrated" if exact else "family"
             return Found(bounds=(Bound(kernel=kernel, figures=self.figures),), basis=basis, note=said)
-        for candidates, kind in zip(self._near, NEARNESS, strict=True):
-            picked = [(each, found) for each in candidates if (found := _pick(each.kernels, op, dtype, engine))]
-            wider = all(_wider(dtype, found[0]) for _, found in picked)
-            picked = [(each, found) for each, found in picked if wider or not _wider(dtype, found[0])]
-            if picked:
-                names = ", ".join(each.name for each, _ in picked)
-                missing = dict.fromkeys(text for each, _ in picked for text in each.missing)
-                notes = [f"constants of {names} ({kind})", *missing, *dict.fromkeys(f[2] for _, f in picked if f[2])]
-                bounds = tuple(Bound(kernel=found[0], figures=each.figures) for each, found in picked)
-                return Found(bounds=bounds, basis="family", note="; ".join(notes))
-        return None
+        picked = [(each, found) for each in self._near if (found := _pick(each.kernels, op, dtype, engine))]
+        if op in PRODUCTS and not all(_wider(dtype, found[0]) for _, found in picked):
+            picked = [(each, found) for each, found in picked if not _wider(dtype, found[0])]
+        if any(each.same_target for each, _ in picked):
+            picked = [(each, found) for each, found in picked if each.same_target]
+        weights = _weights([each for each, _ in picked])
+        picked = [pair for pair, weight in zip(picked, weights, strict=True) if weight]
+        if not picked:
+            return None
+        weights = [weight for weight in weights if weight]
+        missing = dict.fromkeys(text for each, _ in picked for text in each.missing)
+        notes = [_named([each for each, _ in picked], weights), *missing]
+        notes += dict.fromkeys(found[2] for _, found in picked if found[2])
+        bounds = tuple(Bound(kernel=found[0], figures=each.figures) for each, found in picked)
+        return Found(bounds=bounds, basis="family", note="; ".join(notes), weights=tuple(weights))
+
+
+def _weights(candidates: list[_Candidate]) -> list[float]:
+    """Parts of a mean: by likeness, which devices of one target share; 0 for what is hardly like the device at all."""
+    targets = [each.target for each in candidates]
+    found = [each.likeness / targets.count(each.target) for each in candidates]
+    least = ALIKE_ENOUGH * max(found, default=0.0)
+    kept = [weight if weight >= least else 0.0 for weight in found]
+    return [weight / sum(kept) for weight in kept]
+
+
+def _named(candidates: list[_Candidate], weights: list[float]) -> str:
+    names = [each.name for each in candidates]
+    if candidates[0].same_target:
+        return f"constants of {', '.join(names)} (the same target)"
+    if len(names) > 1:
+        names = [f"{name} {weight:.0%}" for name, weight in zip(names, weights, strict=True)]
+    return f"constants of {', '.join(names)} (by likeness)"
 
 
 def _pick(
@@ -173,48 +196,47 @@ def _catalogued(name: str) -> DeviceModel:
     return _model(catalogue.find(name))
 
 
-@lru_cache(maxsize=256)
-def _unknown(name: str) -> DeviceModel:
-    candidates = tuple(
-        _Candidate(name=each.name, figures=fitted(each.latency, each), kernels=each.latency.kernels, missing=())
-        for each in catalogue.entries()
-        if each.latency is not None
-    )
-    fastest = max((each.figures for each in candidates), key=lambda figures: figures.bandwidth)
-    return DeviceModel(name, fastest, near=((), (), candidates), bounded=False)
-
-
 def _model(device: Device) -> DeviceModel:
     own = device.latency
-    near = _near(device if own is None else _refitted(device, own)) if device.vendor == "nvidia" else ((), (), ())
+    near = _near(device if own is None else _refitted(device, own)) if device.vendor == "nvidia" else ()
     if own is not None:
         return DeviceModel(device.name, fitted(own, device), own=own.kernels, near=near)
     stated = of_datasheet(device)
     if stated is not None:
         return DeviceModel(device.name, stated, near=near)
-    alike = next((each.figures for candidates in near for each in candidates), None)
+    alike = max(near, key=lambda each: each.likeness, default=None)
     if alike is None:
         raise InputError(
             f"{device.name}: the catalogue has no peak or no memory bandwidth of it, and no device like it was fitted; "
             "add them to its file, or measure it with llmprof calibrate"
         )
-    return DeviceModel(device.name, alike, near=near, bounded=False)
+    return DeviceModel(device.name, alike.figures, near=near, bounded=False)
 
 
-def _near(device: Device) -> tuple[tuple[_Candidate, ...], ...]:
-    """The other devices that were fitted, by how near they are (`NEARNESS`), with the figures of `device`."""
-    found: tuple[list[_Candidate], ...] = ([], [], [])
+def _near(device: Device) -> tuple[_Candidate, ...]:
+    """The other devices that were fitted, with the figures of `device` and their constants carried to it."""
+    found = []
     family = FAMILIES.get(device.architecture or "")
+    whole, instead = completed(device, catalogue.entries())
     for other in catalogue.entries():
         if other.latency is None or other.name == device.name:
             continue
         theirs = fitted(other.latency, other)
-        figures, missing = borrowed(device, theirs, other.name, other.architecture)
+        figures, missing = borrowed(whole, theirs, other.name, other.architecture)
         related = family is not None and family == FAMILIES.get(other.architecture or "")
-        distance = 0 if related and other.architecture == device.architecture else 1 if related else 2
-        kernels = other.latency.kernels if distance == 0 else fed(other.latency.kernels, theirs, figures)
-        found[distance].append(_Candidate(name=other.name, figures=figures, kernels=kernels, missing=missing))
-    return tuple(tuple(each) for each in found)
+        same = related and other.architecture == device.architecture
+        found.append(
+            _Candidate(
+                name=other.name,
+                target=other.architecture,
+                same_target=same,
+                likeness=likeness(figures, theirs, related),
+                figures=figures,
+                kernels=other.latency.kernels if same else carried(other.latency.kernels, theirs, figures),
+                missing=instead + missing,
+            )
+        )
+    return tuple(found)
 
 
 def _refitted(device: Device, constants: LatencyConstants) -> Device:

@@ -39,6 +39,9 @@ SHORT = 20 * US
 WIDE = 2.0
 """How far away the ends of an interval are, at least, where nothing was fitted to just this kernel."""
 
+APART = 1.5
+"""By how much more, at least, than devices differ from their mean."""
+
 WIDER = 3.0
 """The same where not even a kernel like it was."""
 
@@ -88,17 +91,29 @@ def estimate(op: Op, model: DeviceModel) -> Estimate:
     if found is None:
         return _datasheet(op, model, least)
     times = [kernel_seconds(op, bound) for bound in found.bounds]
-    seconds = max(least, exp(sum(map(log, times)) / len(times)) if min(times) > 0 else 0.0)
+    seconds = max(least, _mean(times, found.weights))
     note = found.note
     changed = _changed(op)
     if changed:
         note = "; ".join(filter(None, (note, changed)))
     if changed or found.basis != "calibrated":
-        spread = max(WIDE, *(time / seconds * 1.5 for time in times), *(seconds / time * 1.5 for time in times if time))
-        return _around(seconds, spread, "family", note)
+        return _around(seconds, _spread(seconds, times, found.weights), "family", note)
     kernel = found.bounds[0].kernel
     low, high = kernel.short if seconds < SHORT else kernel.long
     return Estimate(seconds=seconds, low=max(least, seconds * low), high=seconds * high, basis="calibrated", note=note)
+
+
+def _mean(times: list[float], weights: tuple[float, ...]) -> float:
+    """The weighted geometric mean; 0 where any time is."""
+    if min(times) <= 0:
+        return 0.0
+    return exp(sum(weight * log(time) for weight, time in zip(weights, times, strict=True)))
+
+
+def _spread(seconds: float, times: list[float], weights: tuple[float, ...]) -> float:
+    """The factor of an uncalibrated interval: wider where devices that count as much tell different times."""
+    apart = sum(weight * abs(log(time / seconds)) for weight, time in zip(weights, times, strict=True) if time > 0)
+    return max(WIDE, APART * exp(apart))
 
 
 def _changed(op: Op) -> str:

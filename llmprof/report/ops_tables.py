@@ -30,7 +30,7 @@ def predictions(rows: Sequence[Row], estimates: Sequence[Estimate]) -> list[dict
 
 
 def records(found: Sequence[Accuracy]) -> list[dict[str, Any]]:
-    """The figures of each group, in percent."""
+    """The figures of each group: errors in percent, and `coverage`, a part of 1."""
     return [asdict(each) for each in found]
 
 
@@ -45,7 +45,7 @@ def table(found: Sequence[Accuracy], notes: Sequence[str]) -> Table:
             f"{each.count:,}",
             f"{each.median:.1f}%",
             f"{each.p90:.1f}%",
-            f"{each.coverage:.1f}%",
+            f"{each.coverage:.1%}",
         )
         for each in found
     )

@@ -59,12 +59,13 @@ def test_bad_rows_are_named_by_line_and_the_others_predicted(cli: Cli, ops: Path
 
 def test_what_is_not_calibrated_says_so(cli: Cli, ops: Path) -> None:
     ops.write_text(
-        HEAD + "a,gemm,gb200_sxm,vllm,bfloat16,16,64,64,\nb,gemm,x9000,vllm,fp8,16,64,64,\n", encoding="utf-8"
+        HEAD + "a,gemm,gb200_sxm,vllm,bfloat16,16,64,64,\nb,gemm,h100,vllm,fp8,16,64,64,\n", encoding="utf-8"
     )
     done = cli("verify", "--ops", str(ops))
-    assert done.code == 0
+    assert done.code == 2
     assert "gb200_sxm, gemm: 1 rows uncalibrated (family): constants of b200 (the same target)" in done.err
-    assert "no device of the catalogue is called x9000" in done.err
+    assert f"{ops}:3: b: no device is called 'h100'; did you mean h100-pcie-80gb or h100-sxm-80gb?" in done.err
+    assert len(done.out.splitlines()) == 2
     for line in done.out.splitlines()[1:]:
         _, time, low, high = line.split(",")
         assert float(low) <= float(time) / 1.999

@@ -247,7 +247,7 @@ def test_errors_are_relative_to_what_was_measured(tmp_path: Path) -> None:
     ]
     assert judged[0].median == pytest.approx(50)  # 0, 50 and 75%
     assert judged[0].p90 == pytest.approx(70)
-    assert judged[0].coverage == pytest.approx(100 / 3)
+    assert judged[0].coverage == pytest.approx(1 / 3)
 
 
 def test_a_quantile_lies_between_two_values() -> None:
