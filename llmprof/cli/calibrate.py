@@ -38,8 +38,8 @@ def calibrate(
         typer.Option(
             "--seconds",
             metavar="TIME",
-            help="Time for the kernels of each dtype, and half of it for the served ops of a GPU; less is less "
-            "certain. 0 times nothing, which goes with --served-points.",
+            help="Time for the kernels of each dtype; on a CPU a third of it for passes of small models on top, on a "
+            "GPU half of it for served ops. Less is less certain. 0 times nothing, which goes with --served-points.",
         ),
     ] = "90",
     served_points: Annotated[

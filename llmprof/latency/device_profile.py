@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
 from llmprof.errors import InputError
 from llmprof.latency.eager import Constants, EagerModel
+from llmprof.latency.in_pass import InPass, LeafKind, Surroundings
 from llmprof.latency.served_profile import HostConstant, Served, joined, problems
 from llmprof.latency.served_profile import written as plain
 from llmprof.spec import source
@@ -27,7 +28,7 @@ from llmprof.spec.validate import check
 from llmprof.spec.yamlload import parse
 from llmprof.workload import ComputeDtype
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 NotNegative = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
@@ -81,13 +82,27 @@ class _Kernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
+class _Leaf:
+    kind: LeafKind
     module_s: NotNegative
     kernel_s: NotNegative
-    fused_core_s: NotNegative
-    unfused_core_s: NotNegative
-    host_s: NotNegative | None
+    factor: NotNegative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _InPass:
+    low: Positive
+    high: Positive
+    passes: Annotated[int, Ge(1)]
+    error: NotNegative
+    leaves: Annotated[tuple[_Leaf, ...], MinLen(1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
     kernels: tuple[_Kernel, ...]
+    in_pass: _InPass | None = None
+    host_s: NotNegative | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +115,7 @@ class _Models:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     device: Identity
     measured: Annotated[str, MinLen(1)]
     torch: Annotated[str, MinLen(1)]
@@ -125,25 +140,32 @@ def load(path: Path) -> Profile:
     if written is not None and written.served is not None:
         for where, expected in problems(written.served):
             report.value(_at(tree, f"served.{where}"), expected)
+    for dtype, model in _by_dtype(written):
+        kinds = () if model.in_pass is None else tuple(leaf.kind for leaf in model.in_pass.leaves)
+        if kinds and ("mover" not in kinds or len(set(kinds)) < len(kinds)):
+            report.value(_at(tree, f"dtypes.{dtype}.in_pass.leaves"), "each kind once, and mover among them")
     hosts = [(each.engine, each.version, each.device) for each in (() if written is None else written.hosts)]
     for number, host in enumerate(hosts):
         if host in hosts[:number]:
             report.value(_at(tree, f"hosts.{number}.engine"), "one entry for each engine, version and device")
     report.raise_if_any()
     assert written is not None
-    models: dict[ComputeDtype, EagerModel] = {}
-    for dtype in ("fp32", "tf32", "bf16", "fp16"):
-        model: _Model | None = getattr(written.dtypes, dtype)
-        if model is not None:
-            models[dtype] = _model(model)
     return Profile(
         device=written.device,
         measured=written.measured,
         torch=written.torch,
-        models=models,
+        models={dtype: _model(model) for dtype, model in _by_dtype(written)},
         served=written.served,
         hosts=written.hosts,
     )
+
+
+def _by_dtype(written: _Document | None) -> Iterator[tuple[ComputeDtype, _Model]]:
+    dtypes: tuple[ComputeDtype, ...] = ("fp32", "tf32", "bf16", "fp16")
+    for dtype in dtypes:
+        model: _Model | None = None if written is None else getattr(written.dtypes, dtype)
+        if model is not None:
+            yield dtype, model
 
 
 def find(device: Identity, path: str | None) -> tuple[Profile, Path] | None:
@@ -213,19 +235,23 @@ def _written(model: EagerModel) -> dict[str, object]:
         values = asdict(constants)
         if constants.flops_per_s == float("inf"):
             values["flops_per_s"] = None
-        kernels.append({"family": family, "kind": kind, **{k: _short(v) for k, v in values.items()}})
-    return {
-        "module_s": _short(model.module_s),
-        "kernel_s": _short(model.kernel_s),
-        "fused_core_s": _short(model.fused_core_s),
-        "unfused_core_s": _short(model.unfused_core_s),
-        "host_s": _short(model.host_s),
-        "kernels": kernels,
-    }
+        kernels.append({"family": family, "kind": kind, **_shortened(values)})
+    document: dict[str, object] = {}
+    if model.in_pass is not None:
+        inside = asdict(model.in_pass)
+        inside["leaves"] = [{"kind": kind, **_shortened(leaf)} for kind, leaf in inside["leaves"].items()]
+        document["in_pass"] = _shortened(inside)
+    if model.host_s is not None:
+        document["host_s"] = _short(model.host_s)
+    return {**document, "kernels": kernels}
 
 
-def _short(value: float | int | None) -> float | int | None:
-    """Six digits: more is noise."""
+def _shortened(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _short(value) for key, value in values.items()}
+
+
+def _short(value: Any) -> Any:
+    """Six digits of what is no whole number: more is noise."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
@@ -236,11 +262,17 @@ def _model(written: _Model) -> EagerModel:
         if each.flops_per_s is None:
             values["flops_per_s"] = float("inf")
         constants[each.family, each.kind] = Constants(**values)
+    inside = written.in_pass
     return EagerModel(
         constants=constants,
-        module_s=written.module_s,
-        kernel_s=written.kernel_s,
-        fused_core_s=written.fused_core_s,
-        unfused_core_s=written.unfused_core_s,
+        in_pass=None if inside is None else _in_pass(inside),
         host_s=written.host_s,
     )
+
+
+def _in_pass(written: _InPass) -> InPass:
+    leaves = {
+        each.kind: Surroundings(module_s=each.module_s, kernel_s=each.kernel_s, factor=each.factor)
+        for each in written.leaves
+    }
+    return InPass(leaves=leaves, low=written.low, high=written.high, passes=written.passes, error=written.error)

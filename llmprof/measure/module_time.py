@@ -13,18 +13,26 @@ from typing import Any
 
 import torch
 
+from llmprof.measure.calibration.clock import undisturbed
 from llmprof.twin.session import Session
 
 PASSES = 5
 
 
-def module_seconds(session: Session, device: torch.device, *, passes: int = PASSES) -> dict[str, float]:
-    """Seconds of every leaf by its path, all its calls of a pass together: the quickest of `passes` passes."""
-    quickest: dict[str, float] = {}
+def module_seconds(
+    session: Session, device: torch.device, *, passes: int = PASSES, seconds: float = 0.0
+) -> dict[str, float]:
+    """Seconds of every leaf by its path, all its calls of a pass together: the middle of those that nothing disturbed.
+
+    There are `passes` passes, and more where these take less than `seconds`.
+    """
+    samples: dict[str, list[float]] = {}
     marks: list[tuple[str, Any, Any]] = []
     now, between = _events(device) if device.type == "cuda" else (time.perf_counter, _difference)
     with _clocked(session, marks, now):
-        for _ in range(passes + 1):  # the first one warms up
+        began = time.perf_counter()
+        ran = 0
+        while ran <= passes or time.perf_counter() - began < seconds:
             session.restore()
             marks.clear()
             session.run()
@@ -33,9 +41,11 @@ def module_seconds(session: Session, device: torch.device, *, passes: int = PASS
             taken: dict[str, float] = {}
             for path, start, end in marks:
                 taken[path] = taken.get(path, 0.0) + between(start, end)
-            for path, seconds in taken.items():
-                quickest[path] = min(quickest.get(path, float("inf")), seconds)
-    return quickest
+            ran += 1
+            if ran > 1:  # the first one warms up
+                for path, each in taken.items():
+                    samples.setdefault(path, []).append(each)
+    return {path: undisturbed(each) for path, each in samples.items()}
 
 
 @contextmanager

@@ -1,7 +1,6 @@
-"""Calibrate the local device: time kernels, fit constants, and see what a module costs around its kernels.
+"""Calibrate the local device: time kernels, fit constants, and see what leaves of a pass take beside their kernels.
 
-The last needs both halves: small models are run, what their kernels should take is predicted, and what is left is
-spread over their modules. The models are none that anybody asks about: two layers, so narrow that kernels cost little.
+The last needs both halves: small models are run, and what their kernels should take is predicted.
 """
 
 from __future__ import annotations
@@ -16,14 +15,17 @@ from llmprof.errors import DeviceError, InputError
 from llmprof.latency.device_profile import Identity, Profile
 from llmprof.latency.eager import EagerModel
 from llmprof.latency.eager_fit import Sample, fit
-from llmprof.profiling.host_costs import host_costs
 from llmprof.profiling.question import require_torch
+from llmprof.profiling.small_passes import in_pass, start_seconds
 from llmprof.workload import ComputeDtype
 
 if TYPE_CHECKING:
     import torch
 
     from llmprof.profiling.served_calibration import Found
+
+SHARE = 1 / 3
+"""Of the time for kernels, how much passes of small models get on top."""
 
 INSTALL_LINE = "pip install 'llmprof[calibrate]'"
 
@@ -66,7 +68,10 @@ def local_device(name: str) -> torch.device:
 def calibrate(
     device: torch.device, dtype: ComputeDtype, *, seconds: float, progress: Callable[[str, int, int], None]
 ) -> Calibrated:
-    """Time the designed set on `device`, within about `seconds`, and fit the constants of `dtype`."""
+    """Time the designed set on `device`, within about `seconds`, and fit the constants of `dtype`.
+
+    On a CPU passes of small models take a third of that again.
+    """
     import torch as framework
 
     from llmprof.measure.calibration.clock import time_points
@@ -78,16 +83,15 @@ def calibrate(
         designed, Pool(kind, device), seconds=seconds, progress=lambda done, all_: progress("kernels", done, all_)
     )
     samples = tuple(Sample(work=point.work, seconds=taken) for point, taken in zip(designed, times, strict=True))
-    model = EagerModel(constants=fit(samples), module_s=0.0)
-    costs = host_costs(model, device, dtype, lambda done, all_: progress("modules", done, all_))
-    model = replace(
-        model,
-        module_s=costs.module_s,
-        kernel_s=costs.kernel_s,
-        fused_core_s=costs.fused_core_s,
-        unfused_core_s=costs.unfused_core_s,
-        host_s=costs.start_s,
-    )
+    model = EagerModel(constants=fit(samples))
+
+    def show(done: int, planned: int) -> None:
+        progress("models", done, planned)
+
+    if device.type == "cpu":
+        model = replace(model, in_pass=in_pass(model, device, dtype, seconds=SHARE * seconds, progress=show))
+    else:
+        model = replace(model, host_s=start_seconds(device, dtype, show))
     return Calibrated(
         device=identity(device),
         torch=str(framework.__version__),

@@ -15,7 +15,7 @@ DISTURBED = 0.25
 """A larger median error of any family of kernels is not that of the formula: the machine had something else to do."""
 
 if TYPE_CHECKING:
-    from llmprof.latency.eager import Constants
+    from llmprof.latency.eager import Constants, EagerModel
     from llmprof.latency.served_profile import HostConstant, Served
     from llmprof.profiling.calibration import Calibrated
 
@@ -26,6 +26,7 @@ def all_records(
     """Records of kernels, and where there are any of served ops and of deployments, by what they are."""
     parts = {
         "results": [record for each in found for record in calibration_records(each)],
+        "in_pass": [record for each in found for record in in_pass_records(each)],
         "served": served_records(served) if served is not None else [],
         "deployments": host_records(hosts),
     }
@@ -36,7 +37,7 @@ def all_tables(
     found: Sequence[Calibrated], served: Served | None, hosts: Sequence[HostConstant], notes: Sequence[str]
 ) -> list[Table]:
     """The same for a reader; `notes` are on what was not timed."""
-    pages = [page for each in found for page in calibration_tables(each)]
+    pages = [page for each in found for page in (*calibration_tables(each), *in_pass_tables(each))]
     if served is not None:
         pages.append(served_table(served, notes))
     return [*pages, *([host_table(hosts)] if hosts else ())]
@@ -74,22 +75,67 @@ def calibration_tables(found: Calibrated) -> list[Table]:
         if family == "matmul" and kind != FAMILY:
             continue
         rows.append((kind or "mm, addmm", *_cells(constants)))
-    host = "" if found.model.host_s is None else f"; the host starts a kernel in {found.model.host_s * 1e6:.1f} us"
     return [
         Table(
             title=f"{found.device} in {found.dtype}: {len(found.samples)} kernels timed, torch {found.torch}",
             columns=("kernel", "launch", "FLOP/s", "B/s", "slower", "beyond", "points", "median error", "90% within"),
             rows=tuple(rows),
             notes=(
-                f"Around its kernels a module costs {found.model.module_s * 1e6:.1f} us, and "
-                f"{found.model.kernel_s * 1e6:.1f} us for each of them; one with an attention core "
-                f"{found.model.fused_core_s * 1e6:.1f} us fused, {found.model.unfused_core_s * 1e6:.1f} us "
-                f"unfused{host}.",
+                *_start(found.model),
                 "launch: what a kernel takes however small it is. B/s: op-level bytes, up to the size in `beyond`; "
                 "from there on so many times slower.",
                 "median error, 90% within: of kernels that the constants were not fitted to, each fifth held out in "
                 "turn; predicted times are multiplied by these factors for their interval.",
                 *_disturbed(found),
+            ),
+        )
+    ]
+
+
+def _start(model: EagerModel) -> Iterator[str]:
+    if model.host_s is not None:
+        yield f"The host starts a kernel in {model.host_s * 1e6:.1f} us."
+
+
+def in_pass_records(found: Calibrated) -> list[dict[str, Any]]:
+    """One record for every kind of leaf, with the errors of the passes that were held out; none of a GPU."""
+    inside = found.model.in_pass
+    if inside is None:
+        return []
+    return [
+        {
+            "device": str(found.device),
+            "dtype": found.dtype,
+            "leaf": kind,
+            "module_s": each.module_s,
+            "kernel_s": each.kernel_s,
+            "factor": each.factor,
+            "passes": inside.passes,
+            "median_error": inside.error,
+            "low": inside.low,
+            "high": inside.high,
+        }
+        for kind, each in inside.leaves.items()
+    ]
+
+
+def in_pass_tables(found: Calibrated) -> list[Table]:
+    """The same for a reader."""
+    inside = found.model.in_pass
+    if inside is None:
+        return []
+    return [
+        Table(
+            title=f"Inside a pass: {found.device} in {found.dtype}",
+            columns=("leaf", "each", "for each kernel", "kernels, of their time alone"),
+            rows=tuple(
+                (kind, f"{each.module_s * 1e6:.1f} us", f"{each.kernel_s * 1e6:.2f} us", f"{each.factor:.2f}x")
+                for kind, each in inside.leaves.items()
+            ),
+            notes=(
+                f"Out of {inside.passes} passes of small models. Each model held out in turn: median error of a pass "
+                f"{inside.error:.1%}, 90% within {inside.low:.2f}x to {inside.high:.2f}x, which are the interval of a "
+                "pass.",
             ),
         )
     ]

@@ -17,7 +17,7 @@ from llmprof.latency.device_profile import load
 from llmprof.measure.calibration import kernels
 from llmprof.measure.calibration.kernels import Point
 from llmprof.measure.calibration.served import ServedPoint, movers, products
-from llmprof.profiling import calibration, served_calibration, served_local
+from llmprof.profiling import calibration, served_calibration, served_local, small_passes
 from llmprof.profiling.served_calibration import Found, Launches, calibrate_served, figures_of
 from llmprof.workload import ComputeDtype
 from tests.cli.conftest import Cli, Done
@@ -46,6 +46,9 @@ def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "points", few)
     monkeypatch.setattr(kernels, "COLD_BYTES", 8 * 2**20)
     monkeypatch.setattr(eager_fit, "FOLDS", 2)
+    monkeypatch.setattr(small_passes, "WIDE", 64)
+    monkeypatch.setattr(small_passes, "SIZES", ((1, 1, 16), (2, 16, 16)))
+    monkeypatch.setattr(small_passes, "PASSES", 1)
     monkeypatch.setattr(calibration, "calibrate", once)
 
 

@@ -77,8 +77,9 @@ SCORES = (
     (12, 256, 256, 64),
     (32, 256, 256, 128),
     (8, 1024, 1024, 64),
+    (12, 128, 512, 64),
 )
-"""(p, t, s, h) of a batched product and of an attention core; t = 1 is a decoding step."""
+"""(p, t, s, h) of a batched product and of an attention core; t = 1 is a decoding step, t = s is causal."""
 
 SIZES = (1, 4, 16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 24576)
 """Rows of what only moves memory."""
@@ -168,7 +169,7 @@ def _cores(dtype: torch.dtype, device: torch.device) -> Iterator[Point]:
 def _core(p: int, held: int, t: int, s: int, h: int, dtype: torch.dtype, device: torch.device) -> Point:
     kind = "cpu" if device.type == "cpu" else "flash" if dtype.itemsize == 2 else "efficient"
     causal = t == s
-    visible = t * (t + 1) // 2 if causal else t * s
+    visible = t * s if not causal else t * (t + 1) // 2 if kind != "cpu" else _in_blocks(t)
     moved = (2 * p * t * h + 2 * held * s * h) * dtype.itemsize + 4 * p * t
 
     def make(pool: Pool) -> Launch:
@@ -178,8 +179,19 @@ def _core(p: int, held: int, t: int, s: int, h: int, dtype: torch.dtype, device:
         grouped = held != p
         return lambda: F.scaled_dot_product_attention(q, turn.next(), turn.next(), is_causal=causal, enable_gqa=grouped)
 
-    work = Work(kind=kind, flops=4 * p * visible * h, bytes=moved, products=p)
+    reread = 2 * (p - held) * s * h * dtype.itemsize if kind == "cpu" else 0
+    work = Work(kind=kind, flops=4 * p * visible * h, bytes=moved, products=p, reread=reread)
     return Point(label=f"attention {p}/{held} x {t} x {s} x {h}", work=work, make=make)
+
+
+def _in_blocks(t: int) -> int:
+    """Pairs that the kernel for CPUs runs of a causal square: it goes by blocks of queries, up to the end of each.
+
+    cpu_flash_attention in aten/src/ATen/native/cpu/FlashAttentionKernel.cpp, https://github.com/pytorch/pytorch, read
+    2026-11-30: num_keys = min(m + qBlockSize, kvSize), with qBlockSize by the number of queries.
+    """
+    rows = 256 if t >= 768 else 64 if t >= 192 else 32
+    return sum(min(rows, t - m) * min(m + rows, t) for m in range(0, t, rows))
 
 
 # --- what moves memory -----------------------------------------------------------------------------

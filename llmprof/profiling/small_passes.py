@@ -1,0 +1,251 @@
+"""Passes of small models: on a CPU what leaves take inside a pass, on a GPU what the host takes to start a kernel.
+
+Both need models that really run, and what their kernels should take by the constants that were fitted. The models are
+none that anybody asks about. On a CPU their weights are more than a cache holds, and they run in prefill and decode;
+on a GPU they are so narrow that kernels cost little, and the host decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from statistics import median
+from typing import TYPE_CHECKING, Literal
+
+from llmprof.latency.accuracy import quantile
+from llmprof.latency.eager import EagerModel, leaves_of
+from llmprof.latency.in_pass import InPass, LeafKind, Surroundings
+from llmprof.predict.api import Prediction, predict
+from llmprof.profiling.fit import kernels_of
+from llmprof.spec.arch import ArchSpec
+from llmprof.spec.load import load_text
+from llmprof.workload import ComputeDtype, Dtypes, Execution, Workload
+
+if TYPE_CHECKING:
+    import torch
+
+    from llmprof.twin.session import Session
+
+ATTENTIONS: tuple[Literal["fused", "unfused"], ...] = ("fused", "unfused")
+
+SIZES: tuple[tuple[int, int, int], ...] = (
+    (1, 1, 64),
+    (4, 1, 256),
+    (1, 1, 512),
+    (1, 32, 32),
+    (2, 64, 64),
+    (1, 256, 256),
+)
+"""(batch, new tokens, context) of the passes: decode where there is one new token."""
+
+COVERED = 0.9
+"""The share of held-out passes that the interval holds."""
+
+PASSES = 5
+"""At least so many of each size, and as many again with clocks at every leaf."""
+
+WIDE = 1024
+"""d_model of the models of a CPU; narrower ones beside it."""
+NARROW = 32
+STARTS_S = 0.3
+"""For how long the narrow ones run, each."""
+
+_FRAME = """
+name: small
+source: {{url: "https://pypi.org/project/llmprof/", where: "made up", read: 2026-11-30}}
+structure: causal-decoder
+vocab_size: {vocab}
+d_model: {d}
+max_context: 512
+tied_embeddings: false
+position: {position}
+layers:
+  count: {count}
+  norm: {{kind: {norm}, placement: pre}}
+  attention: {{kind: gqa, n_heads: {heads}, n_kv_heads: {kept}, head_dim: {width}{biases}}}
+  ffn: {{kind: {ffn}, d_ff: {f}{bias}}}
+"""
+_LLAMA = {"position": "{kind: rope, theta: 10000}", "norm": "rmsnorm", "ffn": "swiglu", "biases": "", "bias": ""}
+_GPT = {
+    "position": "{kind: learned, rows: 512}",
+    "norm": "layernorm",
+    "ffn": "gelu-tanh",
+    "biases": ", qkv_bias: true, out_bias: true",
+    "bias": ", bias: true",
+}
+
+
+def small_models(d: int) -> tuple[ArchSpec, ...]:
+    """Decoders of the two common kinds of layer, the widest `d` wide."""
+    # Kind of layer, layers, width, heads, kept heads, feed-forward. Where d is 1024 the first two have more than 60 MB of
+    # weights; the third has many narrow leaves.
+    made = (
+        (_LLAMA, 3, d, d // 64 or 2, d // 256 or 1, d * 11 // 4),
+        (_GPT, 4, d * 3 // 4, d * 3 // 256 or 2, d * 3 // 256 or 2, d * 3),
+        (_LLAMA, 8, d // 2, d // 128 or 2, d // 384 or 1, d * 3 // 2),
+    )
+    return tuple(
+        load_text(
+            _FRAME.format(
+                **kind, count=count, d=wide, heads=heads, kept=kept, width=min(64, wide // heads), f=f, vocab=8 * d
+            ),
+            name="<small model>",
+        ).base
+        for kind, count, wide, heads, kept, f in made
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeafTime:
+    """A leaf that was clocked: its kind, its kernels, what these take alone, and what it took. Seconds."""
+
+    kind: LeafKind
+    kernels: int
+    alone: float
+    taken: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassTimes:
+    """A pass of the model number `model`: its leaves, and what it took without clocks in it."""
+
+    model: int
+    leaves: tuple[LeafTime, ...]
+    taken: float
+
+
+# --- what leaves take inside a pass ----------------------------------------------------------------
+
+
+def in_pass(
+    model: EagerModel,
+    device: torch.device,
+    dtype: ComputeDtype,
+    *,
+    seconds: float,
+    progress: Callable[[int, int], None],
+) -> InPass:
+    """Run the small models on `device`, within about `seconds`, and fit what leaves take beside kernels of `model`."""
+    from llmprof.measure.module_time import module_seconds
+
+    archs = small_models(WIDE)
+    planned = len(archs) * len(SIZES) * len(ATTENTIONS)
+    share = seconds / planned / 2
+    ran: list[PassTimes] = []
+    for number, arch in enumerate(archs):
+        for prediction, session in _sessions(arch, SIZES, device, dtype):
+            taken = _pass_seconds(session, device, share)
+            clocked = module_seconds(session, device, passes=PASSES, seconds=share)
+            leaves = tuple(leaf_times(prediction, model, clocked))
+            ran.append(PassTimes(model=number, leaves=leaves, taken=taken))
+            progress(len(ran), planned)
+    return judged(ran)
+
+
+def leaf_times(prediction: Prediction, model: EagerModel, clocked: Mapping[str, float]) -> Iterator[LeafTime]:
+    """Every leaf of a pass, with what its kernels take alone."""
+    for leaf in leaves_of(prediction):
+        alone = sum(times * model.of(work)[0].seconds(work) for work, times in leaf.launches)
+        for path in leaf.paths:
+            yield LeafTime(kind=leaf.kind, kernels=leaf.kernels, alone=alone, taken=clocked[path])
+
+
+def judged(ran: Sequence[PassTimes]) -> InPass:
+    """What leaves take, with the errors of each model's passes when nothing was fitted to them."""
+    ratios = []
+    for held in dict.fromkeys(each.model for each in ran):
+        made = fitted([each for each in ran if each.model != held])
+        ratios += [log(each.taken / _predicted(each, made)) for each in ran if each.model == held]
+    outside = (1 - COVERED) / 2
+    return InPass(
+        leaves=fitted(ran),
+        low=min(1.0, exp(quantile(ratios, outside))),
+        high=max(1.0, exp(quantile(ratios, 1 - outside))),
+        passes=len(ratios),
+        error=median(abs(exp(-ratio) - 1) for ratio in ratios),
+    )
+
+
+def fitted(ran: Sequence[PassTimes]) -> dict[LeafKind, Surroundings]:
+    """Least squares of relative errors, none below 0: first of leaves by kind, then of whole passes.
+
+    A pass takes longer than its leaves: it calls what holds them, and gives memory back between them.
+    """
+    by_kind: dict[LeafKind, list[LeafTime]] = {}
+    for leaf in (leaf for each in ran for leaf in each.leaves):
+        by_kind.setdefault(leaf.kind, []).append(leaf)
+    alone: dict[LeafKind, Surroundings] = {}
+    for kind, leaves in by_kind.items():
+        several = len({leaf.kernels for leaf in leaves}) > 1  # else a module and its kernels cannot be told apart
+        rows = [(1.0, float(leaf.kernels) if several else 0.0, leaf.alone) for leaf in leaves]
+        module_s, kernel_s, factor = _least(rows, [leaf.taken for leaf in leaves])
+        alone[kind] = Surroundings(module_s=module_s, kernel_s=kernel_s, factor=factor)
+    passes = [(float(len(each.leaves)), _predicted(each, alone)) for each in ran]
+    between, slower = _least(passes, [each.taken for each in ran])
+    return {
+        kind: Surroundings(
+            module_s=between + slower * leaf.module_s, kernel_s=slower * leaf.kernel_s, factor=slower * leaf.factor
+        )
+        for kind, leaf in alone.items()
+    }
+
+
+def _predicted(ran: PassTimes, leaves: Mapping[LeafKind, Surroundings]) -> float:
+    return sum(leaves.get(leaf.kind, leaves["mover"]).seconds(leaf.kernels, leaf.alone) for leaf in ran.leaves)
+
+
+def _least(rows: Sequence[tuple[float, ...]], taken: Sequence[float]) -> tuple[float, ...]:
+    import numpy as np
+    from scipy.optimize import nnls
+
+    weights = 1 / np.array(taken)
+    found, _ = nnls(np.array(rows) * weights[:, None], np.ones(len(rows)))
+    return tuple(float(value) for value in found)
+
+
+# --- what a host takes to start a kernel -----------------------------------------------------------
+
+
+def start_seconds(device: torch.device, dtype: ComputeDtype, progress: Callable[[int, int], None]) -> float:
+    """What the host takes for one kernel of a decode step where kernels are so small that it is what takes time."""
+    found: list[float] = []
+    archs = small_models(NARROW)
+    for arch in archs:
+        for prediction, session in _sessions(arch, ((1, 1, 16),), device, dtype):
+            found.append(_pass_seconds(session, device, STARTS_S) / sum(line.count for line in prediction.ops))
+            progress(len(found), len(archs) * len(ATTENTIONS))
+    return median(found)
+
+
+# --- running ---------------------------------------------------------------------------------------
+
+
+def _sessions(
+    arch: ArchSpec, sizes: Sequence[tuple[int, int, int]], device: torch.device, dtype: ComputeDtype
+) -> Iterator[tuple[Prediction, Session]]:
+    from llmprof.twin.build import build
+    from llmprof.twin.session import Session
+
+    dtypes = Dtypes(weights=dtype, activations=dtype, kv_cache=dtype)
+    twin = build(arch, dtypes=dtypes, device=device)
+    for batch, new, context in sizes:
+        phase: Literal["prefill", "decode"] = "decode" if new == 1 else "prefill"
+        workload = Workload(phase=phase, batch=batch, new_tokens=new, context=context, dtypes=dtypes)
+        for attention in ATTENTIONS:
+            execution = Execution(attention=attention, kernels=kernels_of(device))
+            yield predict(arch, workload, execution), Session(twin, workload, execution)
+
+
+def _pass_seconds(session: Session, device: torch.device, seconds: float) -> float:
+    from llmprof.measure.calibration.clock import undisturbed
+    from llmprof.measure.time import clock_for
+
+    clock = clock_for(device)
+    taken: list[float] = []
+    began = time.perf_counter()
+    while len(taken) <= PASSES or time.perf_counter() - began < seconds:
+        session.restore()
+        taken.append(clock.sample(session.run) / 1e9)
+    return undisturbed(taken[1:])  # the first one warms up
