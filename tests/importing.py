@@ -83,7 +83,8 @@ def build_total(case: Case, config: Mapping[str, Any]) -> int:
     }[case.head]
     with torch.device("meta"):
         model: Any = auto.from_config(made)
-    return sum(p.numel() for p in model.parameters())
+    # What corrects the choice of experts is a buffer in every class but one, and no parameter here.
+    return sum(p.numel() for name, p in model.named_parameters() if not name.endswith("e_score_correction_bias"))
 
 
 def imported(config: Mapping[str, Any]) -> Imported:

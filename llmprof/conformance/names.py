@@ -130,7 +130,7 @@ INSIDE = (
         "mixer.gate router.layer gate.wg",
         "ffn.router",
     ),
-    Name("experts", "ffn.experts"),
+    Name("experts experts.mlp", "ffn.experts"),
     Name("shared_experts.gate_proj shared_expert.gate_proj shared_mlp.gate_proj", "ffn.shared.gate"),
     Name("shared_experts.up_proj shared_expert.up_proj shared_mlp.up_proj", "ffn.shared.up"),
     Name("shared_experts.down_proj shared_expert.down_proj shared_mlp.down_proj", "ffn.shared.down"),

@@ -32,6 +32,7 @@ CANNOT = re.compile(
         (
             "has no class of the model_type",  # the family is of remote code
             "for this kind of AutoModel: AutoModelForCausalLM",  # a tower of text without a head of its own
+            r"cannot be run on meta: NotImplementedError: The register_meta function for torch.*nonzero",
             r"Tensor\.item\(\) cannot be called on meta",
             "Could not find a `sliding_window`",  # its masks ask for a window where no layer has one
             "`get_seq_length` can only be called on Attention layers",  # its masks ask a cache that has none
