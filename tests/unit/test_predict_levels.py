@@ -220,8 +220,8 @@ def test_one_core_of_two_without_a_tile() -> None:
 
 def test_refusals() -> None:
     plain = run(llama_3_8b(), prefill(9), FUSED)
-    with pytest.raises(InputError, match=r"last-level cache of b200 is not known .* known of a10, a100"):
-        levels(plain, find("b200"))
+    with pytest.raises(InputError, match=r"last-level cache of gb200 is not known .* known of a10, a100"):
+        levels(plain, find("gb200"))
     with pytest.raises(InputError, match="kernels are compiled for on h200 is not known"):
         levels(plain, replace(H200, architecture=None))
     with pytest.raises(InputError, match="kernels of a CUDA device"):
