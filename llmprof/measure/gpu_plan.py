@@ -84,13 +84,7 @@ def plan(
     profile_seconds: float = PROFILE_SECONDS,
 ) -> list[Part]:
     """The parts of a session, in the order in which they run. ValueError for a model whose quotes are not closed."""
-    blocked = ""
-    if importlib.util.find_spec("pytest") is None:
-        blocked = "pytest is not installed"
-    elif not tests.is_dir():
-        blocked = "there are no tests here: run from a checkout of the repository"
     environment = ("-m", "llmprof.measure.environment", "--device", "cuda")
-    tested = ("-m", "pytest", str(tests), "-m", "gpu", "-q", "-rs", "-p", "no:cacheprovider")
     experiments = ("-m", "llmprof.measure.gpu_experiments")
     first = [_counters(model, "auto") for model in counted[:2]]
     more = [_counters(model, "auto") for model in counted[2:]]
@@ -105,17 +99,11 @@ def plan(
             reserve_seconds=75.0,
         ),
         *more[:2],
-        Part(
-            name="tests",
-            arguments=tested,
-            limit_seconds=TESTS_SECONDS,
-            judge=judge_tests,
-            blocked=blocked,
-            reserve_seconds=75.0,
-        ),
+        _tests("tests", tests, alone=False),
         *([_calibrate()] if timed else ()),
         *(_profile(f"predicted {model}", model, _TIMES, min(TIMED_SECONDS, profile_seconds)) for model in timed),
         *(_counters(model, source) for model in counted[:1] for source in _OTHERS),
+        _tests("tests of instruments", tests, alone=True),
         *more[2:],
         *(_profile(f"training {model}", model, ("--phase", "train"), profile_seconds) for model in trained),
         *(
@@ -128,6 +116,36 @@ def plan(
 
 _PASSES = ("--attention", "fused,unfused", "--phase", "prefill,decode")
 _TIMES = (*_PASSES, "--batch", f"1,{MANY}", "--seconds", "2", "--no-referees", "--counters", "none")
+
+
+INSTRUMENTS = ("calibrate", "check", "counters", "device", "memory", "time", "training_peak")
+"""Files of tests (`test_gpu_NAME.py`) of what the whole GPU shows: they run one after the other. They take minutes, and
+much of what they show the parts around them show too."""
+TEST_PROCESSES = 4
+
+
+def _tests(name: str, tests: Path, *, alone: bool) -> Part:
+    """The tests of instruments, which run `alone`; or all others, some at a time where pytest-xdist is installed."""
+    lacking = [module for module in ("pytest", "hypothesis") if importlib.util.find_spec(module) is None]
+    blocked = f"{lacking[0]} is not installed" if lacking else ""
+    if not blocked and not tests.is_dir():
+        blocked = "there are no tests here: run from a checkout of the repository"
+    command = ["-m", "pytest", str(tests), "-m", "gpu", "-q", "-rs", "-p", "no:cacheprovider"]
+    files = [str(tests / f"test_gpu_{each}.py") for each in INSTRUMENTS]
+    if alone:
+        command[2:3] = files
+    else:
+        command += [f"--ignore={file}" for file in files]
+    if importlib.util.find_spec("xdist") is not None:
+        command += ["-n", "0" if alone else f"{TEST_PROCESSES}"]
+    return Part(
+        name=name,
+        arguments=tuple(command),
+        limit_seconds=TESTS_SECONDS,
+        judge=judge_tests,
+        blocked=blocked,
+        reserve_seconds=0.0 if alone else 75.0,
+    )
 
 
 def _calibrate() -> Part:

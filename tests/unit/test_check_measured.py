@@ -203,12 +203,3 @@ def test_without_torch_the_reason_says_how_to_get_it(corner: Corner, monkeypatch
     case = file.cases[0]
     with pytest.raises(DeviceError, match=r"torch is not installed here; run: pip install 'llmprof\[profile\]'"):
         timed(case.subject.arch, case.workload, device="cpu", attention="fused", samples=3)
-
-
-@pytest.mark.gpu
-def test_a_real_run_on_a_gpu(corner: Corner) -> None:
-    text = ENTRY + (
-        "      {device: cuda, samples: 20, limits: {time_ms: '<= 60_000', peak_allocated_bytes: '<= 1 GiB'}}\n"
-    )
-    report = corner.report(text)
-    assert [finding.status for finding in report.findings] == ["passed", "passed"]

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from llmprof.measure.gpu_plan import (
     judge_tests,
     plan,
 )
-from llmprof.measure.gpu_process import REPOSITORY, Completed, redact, run_python
+from llmprof.measure.gpu_process import REPOSITORY, Completed, redact
 from llmprof.measure.gpu_session import Outcome, main, record, run_session, save, table
 from llmprof.spec.slice import slice_arch, smallest_slice
 from tests.cli.conftest import Cli, cli
@@ -81,6 +80,7 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
         "predicted p",
         "counters nvml c",
         "counters cupti c",
+        "tests of instruments",
         "counters g",
         "training t",
         "ranks s",
@@ -115,14 +115,15 @@ def test_the_plan_has_what_tells_most_first(tmp_path: Path) -> None:
     timing = "--batch 1,16 --seconds 2 --no-referees --counters none --format json"
     predicting = f"-m llmprof profile p --device cuda --attention fused,unfused --phase prefill,decode {timing}"
     assert by_name["predicted p"].arguments == tuple(predicting.split())
-    assert [part.name for part in plan([], counted=[], trained=[], sharded=[], timed=[], tests=tmp_path)][3:] == []
+    nothing = plan([], counted=[], trained=[], sharded=[], timed=[], tests=tmp_path)
+    assert [part.name for part in nothing] == ["environment", "experiments", "tests", "tests of instruments"]
 
 
 def test_a_model_may_have_options_of_its_own(tmp_path: Path) -> None:
     todo = plan(["a --layers 2", "'my specs/b.yaml'"], counted=[], trained=[], sharded=[], timed=[], tests=tmp_path)
-    assert [part.name for part in todo[3:]] == ["profile a --layers 2", "profile 'my specs/b.yaml'"]
-    assert todo[3].arguments[2:7] == ("profile", "a", "--layers", "2", "--device")
-    assert todo[4].arguments[2:5] == ("profile", "my specs/b.yaml", "--device")
+    assert [part.name for part in todo[4:]] == ["profile a --layers 2", "profile 'my specs/b.yaml'"]
+    assert todo[4].arguments[2:7] == ("profile", "a", "--layers", "2", "--device")
+    assert todo[5].arguments[2:5] == ("profile", "my specs/b.yaml", "--device")
 
 
 @pytest.mark.parametrize("model", [*gpu_plan.COUNTED, *gpu_plan.TRAINED, *gpu_plan.SHARDED, *gpu_plan.TIMED])
@@ -188,8 +189,26 @@ def test_tests_that_are_not_there_are_blocked_with_the_reason(tmp_path: Path, mo
         return next(part.blocked for part in plan([], tests=tests) if part.name == "tests")
 
     assert "checkout" in blocked(tmp_path / "none")
-    monkeypatch.setattr(gpu_plan.importlib.util, "find_spec", lambda name: None)
+    found = {"pytest": "there"}
+    monkeypatch.setattr(gpu_plan.importlib.util, "find_spec", found.get)
+    assert blocked(tmp_path) == "hypothesis is not installed"
+    found.clear()
     assert blocked(tmp_path) == "pytest is not installed"
+
+
+def test_every_gpu_test_is_in_one_part_of_the_two() -> None:
+    """Those of the whole GPU run alone, the others beside each other; none stands where the session does not look."""
+    tests = REPOSITORY / "tests"
+    others, alone = ([*part.arguments] for part in plan([]) if part.name.startswith("tests"))
+    files = {str(tests / "gpu" / f"test_gpu_{name}.py") for name in gpu_plan.INSTRUMENTS}
+    assert all(Path(file).is_file() for file in files)
+    assert {word.removeprefix("--ignore=") for word in others if word.startswith("--ignore=")} == files
+    assert set(alone) & files == files
+    assert str(tests / "gpu") in others
+    assert str(tests / "gpu") not in alone
+    assert (others[-2:], alone[-2:]) == (["-n", "4"], ["-n", "0"])
+    marked = {path.parent.name for path in tests.rglob("test_*.py") if "pytest.mark.gpu\n" in path.read_text()}
+    assert marked == {"gpu"}
 
 
 def test_all_parts_pass_and_the_record_holds_their_results(tmp_path: Path) -> None:
@@ -353,6 +372,7 @@ def test_the_command_prints_the_table_last_and_its_exit_code_tells(
         "environment",
         "experiments",
         "tests",
+        "tests of instruments",
         "profile a",
         "profile b",
     ]
@@ -425,13 +445,3 @@ def test_the_note_of_experiments_is_their_answers() -> None:
         "failed",
         "exit code 3: no GPU",
     )
-
-
-def test_a_real_process_is_run_and_one_that_hangs_is_stopped_with_its_children() -> None:
-    done = run_python(["-c", "import sys; print(7); print('e', file=sys.stderr); sys.exit(4)"], 60.0)
-    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (4, "7", "e")
-    # The grandchild holds the pipe: were only the child stopped, reading it would last a minute.
-    hang = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    begun = time.monotonic()
-    assert run_python(["-c", hang], 1.0).returncode is None
-    assert time.monotonic() - begun < 30

@@ -57,7 +57,7 @@ def refuse_failure(completed: Completed, limit_seconds: float, what: str = "Nsig
     said = completed.stdout + "\n" + completed.stderr
     if completed.returncode is None:
         raise Unavailable(
-            f"{what} was stopped after {limit_seconds:.0f} s",
+            f"{what} was stopped after {completed.limit_seconds or limit_seconds:.0f} s",
             "use --layers N, a shorter --context, or allow more time",
         )
     errors = [line for line in said.splitlines() if line.startswith("==ERROR==")]
