@@ -26,6 +26,7 @@ KEYS = (*DEGREES, ROWS)
 NAMES = {
     **dict.fromkeys(("tp", "tp_size", "tensor_parallel_size", "tensor"), "did you mean 'tensor_parallel'?"),
     **dict.fromkeys(("pp", "pp_size", "pipeline_parallel_size", "pipeline"), "did you mean 'pipeline_parallel'?"),
+    "pipeline_layers": "leave it out: stages share the layers as evenly as can be",
     **dict.fromkeys(("dp", "dp_size", "data_parallel_size", "replicas"), "did you mean 'data_parallel'?"),
     **dict.fromkeys(("ep", "ep_size", "expert_parallel_size", "experts"), "did you mean 'expert_parallel'?"),
     **dict.fromkeys(("cp", "cp_size", "context_parallel_size"), "did you mean 'context_parallel'?"),

@@ -189,6 +189,7 @@ RANK = "{weight_bytes_per_rank: <= 1 MiB}"
     [
         ("tensor_parallel: 3", "tensor_parallel", "does not divide n_heads (8) of small; use one of: 1, 2, 4, 8"),
         ("pipeline_parallel: 4", "pipeline_parallel", "more stages than the 3 layers of small; use at most 3"),
+        ("pipeline_layers: [2, 1]", "pipeline_layers", "stages share the layers as evenly as can be"),
         ("batch: 3, data_parallel: 2", "batch", "does not divide the batch of 3; use one of: 1, 3"),
         ("tensor_parallel: 2, sequence_parallel: true", "sequence_parallel", "leave it out, as decode has to"),
         ("tensor_parallel: 0", "tensor_parallel", "a whole number of at least 1, such as 4"),
