@@ -79,8 +79,8 @@ _GPT = {
 
 def small_models(d: int) -> tuple[ArchSpec, ...]:
     """Decoders of the two common kinds of layer, the widest `d` wide."""
-    # Kind of layer, layers, width, heads, kept heads, feed-forward. Where d is 1024 the first two have more than 60 MB of
-    # weights; the third has many narrow leaves.
+    # Kind of layer, layers, width, heads, kept heads, feed-forward. Where d is 1024 the first two have more than 60 MB
+    # of weights; the third has many narrow leaves.
     made = (
         (_LLAMA, 3, d, d // 64 or 2, d // 256 or 1, d * 11 // 4),
         (_GPT, 4, d * 3 // 4, d * 3 // 256 or 2, d * 3 // 256 or 2, d * 3),

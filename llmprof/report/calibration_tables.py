@@ -13,6 +13,8 @@ from llmprof.units import format_count
 
 DISTURBED = 0.25
 """A larger median error of any family of kernels is not that of the formula: the machine had something else to do."""
+WIDE = 2.0
+"""Nor is an interval of passes that goes further than this factor either way."""
 
 if TYPE_CHECKING:
     from llmprof.latency.eager import Constants, EagerModel
@@ -136,6 +138,11 @@ def in_pass_tables(found: Calibrated) -> list[Table]:
                 f"Out of {inside.passes} passes of small models. Each model held out in turn: median error of a pass "
                 f"{inside.error:.1%}, 90% within {inside.low:.2f}x to {inside.high:.2f}x, which are the interval of a "
                 "pass.",
+                *(
+                    ("Some passes are far off: something else ran meanwhile. Calibrate again.",)
+                    if max(inside.high, 1 / inside.low) > WIDE
+                    else ()
+                ),
             ),
         )
     ]

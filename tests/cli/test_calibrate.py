@@ -72,7 +72,12 @@ def test_a_profile_is_written_where_later_commands_find_it(cli: Cli, profile_sma
     assert done.err.rstrip().endswith(f"written: {written}")
     assert "in bf16:" in done.out
     assert "median error" in done.out
+    assert "Inside a pass" in done.out
     profile = load(written)
+    inside = profile.models["bf16"].in_pass
+    assert inside is not None
+    assert set(inside.leaves) == {"mover", "product", "fused core", "unfused core", "rope", "cache", "embed"}
+    assert inside.passes == 3 * 2 * 2  # models, sizes, attentions
     assert set(profile.models) == {"bf16"}
     assert profile.device.threads == torch.get_num_threads()
     assert {family for family, _ in profile.models["bf16"].constants} == {"matmul", "batched", "core", "memory"}
@@ -98,6 +103,11 @@ def test_a_named_file_keeps_the_dtypes_that_it_has(cli: Cli, profile_small: Cli,
     assert first.code == 0
     assert first.json["profile"] == str(place)
     assert {record["dtype"] for record in first.json["results"]} == {"bf16"}
+    leaves = {record["leaf"]: record for record in first.json["in_pass"]}
+    inside = load(place).models["bf16"].in_pass
+    assert inside is not None
+    assert leaves["mover"]["factor"] == pytest.approx(inside.leaves["mover"].factor, rel=1e-5)
+    assert leaves["rope"]["median_error"] == pytest.approx(inside.error, rel=1e-5)
     again = cli(*QUICK, "--dtype", "fp32", "--output", str(place), "--format", "csv")
     assert again.code == 0
     assert again.out.startswith("device,dtype,family,kind,launch_s")
