@@ -14,7 +14,7 @@ from llmprof.latency.serving import accuracy, rows, verify
 from llmprof.latency.serving.asked import system
 from llmprof.latency.serving.fit_runs import Host, fit_runs
 from llmprof.latency.serving.names import named, of_release
-from llmprof.latency.serving.stacks import LATER_HOST, SGLANG, TRTLLM, VLLM, stack_of
+from llmprof.latency.serving.stacks import EARLIER_HOST, SGLANG, TRTLLM, VLLM, stack_of
 from llmprof.planning.served_room import room_of
 from llmprof.report import serving_tables
 from llmprof.spec.release import Awq, Fp8, Integers, Mxfp4, Release
@@ -171,10 +171,12 @@ def test_formats_of_releases() -> None:
 
 
 def test_engines_by_their_names_and_versions() -> None:
-    assert stack_of("vLLM") is stack_of("vllm", "0.12.0") is stack_of("vllm", "nightly") is VLLM
+    assert stack_of("vLLM") is stack_of("vllm", "0.14.0") is stack_of("vllm", "nightly") is VLLM
     assert stack_of("sglang", "0.5.1") is SGLANG
     assert stack_of("TensorRT-LLM") is stack_of("trtllm", "1.0.0rc3") is TRTLLM
-    assert stack_of("vllm", "0.21.0").host == stack_of("vllm", "v1.0rc0").host == LATER_HOST
+    assert stack_of("vllm", "0.21.0") is stack_of("vllm", "v1.0rc0") is VLLM
+    assert stack_of("vllm", "0.13.1").host == stack_of("vllm", "0.9").host == EARLIER_HOST
+    assert EARLIER_HOST.step_seconds > VLLM.host.step_seconds
     other = stack_of("trtllm", "1.2.0rc5")
     assert other.host.step_seconds > TRTLLM.host.step_seconds
     assert not other.fitted

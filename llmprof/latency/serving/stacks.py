@@ -2,7 +2,8 @@
 
 The host's figures are the residual of measured runs over the kernels' times. Those of TensorRT-LLM were fitted to 177
 runs of a dense 8B model on 1 to 8 H100 SXM, TensorRT-LLM 1.0.0rc3; those of vLLM and SGLang are the middle of what
-public runs of both leave over (aiconfigurator-core 0.12.0, Apache-2.0, https://github.com/ai-dynamo/aiconfigurator).
+public runs of both leave over: those of aiconfigurator-core 0.12.0 (Apache-2.0,
+https://github.com/ai-dynamo/aiconfigurator), and those of docs/latency.md, "Runs that others publish".
 A host is part of a deployment: `fit.fit_step` replaces these by one constant of its own.
 """
 
@@ -81,33 +82,35 @@ VLLM = Stack(
     engine="vllm",
     scheduler=Scheduler(name="chunked"),
     host=Host(
-        step_seconds=4.5e-3,
+        step_seconds=0.6e-3,
         round_trip_seconds=ROUND_TRIP,
         spacing_seconds=4e-3,
-        basis="the middle of 4 to 5 ms per step that public vLLM runs leave",
+        basis="the middle of nothing to 1.1 ms per step that public runs of vLLM 0.17 to 0.22 leave",
     ),
+    low=0.3,
+    high=9.0,
 )
-LATER_VLLM = (0, 21)
-"""From this version on runs of vLLM leave far less over, as it prepares a pass while another runs (recalled): 0.2 to
-1.3 ms of vLLM 0.21.0 with 1 to 4 clients, 7B and 8B models on one H100 SXM (https://github.com/yobitelcomm/bench,
-validation-runs, and "Recipe: concurrency sweep" of its documentation), nothing of 0.23.0 with one client on A100
-(https://johnmusgrave.com/p/vllm-throughput-latency-sweep-on; both read 2026-11-30). With 16 clients the former leave
-4.4 ms. Their first tokens come some 6 ms after the pass."""
-LATER_HOST = Host(
-    step_seconds=0.6e-3,
-    round_trip_seconds=6e-3,
+ASYNCHRONOUS = (0, 14)
+"""From this version on vLLM prepares a pass while another runs, unless it is told not to ("Async scheduling is now
+enabled by default", https://github.com/vllm-project/vllm/releases/tag/v0.14.0, as quoted in
+https://github.com/OpenBMB/UltraRAG/pull/259, read 2026-11-30)."""
+EARLIER_HOST = Host(
+    step_seconds=2.5e-3,
+    sequence_seconds=20e-6,
+    round_trip_seconds=ROUND_TRIP,
     spacing_seconds=4e-3,
-    basis="the middle of 0.2 to 1.3 ms per step that public runs of vLLM 0.21 on one device leave",
+    basis="between 0.8 ms per step that a run of vLLM 0.11 leaves with four clients and 4 to 5 ms that others leave",
 )
 SGLANG = Stack(
     engine="sglang",
     scheduler=Scheduler(name="prefill-first"),
     host=Host(
-        step_seconds=2.5e-3,
+        step_seconds=1.5e-3,
         round_trip_seconds=ROUND_TRIP,
         spacing_seconds=4e-3,
-        basis="the middle of 2 to 3 ms per step that public SGLang runs leave",
+        basis="between 0.3 to 1.1 ms per step that runs of SGLang 0.5 leave and 2 to 3 ms that others leave",
     ),
+    low=0.2,
 )
 BARE = Stack(engine="none", scheduler=Scheduler(name="chunked"), host=IDEAL, low=1.0, high=1.0, fitted=True)
 """No engine: kernels alone, under a chunked scheduler. Nothing that serves is as quick."""
@@ -129,13 +132,14 @@ _NAMES = {
 def stack_of(engine: str, version: str = "") -> Stack:
     """The engine called `engine`: vllm, sglang, trtllm (tensorrt-llm). InputError for another.
 
-    `version` matters where runs of that version were seen; without one, the engine is taken for the version that was.
+    `version` matters where runs of that version were seen; without one, TensorRT-LLM is taken for the version that was,
+    and vLLM for one of today, whose memory and command lines the planner knows.
     """
     found = _NAMES.get(re.sub("[^a-z0-9]", "", engine.lower()))
     if found is None:
         raise InputError(f"no engine is called {short(engine)!r}; known are vllm, sglang and trtllm")
-    if found is VLLM and _numbers(version) >= LATER_VLLM:
-        return replace(found, host=LATER_HOST, low=0.3, high=9.0)
+    if found is VLLM and () < _numbers(version) < ASYNCHRONOUS:
+        return replace(found, host=EARLIER_HOST, low=0.3, high=2.0)
     if found is TRTLLM and version and version != FITTED_TRTLLM:
         basis = f"between 0.7 and 3.9 ms per step, as public runs of other versions than {FITTED_TRTLLM} leave"
         return replace(found, host=replace(found.host, step_seconds=OTHER_TRTLLM_STEP, basis=basis), fitted=False)
