@@ -29,6 +29,8 @@ def stage_of_layers(split: tuple[int, ...]) -> tuple[int, ...]:
 
 def check_stages(label: str, n_layers: int, stages: int, told: tuple[int, ...]) -> None:
     """Raise InputError where `n_layers` of the architecture `label` cannot be split so, saying what would do."""
+    if stages < 1:
+        raise InputError(f"pipeline_parallel is {stages}; it must be at least 1")
     if stages > n_layers:
         raise InputError(
             f"pipeline_parallel is {stages}: more stages than the {n_layers} layers of {label}; use at most {n_layers}"

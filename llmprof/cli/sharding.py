@@ -77,7 +77,7 @@ def parse_sharding(
     from llmprof.sharding import Sharding
 
     split = () if pipeline_layers is None else _split(pipeline_layers)
-    stages = devices(pipeline_parallel, "--pipeline-parallel") if pipeline_parallel or not split else len(split)
+    stages = len(split) if split and pipeline_parallel is None else devices(pipeline_parallel, "--pipeline-parallel")
     made = Sharding(
         tensor_parallel=devices(tensor_parallel, "--tensor-parallel"),
         sequence_parallel=sequence_parallel,
