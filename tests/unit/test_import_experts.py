@@ -319,6 +319,12 @@ def test_granite_has_its_factors() -> None:
     ("model_type", "changes", "key"),
     [
         ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
+        ("bailing_moe", {"use_bias": True}, "use_bias"),
+        ("bailing_moe", {"score_function": "sigmoid"}, "score_function"),
+        ("bailing_moe", {"rotary_dim": 6, "partial_rotary_factor": 0.5}, "rotary_dim"),
+        ("dbrx", {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4}, "rope_theta": 5e5}, "rope_theta"),
+        ("dbrx", {"ffn_config": {"moe_normalize_expert_weights": 2.0}}, "moe_normalize_expert_weights"),
+        ("ernie4_5_moe", {"moe_gate": "top1"}, "moe_gate"),
         ("olmoe", {"head_dim": 16}, "head_dim"),
         ("qwen2_moe", {"use_sliding_window": True}, "use_sliding_window"),
         ("qwen2_moe", {"layer_types": ["sliding_attention"] * 5}, "layer_types"),
