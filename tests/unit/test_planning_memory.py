@@ -498,6 +498,7 @@ def test_numbers_below_one_are_refused(ask: dict[str, Any], message: str) -> Non
             9,
             r"tensor_parallel is 3, .* use one of: 1, 2, 4",
         ),
+        ("gpt2", dict(sharding=Sharding(pipeline_parallel=0)), 9, r"pipeline_parallel is 0; it must be at least 1"),
         ("llama-3.1-8b", dict(sharding=Sharding(data_parallel=0)), 9, r"data_parallel is 0; it must be at least 1"),
         ("llama-3.1-8b", dict(memory_bytes=0), 9, r"memory_bytes is 0; a device has at least 1 byte"),
         ("llama-3.1-8b", dict(dtypes=Dtypes(kv_cache="int4")), 9, r"vLLM has no cache in int4"),
