@@ -90,6 +90,8 @@ def estimate(op: Op, model: DeviceModel) -> Estimate:
     found = model.constants(*_key(op, model.figures))
     if found is None:
         return _datasheet(op, model, least)
+    if isinstance(op, Collective) and found.basis != "calibrated" and model.figures.link is None:
+        return _linked(op, model)  # whose constants it would have is of other links, and nobody stated these
     times = [kernel_seconds(op, bound) for bound in found.bounds]
     seconds = max(least, _mean(times, found.weights))
     note = found.note

@@ -14,11 +14,15 @@ from llmprof.device_figures import Device
 
 SYSTEMS = {
     "a100_sxm": "a100-sxm-80gb",
+    "a100_80gb_sxm": "a100-sxm-80gb",
     "a100_pcie": "a100-pcie-80gb",
+    "h100_80gb_sxm": "h100-sxm-80gb",
+    "h100_sxm5": "h100-sxm-80gb",
     "h20_sxm": "h20",
     "gb200_sxm": "gb200",
     "b300_sxm": "b300",
-    "rtxpro6000_blackwell_server": "rtx-pro-6000-server",
+    "rtx_6000_blackwell_server": "rtx-pro-6000-server",
+    "rtx_pro_6000_blackwell_server": "rtx-pro-6000-server",
 }
 
 

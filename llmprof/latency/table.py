@@ -18,7 +18,7 @@ from typing import Protocol
 
 from llmprof.errors import InputError
 from llmprof.latency.op import Op
-from llmprof.latency.table_ops import CACHED, OPS
+from llmprof.latency.table_ops import CACHED, OPS, given
 
 NEEDED = ("row_id", "op", "device")
 
@@ -111,26 +111,27 @@ def _rows(head: list[str], lines: Lines) -> Table:
 
 
 def _row(fields: Mapping[str, str], line: int) -> Row:
-    kind = fields["op"].lower()
+    kind = fields["op"].lower().replace("-", "_")
     make = OPS.get(kind)
     if make is None:
         raise InputError(f"op {kind!r} is not known; known are {', '.join(OPS)}")
     if not fields["device"]:
         raise InputError("device is empty")
-    dtype = fields.get("kv_dtype") if kind in CACHED else fields.get("dtype")
+    columns = ("kv_dtype", "dtype") if kind in CACHED else ("dtype",)
+    dtypes = [fields[name] for name in columns if given(fields.get(name, ""))]
     return Row(
         line=line,
         row_id=fields["row_id"],
         kind=kind,
         device=fields["device"],
-        dtype=dtype or fields.get("dtype") or "bfloat16",
+        dtype=next(iter(dtypes), "bfloat16"),
         op=make(fields),
         measured=_measured(fields),
     )
 
 
 def _measured(fields: Mapping[str, str]) -> float | None:
-    text = fields.get("us", "")
+    text = given(fields.get("us", ""))
     if not text:
         return None
     try:
@@ -138,5 +139,5 @@ def _measured(fields: Mapping[str, str]) -> float | None:
     except ValueError:
         value = -1.0
     if not isfinite(value) or value <= 0:
-        raise InputError(f"us: found {text[:40]!r}, expected a time above 0 in microseconds, or nothing")
+        raise InputError(f"us: found {fields['us'][:40]!r}, expected a time above 0 in microseconds, or nothing")
     return value

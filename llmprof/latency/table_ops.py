@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import isfinite
 
 from llmprof.errors import InputError
+from llmprof.latency.mla import LONGEST_LATENT
 from llmprof.latency.op import (
     Collective,
     CollectiveKind,
@@ -33,12 +34,16 @@ DTYPES: dict[str, Dtype] = {
     "half": "fp16",
     "fp8": "fp8",
     "fp8_e4m3": "fp8",
+    "fp8_e5m2": "fp8",
     "float8_e4m3fn": "fp8",
+    "float8_e5m2": "fp8",
     "fp8_static": "fp8",
     "fp8_ootb": "fp8",
     "fp8_per_tensor": "fp8",
     "fp8_per_channel": "fp8",
+    "fp8_per_token": "fp8",
     "fp8_block": "fp8_block",
+    "fp8_blockwise": "fp8_block",
     "int8": "int8",
     "int8_wo": "int8",
     "w8a16": "int8",
@@ -53,7 +58,11 @@ DTYPES: dict[str, Dtype] = {
 }
 """How tables write the dtypes of `llmprof.latency.op`."""
 
-ENGINES = {"vllm": "vllm", "trtllm": "trtllm", "tensorrt-llm": "trtllm", "tensorrt_llm": "trtllm", "sglang": "sglang"}
+ENGINES = {"vllm": "vllm", "trtllm": "trtllm", "tensorrtllm": "trtllm", "sglang": "sglang"}
+"""Names of engines without what is between their parts, and as constants are filed under."""
+
+NOTHING = {"nan", "none", "null", "na", "n/a", "<na>"}
+"""What programs write into a cell that has no value; in a column that an op needs it is no number either."""
 
 COLLECTIVES: dict[str, CollectiveKind] = {
     "allreduce": "allreduce",
@@ -71,6 +80,10 @@ COPIES: dict[str, float] = {"fp8_block": 1, "fp4": 1}
 """Different weights that were multiplied in turn while one product was timed; 6 where nothing else is said
 (ai-dynamo/aiconfigurator, collector/vllm/collect_gemm.py, read 2026-11-30)."""
 
+LATENT = {"flash_attn_mla", "flashmla"}
+"""Kernels that short prompts run through as steps do, in vLLM; its others compute keys and values of prompts for each
+head, whatever the backend is called (`query_len_support` of its backends; recalled, and the first as tables show)."""
+
 ALWAYS_GATED = {"vllm_fused_moe"}
 """Kernels that were timed with the three matrices of a gated expert for every model (the same repository, before its
 collector knew experts of two matrices)."""
@@ -79,7 +92,7 @@ collector knew experts of two matrices)."""
 def whole(fields: Mapping[str, str], name: str, default: int | None = None, least: int = 1) -> int:
     """A whole number, ``16`` or ``16.0``."""
     text = fields.get(name, "")
-    if not text and default is not None:
+    if default is not None and not given(text):
         return default
     try:
         value = float(text)
@@ -90,8 +103,14 @@ def whole(fields: Mapping[str, str], name: str, default: int | None = None, leas
     return int(value)
 
 
+def given(text: str) -> str:
+    """The text of a cell in lower case, empty where it says that there is none."""
+    found = text.lower()
+    return "" if found in NOTHING else found
+
+
 def _dtype(fields: Mapping[str, str], name: str, default: Dtype | None = None) -> Dtype:
-    text = fields.get(name, "").lower()
+    text = given(fields.get(name, "")).removeprefix("torch.").replace("-", "_")
     if default is not None and (not text or (name == "kv_dtype" and text == "auto")):  # the cache as the model
         return default
     if text not in DTYPES:
@@ -100,8 +119,8 @@ def _dtype(fields: Mapping[str, str], name: str, default: Dtype | None = None) -
 
 
 def _engine(fields: Mapping[str, str]) -> str | None:
-    text = fields.get("framework", "").lower()
-    return ENGINES.get(text, text) or None
+    text = given(fields.get("framework", ""))
+    return ENGINES.get(re.sub("[^a-z0-9]", "", text), text) or None
 
 
 def _gemm(fields: Mapping[str, str]) -> Gemm:
@@ -159,15 +178,16 @@ def _mla_decode(fields: Mapping[str, str]) -> MlaDecode:
 
 
 def _mla_prefill(fields: Mapping[str, str]) -> MlaPrefill:
+    tokens, dtype = whole(fields, "s"), _dtype(fields, "kv_dtype", "bf16")
     # vLLM names the kernel of a prompt, which says where it runs; names of others do not.
-    kernel = fields.get("kernel", "").upper() if _engine(fields) == "vllm" else ""
+    kernel = given(fields.get("kernel", "")) if _engine(fields) == "vllm" else ""
     return MlaPrefill(
         batch=whole(fields, "b"),
-        new_tokens=whole(fields, "s"),
+        new_tokens=tokens,
         heads=whole(fields, "h"),
         prefix=whole(fields, "prefix", 0, least=0),
-        kv_dtype=_dtype(fields, "kv_dtype", "bf16"),
-        latent="MLA" in kernel if kernel else None,
+        kv_dtype=dtype,
+        latent=kernel in LATENT and tokens <= LONGEST_LATENT[dtype in {"bf16", "fp16"}] if kernel else None,
         engine=_engine(fields),
     )
 
@@ -198,6 +218,7 @@ def _moe(fields: Mapping[str, str]) -> Moe:
 
 def _routing(text: str) -> tuple[Routing, float]:
     """``balanced``, ``uniform`` or nothing; ``power_law_1.2`` is a power law of that exponent."""
+    text = given(text)
     if text in {"", "balanced", "uniform"}:
         return "balanced", 0.0
     found = re.fullmatch(r"power_law_([0-9]+(?:\.[0-9]+)?)(?:_eplb)?", text)

@@ -118,7 +118,7 @@ def test_the_record_is_the_one_of_the_contract(cli: Cli) -> None:
 
 def test_a_device_without_a_price_is_not_drawn(cli: Cli) -> None:
     """Only H100s keep the level, whose price nobody said: they are listed, and have no place on the axis."""
-    given = (*SMALL, "--device", "h100-sxm,l40s", "--price", "l40s=0.9", "--slo", "tpot=6ms", "--concurrency", "8")
+    given = (*SMALL, "--device", "h100-sxm,l40s", "--price", "l40s=0.9", "--slo", "tpot=5ms", "--concurrency", "8")
     done = cli(*given)
     assert done.code == 0
     front = done.out.split("Pareto front")[1].split("\n\nMemory of")[0]

@@ -58,7 +58,7 @@ def test_a_fitted_kernel_is_calibrated(name: str, op: Op) -> None:
         ("a10", PRODUCT, "uncalibrated (family)", "constants of a100-sxm-80gb 43%, "),
         ("rtx-5090", PRODUCT, "uncalibrated (family)", "no bf16 peak"),
         ("gb200", STEP, "uncalibrated (family)", "no number of processors: from b200's"),
-        ("l4", Collective(bytes=1024, devices=2), "uncalibrated (family)", "(by likeness)"),
+        ("l40s", Collective(bytes=1024, devices=2), "uncalibrated (family)", "(by likeness)"),
         ("mi300x", PRODUCT, "uncalibrated (datasheet)", "roofline"),
         ("mi300x", Collective(bytes=1024, devices=2), "uncalibrated (datasheet)", "links"),
         (
@@ -108,8 +108,9 @@ def test_engines_have_their_own_fp8_products() -> None:
 def test_a_device_without_a_peak_is_refused_with_what_to_do() -> None:
     with pytest.raises(InputError, match=r"epyc-9654: the catalogue has no peak.*llmprof calibrate"):
         DeviceModel.of("epyc-9654")
-    with pytest.raises(InputError, match="tpu-v5e: the catalogue has no interconnect"):
-        estimate(Collective(bytes=1024, devices=2), DeviceModel.of("tpu-v5e"))
+    for name in ("tpu-v5e", "h100-pcie-80gb"):  # whose constants are of an H100 with other links
+        with pytest.raises(InputError, match=f"{name}: the catalogue has no interconnect"):
+            estimate(Collective(bytes=1024, devices=2), DeviceModel.of(name))
 
 
 def test_measured_constants_come_before_those_of_the_file() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from llmprof import device
 from llmprof.errors import InputError
 from llmprof.latency.accuracy import judge, predict, predict_table, quantile
 from llmprof.latency.op import Collective, DecodeAttention, Gemm, MlaDecode, MlaPrefill, Moe, Op, PrefillAttention
-from llmprof.latency.systems import device_of
+from llmprof.latency.systems import SAME_CHIP, SYSTEMS, device_of
 from llmprof.latency.table import Table, read
 from llmprof.latency.table_ops import gated
 
@@ -91,6 +93,24 @@ MOE = {"op": "moe", "m": 16, "E": 128, "topk": 8, "D": 2048, "I": 768, "moe_tp":
             {"op": "mla_prefill", "b": 1, "s": 9, "h": 16, "kernel": "FLASH_ATTN"},
             MlaPrefill(batch=1, new_tokens=9, heads=16, latent=False, engine="vllm"),
         ),
+        (
+            {"op": "mla_prefill", "b": 1, "s": 9, "h": 16, "kernel": "CUTLASS_MLA"},  # a backend, not where it runs
+            MlaPrefill(batch=1, new_tokens=9, heads=16, latent=False, engine="vllm"),
+        ),
+        (
+            {"op": "mla_prefill", "b": 1, "s": 129, "h": 16, "kv_dtype": "fp8_e4m3", "kernel": "FLASHMLA"},
+            MlaPrefill(batch=1, new_tokens=129, heads=16, kv_dtype="fp8", latent=False, engine="vllm"),
+        ),
+        (
+            {"op": "Prefill-Attn", **ATTENTION, "g": "nan", "d": "None", "window": "<NA>", "us": "NaN"},
+            PrefillAttention(batch=2, new_tokens=128, heads=8, kv_heads=8, head_dim=128, kv_dtype="fp8", engine="vllm"),
+        ),
+        (
+            {**GEMM, "dtype": "torch.float8_e4m3fn", "framework": "TensorRT-LLM", "kernel": "nan"},
+            Gemm(m=16, n=32, k=64, dtype="fp8", weight_copies=6, engine="trtllm"),
+        ),
+        ({**GEMM, "framework": "nan"}, Gemm(m=16, n=32, k=64, weight_copies=6)),
+        ({**GEMM, "dtype": "FP8-Block"}, Gemm(m=16, n=32, k=64, dtype="fp8_block", weight_copies=1, engine="vllm")),
         (
             {**MOE, "routing": "power_law_1.2"},
             Moe(
@@ -209,6 +229,10 @@ def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> No
         ("gb300", "b300"),  # the same chip
         ("h100_pcie", "h100-pcie-80gb"),
         ("rtx_pro_6000_server", "rtx-pro-6000-server"),
+        ("RTX6000_Blackwell_Server", "rtx-pro-6000-server"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm-80gb"),
+        ("h100_sxm5", "h100-sxm-80gb"),
+        ("rtx_pro_6000", None),  # three devices
         ("h100", None),
         ("x9000", None),
     ],
@@ -216,6 +240,18 @@ def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> No
 def test_names_of_systems_are_found_exactly(name: str, device: str | None) -> None:
     found = device_of(name)
     assert (None if found is None else found.name) == device
+
+
+def test_no_name_is_that_of_two_devices() -> None:
+    names: dict[str, set[str]] = {}
+    for found in device.entries():
+        for name in (found.name, *found.aliases):
+            names.setdefault(re.sub("[^a-z0-9]", "", name.lower()).removeprefix("nvidia"), set()).add(found.name)
+    assert {name: devices for name, devices in names.items() if len(devices) > 1} == {}
+    for system, name in {**SYSTEMS, **SAME_CHIP}.items():
+        found_of = device_of(system)
+        assert found_of is not None
+        assert found_of.name == name
 
 
 def test_a_row_without_a_time_on_its_device_costs_no_other(tmp_path: Path) -> None:
