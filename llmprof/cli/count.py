@@ -23,7 +23,6 @@ from llmprof.cli import (
 from llmprof.cli.messages import bold, say
 
 if TYPE_CHECKING:
-    from llmprof.device import Device
     from llmprof.engines.result import EngineCache
     from llmprof.predict.sharding.api import ShardedPrediction
     from llmprof.report.count_tables import Record
@@ -88,11 +87,10 @@ def count(
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
     if by is not None:
-        options.choice(by, ("module", "op", "layer"), option="--by")
+        options.choice(by, detail_options.LEVELS, option="--by")
     if (by or explain) and output_format == "csv":
         raise InputError("--format csv holds the records alone; use json, table or markdown with --by and --explain")
     memory_bytes = None if memory is None else options.size(memory, option="--memory")
-    device = levels.parse_device(device_spec)
     step = training_options.parse_training(phase, objective, recompute, dropout)
     division = parallel_options.parse_division(
         zero, data_parallel, tensor_parallel, sequence_parallel, training=step is not None
@@ -106,6 +104,7 @@ def count(
         beside={"memory": memory, "device_spec": device_spec, "sram": sram_sizes},
     )
     engine = engines.parse(kv_engine, page_tokens, tensor_parallel, training=step is not None)
+    on_device = levels.parse_device(device_spec, by, engine)
     check_writable(output)
     same = {
         "variant": variant,
@@ -185,7 +184,7 @@ def count(
     records = [count_record(arch, workload, unfused) for arch, workload in runs]
     caches = engines.add_engine(records, runs, engine)
     passes = sharding.add_sharding(records, runs, spread)
-    levels.add_levels(records, runs, device, unfused)
+    levels.add_levels(records, runs, on_device, unfused)
     if memory_bytes is not None:
         from llmprof.report.memory_table import add_fit
 
@@ -201,7 +200,7 @@ def count(
         memory_bytes=memory_bytes,
         caches=caches,
         passes=passes,
-        device=device,
+        on_device=on_device,
         unfused=unfused,
     )
     if not records:
@@ -222,7 +221,7 @@ def _report(
     memory_bytes: int | None,
     caches: list[EngineCache],
     passes: list[ShardedPrediction],
-    device: Device | None,
+    on_device: levels.OnDevice | None,
     unfused: Execution,
 ) -> None:
     from llmprof.report import tables
@@ -232,22 +231,22 @@ def _report(
         write_text(tables.to_csv(records), output)
     elif output_format == "json":
         payload: dict[str, object] = {"schema_version": SCHEMA_VERSION, "results": records}
-        detail_options.add_details(records, runs, by=by, explain=explain, unfused=unfused)
-        levels.add_breakdown(records, runs, by, device, unfused)
+        detail_options.add_details(records, runs, by=detail_options.of_leaves(by), explain=explain, unfused=unfused)
+        levels.add_breakdown(records, runs, on_device, unfused)
         write_text(tables.to_json(payload), output)
     elif records:
         pages = _pages(
             runs,
             records,
             confirm,
-            by=by,
+            by=detail_options.of_leaves(by),
             explain=explain,
             memory_bytes=memory_bytes,
             caches=caches,
             unfused=unfused,
         )
         pages += sharding.tables(passes)
-        pages += levels.tables(records, runs, by, device, unfused)
+        pages += levels.tables(records, runs, on_device, unfused)
         text = tables.to_markdown(pages) if output_format == "markdown" else tables.to_text(pages, color=bold(output))
         write_text(text, output)
 

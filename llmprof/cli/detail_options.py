@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 ByOption = Annotated[
     str | None,
-    typer.Option("--by", metavar="LEVEL", help="Break the figures down by module, op or layer."),
+    typer.Option(
+        "--by",
+        metavar="LEVEL",
+        help="Break the figures down by module, op or layer; with --device-spec also by kernel: attention in tiles.",
+    ),
 ]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="Each figure's formula, with the numbers in it and its source.")
@@ -23,6 +27,15 @@ MemoryOption = Annotated[
     str | None,
     typer.Option("--memory", metavar="SIZE", help="Say whether it fits in, say, 80GiB; exit 1 where fused does not."),
 ]
+
+KERNEL = "kernel"
+"""The level below cores: which tiled kernels there are on a device, and what each moves."""
+LEVELS = ("module", "op", "layer", KERNEL)
+
+
+def of_leaves(by: str | None) -> str | None:
+    """The level at which leaves and their ops are broken down, if any is."""
+    return None if by == KERNEL else by
 
 
 def add_details(

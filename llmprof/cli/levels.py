@@ -1,13 +1,17 @@
-"""`count --device-spec`: what a device adds to records and pages. It is there with the option alone."""
+"""`count --device-spec`, and `--by` beside it: what a device adds to records and pages. It is there with it alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmprof.cli.detail_options import KERNEL
+
 if TYPE_CHECKING:
+    from llmprof.cli.engines import EngineAsked
     from llmprof.device import Device
     from llmprof.report.count_tables import Record
     from llmprof.report.tables import Table
@@ -29,15 +33,29 @@ LEVELS = ("module", "layer")
 """What ``--by`` can break down on a device; single kernels have no place in a cache."""
 
 
-def parse_device(name: str | None) -> Device | None:
-    """The accelerator of that name, if one was asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDevice:
+    """A device, what the figures on it are broken down `by`, and the tokens of a page where keys lie in pages."""
 
-    Raises InputError naming the option for a name that is not known, or a device whose last-level cache is not.
+    device: Device
+    by: str | None
+    page_tokens: int
+
+
+def parse_device(name: str | None, by: str | None, engine: EngineAsked | None) -> OnDevice | None:
+    """The accelerator of that name, if one was asked for; pages are those of vLLM, with its option or its default.
+
+    Raises InputError naming the option for a name that is not known, a device whose last-level cache is not, or kernels
+    of no device.
     """
+    from llmprof.engines.api import DEFAULT
+    from llmprof.errors import InputError
+
     if name is None:
+        if by == KERNEL:
+            raise InputError(f"--by {KERNEL} is of a device: its kernels are those of --device-spec, such as h200")
         return None
     from llmprof.device import find
-    from llmprof.errors import InputError
     from llmprof.predict.levels import without_cache
 
     try:
@@ -46,43 +64,48 @@ def parse_device(name: str | None) -> Device | None:
         raise InputError(f"--device-spec: {error}") from None
     if device.last_level_cache is None:
         raise InputError(f"--device-spec: {without_cache(device)}")
-    return device
+    return OnDevice(device=device, by=by, page_tokens=(DEFAULT if engine is None else engine.vllm).page_tokens)
 
 
-def add_levels(records: Sequence[Record], runs: Runs, device: Device | None, unfused: Execution) -> None:
-    """Give every record its bytes by level on `device`; nothing where none was asked for."""
-    if device is None:
+def add_levels(records: Sequence[Record], runs: Runs, asked: OnDevice | None, unfused: Execution) -> None:
+    """Give every record its bytes by level on the device; nothing where none was asked for."""
+    if asked is None:
         return
     from llmprof.predict.levels_record import levels_record
 
     for record, (arch, workload) in zip(records, runs, strict=True):
-        figures, reasons = levels_record(arch, workload, device, unfused)
+        figures, reasons = levels_record(arch, workload, asked.device, unfused)
         record.update(figures)
         record["unconfirmed"].update(reasons)
 
 
-def add_breakdown(
-    records: Sequence[Record], runs: Runs, by: str | None, device: Device | None, unfused: Execution
-) -> None:
-    """Give every record its levels by module or by layer, where both a device and such a breakdown were asked for."""
-    if device is None or by not in LEVELS:
+def add_breakdown(records: Sequence[Record], runs: Runs, asked: OnDevice | None, unfused: Execution) -> None:
+    """Give every record its levels by module or by layer, or its kernels, where a device and they were asked for."""
+    if asked is None or asked.by not in (*LEVELS, KERNEL):
         return
+    from llmprof.report.kernel_tables import UNCONFIRMED, kernel_records
     from llmprof.report.levels_breakdown import levels_breakdown
 
     for record, (arch, workload) in zip(records, runs, strict=True):
-        record["breakdown_levels"] = levels_breakdown(arch, workload, by, device, unfused)
+        if asked.by == KERNEL:
+            record["kernels"] = kernel_records(arch, workload, unfused, asked.device, asked.page_tokens)
+            record["unconfirmed"]["kernels"] = UNCONFIRMED
+        else:
+            record["breakdown_levels"] = levels_breakdown(arch, workload, asked.by, asked.device, unfused)
 
 
-def tables(
-    records: Sequence[Record], runs: Runs, by: str | None, device: Device | None, unfused: Execution
-) -> list[Table]:
-    """The same as tables: the levels of all records, and of their modules or layers."""
-    if device is None:
+def tables(records: Sequence[Record], runs: Runs, asked: OnDevice | None, unfused: Execution) -> list[Table]:
+    """The same as tables: the levels of all records, and of their modules or layers, or their kernels."""
+    if asked is None:
         return []
+    from llmprof.report.kernel_tables import kernel_tables
     from llmprof.report.levels_breakdown import levels_breakdown_table
     from llmprof.report.levels_tables import levels_tables
 
     found = levels_tables(records)
-    if by in LEVELS:
-        found += [levels_breakdown_table(arch, workload, by, device, unfused) for arch, workload in runs]
+    for arch, workload in runs:
+        if asked.by == KERNEL:
+            found += kernel_tables(arch, workload, unfused, asked.device, asked.page_tokens)
+        elif asked.by in LEVELS:
+            found.append(levels_breakdown_table(arch, workload, asked.by, asked.device, unfused))
     return found

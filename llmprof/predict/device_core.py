@@ -87,9 +87,16 @@ def core_on(device: Device, op: Op) -> Core | None:
     splits = splits_heuristic(ctas, 2 * units, ceil_div(packed.keys, split_tile.keys))
     if splits > 1:
         return Core(split_tile, splits, split_kv(shape, split_tile, splits), 0)
-    in_flight = units * max(1, device.sram_per_unit.value // tile.footprint(packed.element_bytes))
+    in_flight = in_flight_on(device, tile, packed.element_bytes)
     again = reread(packed, tile, in_flight, device.last_level_cache.value)
     return Core(tile, 1, fa2_forward(packed, tile), again)
+
+
+def in_flight_on(device: Device, tile: Tile, element_bytes: int) -> int:
+    """P: CTAs that run at once, on a device whose SMs and whose shared memory are known."""
+    assert device.units is not None, device.name
+    assert device.sram_per_unit is not None, device.name
+    return device.units.value * max(1, device.sram_per_unit.value // tile.footprint(element_bytes))
 
 
 def reread(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:

@@ -129,7 +129,7 @@ def test_experts_in_random_order_say_so(cli: Cli) -> None:
     [
         (("--device-spec", "h2"), "--device-spec: no device is called 'h2'; did you mean h20 or h200?"),
         (("--device-spec", ""), "--device-spec: no device is called ''"),
-        (("--device-spec", "b200"), "--device-spec: the size of the last-level cache of b200 is not known"),
+        (("--device-spec", "tpu-v4"), "--device-spec: the size of the last-level cache of tpu-v4 is not known"),
         (("--device-spec", "h200", "--phase", "train"), "--device-spec has no effect on a training pass"),
         (("--device-spec", "h200", "--grouping", "compiled"), "--device-spec needs to know what lives how long"),
         (("--sram", "many"), "--sram: found 'many'; expected a number such as 80GiB or 80GB"),
