@@ -40,6 +40,7 @@ FAMILIES = (
     "mistral4",
     "mixtral",
     "olmoe",
+    "phimoe",
     "qwen2_moe",
     "qwen3_moe",
     "solar_open",
