@@ -38,6 +38,14 @@ JOINS_ROUNDING = "trtllm"
 of ai-dynamo/aiconfigurator leave out the kernels that find scales and round, for this engine alone (sdk/operations/
 gemm.py, GEMMQuantMode.fp8_static, read 2026-11-30)."""
 
+SKEW = 1.01
+"""How unevenly tokens choose their experts: the exponent of the power law that their loads are drawn from.
+
+ai-dynamo/aiconfigurator predicts served models with such loads and not with balanced ones: 1.01 for DeepSeek's, Llama
+4's and most others, 1.2 for Mixtral's, Qwen's and gpt-oss (sdk/models/, `_power_law_alpha`, read 2026-11-30). The
+milder is taken for all: no load of a served model was at hand.
+"""
+
 E = 2  # bytes of an activation: 16 bits
 
 
@@ -274,6 +282,8 @@ def _experts(moe: spec.Moe, low: Lowering) -> Iterator[Counted]:
         ep=layout.expert,
         dtype=low.precision.experts,
         gated=isinstance(moe.expert, spec.Glu),
+        routing="power_law",
+        skew=SKEW,
         engine=low.engine,
     )
     yield Counted(op=routed, times=1, part="experts")

@@ -11,7 +11,8 @@ from llmprof import catalog
 from llmprof.errors import InputError
 from llmprof.latency.compose_pass import Layout, Precision
 from llmprof.latency.serving import accuracy, rows, verify
-from llmprof.latency.serving.asked import system
+from llmprof.latency.serving.asked import Desk, system
+from llmprof.latency.serving.budgets import budget
 from llmprof.latency.serving.fit_runs import Host, fit_runs
 from llmprof.latency.serving.names import named, of_release
 from llmprof.latency.serving.stacks import EARLIER_HOST, SGLANG, TRTLLM, VLLM, stack_of
@@ -183,6 +184,28 @@ def test_engines_by_their_names_and_versions() -> None:
     assert replace(other, host=TRTLLM.host, fitted=True) == TRTLLM
     with pytest.raises(InputError, match=r"no engine is called 'llama\.cpp'; known are vllm, sglang and trtllm"):
         stack_of("llama.cpp")
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "tokens"),
+    [
+        ("vllm", "h100_sxm", 8192),
+        ("vllm", "a100_sxm", 2048),
+        ("vllm", "l40s", 2048),
+        ("sglang", "a100_sxm", 8192),
+        ("sglang", "b200_sxm", 16384),
+        ("sglang", "l4", 2048),
+        ("trtllm", "a100_sxm", 8192),
+    ],
+)
+def test_tokens_of_a_pass_by_engine_and_device(engine: str, device: str, tokens: int) -> None:
+    assert budget(engine, system(device)) == tokens
+
+
+def test_a_pass_of_a_row_is_as_large_as_its_engine_makes_it_there(tmp_path: Path) -> None:
+    line = LLAMA.replace("trtllm,1.0.0rc3", "vllm,0.14.0").replace("1024,128,8.0,2.0", "4096,128,1.0,1.0")
+    runs = rows.read(table(tmp_path, line, line.replace("h100_sxm", "a100_sxm")))
+    assert [Desk().asked(row).stack.scheduler.tokens for row in runs.rows.values()] == [8192, 2048]
 
 
 def test_systems_by_their_names() -> None:

@@ -13,6 +13,7 @@ from llmprof.latency.compose_bounds import DeviceKernels
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.local import NOTHING, Local
 from llmprof.latency.op import Dtype
+from llmprof.latency.serving.budgets import budget
 from llmprof.latency.serving.names import Named, named
 from llmprof.latency.serving.rows import Row
 from llmprof.latency.serving.scheduler import Scheduler
@@ -73,6 +74,7 @@ class Desk:
             )
         device, served = self._local.device(system(row.system)), _served(row)
         stack = self._local.stack(stack_of(row.backend, row.version), row.version, device)
+        stack = stack.with_tokens(budget(stack.engine, device))
         tokens = row.prompt_tokens + row.output_tokens
         fits = None if self._room is None else self._room(served, device, row.layout, tokens)
         return Asked(

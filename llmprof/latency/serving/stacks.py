@@ -50,6 +50,11 @@ class Stack:
         """The engine as it was set up in the runs of public tables."""
         return self if self.measured is None else replace(self, scheduler=self.measured)
 
+    def with_tokens(self, tokens: int) -> Stack:
+        """The same engine with passes of so many tokens."""
+        own, measured = replace(self.scheduler, tokens=tokens), self.measured
+        return replace(self, scheduler=own, measured=None if measured is None else replace(measured, tokens=tokens))
+
     def with_scheduler(self, name: str) -> Stack:
         """The same engine under the scheduler called `name`."""
         return replace(self, scheduler=scheduler_of(name, tokens=self.scheduler.tokens))
