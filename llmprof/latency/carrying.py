@@ -31,6 +31,9 @@ OTHER_INSTRUCTIONS = 1.0
 SURELY_ALIKE = 0.01
 """Devices that differ by a tenth in one figure count as much as those that differ in none."""
 
+ROUNDING = 1e-3
+"""Peaks are stated to three or four digits."""
+
 ALIKE_ENOUGH = 0.05
 """Of the weight of the likest device: what has less is left out."""
 
@@ -50,6 +53,27 @@ def _shape(figures: Figures) -> tuple[float, float, float, float]:
     """Of one processor: FLOPs in a clock, clocks in a second, bytes in a second and of cache."""
     units = figures.units
     return figures.bf16 / units / figures.clock, figures.clock, figures.bandwidth / units, figures.cache / units
+
+
+def slowed(kernels: tuple[KernelConstants, ...], theirs: Figures, ours: Figures) -> tuple[KernelConstants, ...]:
+    """Kernels on a device of the same target, whose processors may have been made to multiply less in a clock.
+
+    What a kernel does besides multiplying takes as many clocks: the part of the peak that it reaches grows, and the
+    softmax, told in widths of heads that could be multiplied meanwhile, costs fewer.
+    """
+    rate = (ours.bf16 / ours.units / ours.clock) / (theirs.bf16 / theirs.units / theirs.clock)
+    if rate >= 1 - ROUNDING:
+        return kernels
+
+    def moved(kernel: KernelConstants) -> KernelConstants:
+        c = dict(kernel.constants)
+        if "e_c" in c:
+            c["e_c"] = 1 / (1 + (1 / c["e_c"] - 1) * rate)
+        if "k_d" in c:
+            c["k_d"] *= rate
+        return replace(kernel, constants=c)
+
+    return tuple(moved(each) for each in kernels)
 
 
 def carried(kernels: tuple[KernelConstants, ...], theirs: Figures, ours: Figures) -> tuple[KernelConstants, ...]:

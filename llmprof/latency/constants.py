@@ -13,7 +13,7 @@ from typing import Literal
 from llmprof import device as catalogue
 from llmprof.device_figures import Device, Figure, KernelConstants, LatencyConstants
 from llmprof.errors import InputError
-from llmprof.latency.carrying import ALIKE_ENOUGH, borrowed, carried, completed, likeness
+from llmprof.latency.carrying import ALIKE_ENOUGH, borrowed, carried, completed, likeness, slowed
 from llmprof.latency.figures import FAMILIES, Figures, fitted, of_datasheet
 
 Basis = Literal["calibrated", "family", "datasheet"]
@@ -232,7 +232,7 @@ def _near(device: Device) -> tuple[_Candidate, ...]:
                 same_target=same,
                 likeness=likeness(figures, theirs, related),
                 figures=figures,
-                kernels=other.latency.kernels if same else carried(other.latency.kernels, theirs, figures),
+                kernels=(slowed if same else carried)(other.latency.kernels, theirs, figures),
                 missing=instead + missing,
             )
         )

@@ -10,7 +10,7 @@ import pytest
 
 from llmprof import device
 from llmprof.device_figures import Device
-from llmprof.latency.carrying import carried, likeness
+from llmprof.latency.carrying import carried, likeness, slowed
 from llmprof.latency.common import input_bytes, peak
 from llmprof.latency.constants import DeviceModel, Found
 from llmprof.latency.estimate import estimate, kernel_seconds
@@ -38,6 +38,19 @@ def test_of_another_target_constants_go_with_clocks_rates_and_bandwidth() -> Non
     assert found.bounds[0].figures.clock == 2407e6
     assert found.bounds[0].kernel.constants["t0"] == pytest.approx(a100["t0"] * 1410 / 2407)
     assert constants("a100-pcie-80gb", "gemm", "bf16").bounds[0].kernel.constants == a100  # the same target: as it is
+
+
+def test_of_the_same_target_what_is_not_multiplied_takes_as_many_clocks() -> None:
+    """At a quarter of the rate a kernel at 4/5 of the peak loses a quarter of its fifth: 1 / (1 + 1/16)."""
+    given = (kernel("prefill", {"e_c": 0.8, "k_d": 48.0, "tau": 3.0}),)
+    (quarter,) = slowed(given, ROUND, replace(ROUND, bf16=ROUND.bf16 / 4))
+    assert quarter.constants == pytest.approx({"e_c": 16 / 17, "k_d": 12.0, "tau": 3.0})
+    for faster in (1, 2):
+        assert slowed(given, ROUND, replace(ROUND, bf16=ROUND.bf16 * faster)) == given
+    h20 = constants("h20", "gemm", "bf16").bounds[0]  # 148 TFLOP/s on 78 processors at the clock of H100
+    rate = (148 / 78) / (989 / 132)
+    e_c = constants("h100-sxm-80gb", "gemm", "bf16").bounds[0].kernel.constants["e_c"]
+    assert h20.kernel.constants["e_c"] == pytest.approx(1 / (1 + (1 / e_c - 1) * rate))
 
 
 def test_devices_count_by_how_like_they_are() -> None:
