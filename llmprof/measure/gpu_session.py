@@ -10,11 +10,13 @@ Exit code: 0 every part passed, 1 some part did not, 3 there is no usable GPU.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import math
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -180,6 +182,23 @@ def _check_output(path: Path) -> None:
         pass
 
 
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within it, whoever ends the session (a limit of time, a closed terminal) does what Ctrl-C does.
+
+    A part is in a process group of its own: it would go on without the session.
+    """
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        with contextlib.suppress(AttributeError, ValueError):  # Windows lacks one; threads may set none
+            before[name] = signal.signal(getattr(signal, name), signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
 def _seconds(text: str) -> float:
     """Seconds of a command line: a number above 0."""
     try:
@@ -234,13 +253,14 @@ def main(arguments: list[str] | None = None, *, runner: Runner | None = None) ->
         _check_output(options.output)
     except OSError as error:
         parser.error(f"--output: {options.output} cannot be written: {error.strerror}")
-    outcomes = run_session(
-        parts,
-        options.output,
-        budget_seconds=options.budget_seconds,
-        runner=runner,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    with _ended_by_signals():
+        outcomes = run_session(
+            parts,
+            options.output,
+            budget_seconds=options.budget_seconds,
+            runner=runner,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
     print("\n".join(table(outcomes)))
     if outcomes[0].returncode == DeviceError.exit_code:
         print(f"error: no usable GPU: {outcomes[0].note.partition(': ')[2] or outcomes[0].note}", file=sys.stderr)

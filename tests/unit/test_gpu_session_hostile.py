@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,24 @@ def test_whatever_keeps_a_part_from_running_is_its_note(
 ) -> None:
     made = _session(tmp_path, reason, capsys)
     assert {(part["status"], part["note"]) for part in made["parts"]} == {("failed", "could not be started: boom")}
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_who_ends_the_session_gets_its_record(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+
+    def runner(arguments: object, limit: float) -> Completed:
+        os.kill(os.getpid(), number)
+        time.sleep(60)  # which the signal ends
+        raise AssertionError
+
+    output = tmp_path / "record.json"
+    assert main(["--output", str(output), *SPECS], runner=runner) == 1
+    statuses = [part["status"] for part in _strict(output.read_text())["parts"]]
+    assert (statuses[0], set(statuses[1:])) == ("interrupted", {"not run"})
+    assert "the session was interrupted" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
 
 
 def test_what_json_has_not_is_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
