@@ -50,8 +50,8 @@ def _of_layer(layer: LayerSpec) -> str | None:
         case other:
             return f"attention of kind {other.kind}"
     match layer.ffn:
-        case Glu(kind="swiglu-clamped"):
-            return "a feed-forward of kind swiglu-clamped"
+        case Glu(kind="swiglu-clamped") | Mlp(kind="xielu"):
+            return f"a feed-forward of kind {layer.ffn.kind}"
         case Mlp() | Glu() | NoFfn():
             return None
         case feed_forward:

@@ -74,6 +74,7 @@ STACKS = {
     "no-attention": layers(attention=NONE, position=NONE),
     "no-attention-reordered": layers(attention=NONE, position=NONE, norm="{kind: rmsnorm, placement: reordered}"),
     "relu2": layers(ffn="{kind: relu2, d_ff: 20}"),
+    "xielu": layers(ffn="{kind: xielu, d_ff: 20, bias: true}"),
     "swiglu-clamped": layers(ffn="{kind: swiglu-clamped, d_ff: 20, beta: 1.702, limit: 7.0, bias: true}"),
     "k-bias": layers(attention=gqa("qkv_bias: true, k_bias: false")),
     "k-bias-alone": layers(attention=gqa("k_bias: true")),

@@ -99,10 +99,10 @@ def mixers(draw: st.DrawFn, *, beside: bool) -> Mixer:
 
 
 @st.composite
-def experts(draw: st.DrawFn) -> Expert:
-    """A feed-forward of two or three matrices."""
+def experts(draw: st.DrawFn, *, alone: bool = False) -> Expert:
+    """A feed-forward of two or three matrices; those that stand `alone` are no part of a mixture."""
     cls, kinds = draw(st.sampled_from([
-        (Mlp, ["relu", "gelu", "gelu-tanh", "swish", "relu2"]),
+        (Mlp, ["relu", "gelu", "gelu-tanh", "swish", "relu2", *(["xielu"] if alone else [])]),
         (Glu, ["glu", "reglu", "geglu", "geglu-tanh", "swiglu", "swiglu-clamped"]),
     ]))  # fmt: skip
     kind: Any = draw(st.sampled_from(kinds))
@@ -131,5 +131,5 @@ def mixtures(draw: st.DrawFn) -> Moe:
 
 def feed_forwards(mask: str) -> st.SearchStrategy[Ffn]:
     """Any feed-forward that goes with a mask."""
-    always: st.SearchStrategy[Ffn] = experts() | mixtures()
+    always: st.SearchStrategy[Ffn] = experts(alone=True) | mixtures()
     return always | st.builds(ChannelMix, d_ff=SIZES) if mask == "causal" else always

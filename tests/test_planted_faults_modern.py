@@ -20,6 +20,7 @@ from llmprof.predict import (
     audio,
     constants,
     experts,
+    ffn,
     fused,
     head,
     indexer,
@@ -61,6 +62,7 @@ from llmprof.twin.norms import RmsNorm
 from llmprof.twin.output_gate import OutputGate
 from llmprof.twin.router import Router
 from llmprof.twin.session import Session
+from llmprof.twin.xielu import Xielu
 from llmprof.workload import Execution
 from tests import test_planted_faults_attention as beyond_gqa
 from tests import test_planted_faults_mixers as mixers
@@ -145,6 +147,8 @@ PREDICTED = [
           "hbm_bytes", "attn.gate", spec=modern("gate-value")),
     Fault("output gate: of heads, with a value for each of theirs", GqaLowering.leaves, 'matrix("n", spec.n_heads, "d"', 'matrix("n", q, "d"',
           "params", "attn.gate_proj", spec=modern("gate-head")),
+    Fault("xielu: a square of half as many", ffn._xielu, 'tape.run("square", x)', "x",
+          "hbm_bytes", "ffn.act", spec=modern("xielu")),
     # --- norms, further tokens, sound
     Fault("unit_offset: a weight in the dtype of activations", norms.offset_rms_norm, "tape.cast(parameter, FP32)", "tape.cast(parameter)",
           "hbm_bytes", "ffn_norm", spec=modern("unit-offset")),
@@ -218,6 +222,8 @@ MEASURED = [
           "hbm_bytes", "attn.gate", spec=modern("gate-value")),
     Fault("output gate: of heads, with a value for each of theirs", SelfAttention.__init__, 'spec.head_dim if spec.output_gate == "value" else 1', "spec.head_dim",
           "params", "attn.gate_proj", spec=modern("gate-head")),
+    Fault("xielu: one number for both sides", Xielu.__init__, "self.alpha_n = material.parameter(1)", "self.alpha_n = self.alpha_p",
+          "params", "ffn.act", spec=modern("xielu")),
     # --- norms, further tokens, sound
     Fault("unit_offset: a weight in the dtype of activations", RmsNorm.forward, "torch.float32 if self.unit_offset else x.dtype", "x.dtype",
           "hbm_bytes", "ffn_norm", spec=modern("unit-offset")),

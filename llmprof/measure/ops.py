@@ -61,7 +61,7 @@ _NAMES: dict[Kind, tuple[str, ...]] = {
         # elementwise, and the same in place
         *("add", "sub", "mul", "div", "neg", "pow", "rsqrt", "sigmoid", "silu", "relu", "gelu", "tanh", "elu", "eq"),
         *("add_", "sub_", "mul_", "div_", "tanh_", "exp_", "abs_", "neg_", "sign_", "clamp_", "relu_"),
-        *("isneginf", "exp", "sqrt", "softplus", "maximum", "tril", "sqrt_", "sigmoid_", "tril_", "logaddexp", "lerp_"),
+        *("isneginf", "expm1", "exp", "sqrt", "softplus", "maximum", "tril", "sqrt_", "sigmoid_", "tril_", "logaddexp", "lerp_"),
         # over rows
         *(
             "mean",

@@ -146,7 +146,7 @@ def _layer_role(layer: LayerSpec, path: str) -> str | None:
     if path in LAYER_ROWS:
         return "row"
     if path == "ffn.act":
-        return "alone" if isinstance(layer.ffn, Mlp | Glu) else None
+        return "alone" if isinstance(layer.ffn, Mlp | Glu) and layer.ffn.kind != "xielu" else None
     module, _, leaf = path.partition(".")
     attention = {"attn": layer.attention, "cross_attn": layer.cross_attention}.get(module)
     if not isinstance(attention, Gqa):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from llmprof.predict.leaf import Leaves, matrix
+from llmprof.predict.formats import BOOL
+from llmprof.predict.leaf import Leaves, Parameter, matrix
 from llmprof.predict.linear import linear
 from llmprof.predict.lowering import Kept
 from llmprof.predict.setting import Side
@@ -26,7 +27,8 @@ def expert_leaves(spec: Expert, d: int, axis: str = "f", rows: str = "d") -> Lea
     down = matrix(rows, d, axis, spec.d_ff, bias=spec.bias)
     match spec:
         case Mlp():
-            return {"up": into, "act": (), "down": down}
+            learned = (Parameter("alpha_p", {"one": 1}), Parameter("alpha_n", {"one": 1}))
+            return {"up": into, "act": learned if spec.kind == "xielu" else (), "down": down}
         case Glu():
             return {"gate": into, "up": into, "act": (), "down": down}
     assert_never(spec)
@@ -90,7 +92,22 @@ def _activate_mlp(tape: Tape, spec: Mlp, x: Tensor) -> Tensor:
             return _swish(tape, x, spec.beta)
         case "relu2":
             return tape.run("square", tape.run("relu", x))
+        case "xielu":
+            return _xielu(tape, x)
     assert_never(spec.kind)
+
+
+def _xielu(tape: Tape, x: Tensor) -> Tensor:
+    """a x^2 above 0, b (exp(x) - 1 - x) below, and beta x besides (reference-options.md, section 7)."""
+    alpha_p, alpha_n = tape.cast_parameters()
+    a = tape.run("softplus", alpha_p)
+    b = tape.run("add", tape.run("softplus", alpha_n))
+    straight = tape.run("mul", x)
+    above = tape.run("mul", tape.run("square", x), a)
+    below = tape.run("expm1", tape.run("clamp", x))
+    below = tape.run("mul", tape.run("sub", below, x), b)
+    positive = tape.run("gt", x, fmt=BOOL)
+    return tape.run("add", tape.run("where", positive, above, below), straight)
 
 
 def _activate_gate(tape: Tape, spec: Glu, x: Tensor) -> Tensor:

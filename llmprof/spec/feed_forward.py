@@ -19,10 +19,11 @@ class Mlp:
 
     `gelu` is the exact form with erf, `gelu-tanh` the tanh approximation
     (https://arxiv.org/abs/1606.08415); `swish` is x * sigmoid(beta * x)
-    (https://arxiv.org/abs/1710.05941); `relu2` is the square of ReLU (https://arxiv.org/abs/2109.08668).
+    (https://arxiv.org/abs/1710.05941); `relu2` is the square of ReLU (https://arxiv.org/abs/2109.08668); `xielu` a
+    parabola above 0 and an exponential below, with a learned number for each (https://arxiv.org/abs/2411.13010).
     """
 
-    kind: Literal["relu", "gelu", "gelu-tanh", "swish", "relu2"]
+    kind: Literal["relu", "gelu", "gelu-tanh", "swish", "relu2", "xielu"]
     d_ff: PositiveInt
     bias: bool = False
     beta: PositiveFloat = 1.0

@@ -50,6 +50,11 @@ def _activation(ffn: Expert, written: Map, report: Report) -> None:
 
 
 def _experts(moe: Moe, written: Map, report: Report) -> None:
+    for key, one in (("expert", moe.expert), ("shared", moe.shared)):
+        if one is not None and one.kind == "xielu":
+            report.value(
+                written.below(key).items["kind"], "another kind in experts", "its learned numbers are a layer's own"
+            )
     if moe.n_experts > MAX_EXPERTS:
         report.value(written.items["n_experts"], f"at most {MAX_EXPERTS:,}", "every expert has a load of its own")
         return

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmprof.spec import arch
-from llmprof.twin.leaf import Branch, TensorLeaf
+from llmprof.twin.leaf import Branch, Material, TensorLeaf
 from llmprof.twin.linear import layer_matrix
 from llmprof.twin.passes import StackPass
 from llmprof.twin.projections import Site
+from llmprof.twin.xielu import Xielu
 
 Activation = Callable[[list[Tensor]], Tensor]
 """Takes its operands out of the list, so that each can die with its last use: lifetimes are counted."""
@@ -70,6 +71,8 @@ def activation(spec: arch.Expert) -> Activation:
             return swish(spec.beta)
         case "relu2":
             return _squared_relu
+        case "xielu":
+            raise AssertionError("its numbers are in a module of its own")
         case "glu":
             return partial(_gated, partial(_in_one, torch.sigmoid))
         case "reglu":
@@ -109,6 +112,14 @@ class GatedAct(TensorLeaf):
         return self.function([gate, up])
 
 
+def act_module(spec: arch.Mlp, material: Material) -> TensorLeaf:
+    """What stands between two matrices: a function, or one with numbers of its own."""
+    if spec.kind == "xielu":
+        return Xielu(material)
+    function = activation(spec)
+    return Act(lambda x: function([x]))
+
+
 class Mlp(Branch):
     """down(act(up(x))): `[.., D] -> [.., D]`."""
 
@@ -116,8 +127,7 @@ class Mlp(Branch):
         super().__init__()
         d, material, gain = site.d_model, site.material, site.gain
         self.up = layer_matrix(d, spec.d_ff, bias=spec.bias, material=material, gain=gain)
-        function = activation(spec)
-        self.act = Act(lambda x: function([x]))
+        self.act = act_module(spec, material)
         self.down = layer_matrix(spec.d_ff, d, bias=spec.bias, material=material, gain=gain)
 
     def forward(self, x: Tensor, run: StackPass) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llmprof.predict.api import Prediction
+from llmprof.predict.api import Prediction, parameters
 from llmprof.spec.arch import ArchSpec, Ffn, Glu, Gqa, Mlp, Moe
 from tests.predict_samples import arch, layer, prefill, run, stack
 
@@ -62,6 +62,30 @@ def test_clamped_swiglu() -> None:
     inside = launches(run(small(experts), prefill(3, batch=2)), f"{FFN}.experts")
     n = 2 * 3 * F  # 12 rows on 4 experts
     assert inside.count(("clamp", n, n)) == 2 * 4
+
+
+def test_xielu_has_two_numbers_of_its_own() -> None:
+    prediction = run(small(Mlp(kind="xielu", d_ff=6)), prefill(3, batch=2))
+    one, number = 2 * N * F, 2
+    assert launches(prediction, f"{FFN}.act") == [
+        ("softplus", number, number),
+        ("softplus", number, number),
+        ("add", number, number),
+        ("mul", one, one),
+        ("square", one, one),
+        ("mul", one + number, one),
+        ("clamp", one, one),
+        ("expm1", one, one),
+        ("sub", 2 * one, one),
+        ("mul", one + number, one),
+        ("gt", one, N * F),
+        ("where", N * F + 2 * one, one),
+        ("add", 2 * one, one),
+    ]
+    # mul, square, mul; clamp, expm1, sub, mul; gt, add: one each; and softplus, softplus, add of single numbers.
+    flops = sum(op.vector_flops for op in prediction.ops if op.path == f"{FFN}.act")
+    assert flops == 9 * N * F + 3 + 3 + 1
+    assert parameters(prediction.arch).by_path[f"{FFN}.act"] == 2
 
 
 def test_the_peak_of_the_clamped_form() -> None:

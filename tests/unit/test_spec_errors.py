@@ -24,7 +24,7 @@ KINDS_OF_ATTENTION = (
     "mamba-1, mamba-2, gated-deltanet, rg-lru, short-conv, rwkv-4 or none"
 )
 KINDS_OF_FFN = (
-    "relu, gelu, gelu-tanh, swish, relu2, glu, reglu, geglu, geglu-tanh, swiglu, swiglu-clamped, moe, "
+    "relu, gelu, gelu-tanh, swish, relu2, xielu, glu, reglu, geglu, geglu-tanh, swiglu, swiglu-clamped, moe, "
     "rwkv-channel-mix or none"
 )
 

@@ -70,6 +70,38 @@ def test_olmo_clips_queries_keys_and_values() -> None:
     assert seen == [True, True], "nothing was cut"
 
 
+def test_apertus_xielu() -> None:
+    config = transformers.ApertusConfig(
+        **_LLAMA_SIZES,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+        dtype=torch.float32,
+    )
+    network = loud(transformers.ApertusForCausalLM(config))
+    with torch.no_grad():
+        for block in network.model.layers:
+            for name in ("q_norm", "k_norm"):
+                getattr(block.self_attn, name).weight.uniform_(0.6, 1.4, generator=torch.Generator().manual_seed(7))
+            block.mlp.act_fn.alpha_p.fill_(0.7)
+            block.mlp.act_fn.alpha_n.fill_(-0.4)
+    one = layer(
+        attention=Gqa(n_heads=H, n_kv_heads=2, head_dim=D // H, qk_norm=RmsNorm()),
+        ffn=Mlp(kind="xielu", d_ff=F),
+        position=Rope(theta=1e4),
+    )
+    arch = model(stack(*[one] * 3), d_model=D, vocab_size=V)
+
+    def copies() -> Copies:
+        names = {"attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"}
+        for i, block in enumerate(network.model.layers):
+            block.mlp.gate_proj = block.mlp.up_proj
+            yield f"layers.{i}.ffn.act.alpha_p", block.mlp.act_fn.alpha_p
+            yield f"layers.{i}.ffn.act.alpha_n", block.mlp.act_fn.alpha_n
+        yield from (each for each in _llama_copies(network, names, tied=False) if ".ffn.gate." not in each[0])
+
+    check(arch, network, copies(), lambda tokens, _: network(tokens).logits)
+
+
 def test_gemma_unit_offset() -> None:
     network = loud(
         transformers.GemmaForCausalLM(
