@@ -199,8 +199,12 @@ def _elementwise(op: Elementwise, model: DeviceModel) -> Estimate:
     if found is None:
         _, part, start = EFFICIENT
         return _around(op.kernels * start + op.bytes / (part * model.figures.bandwidth), WIDE, "datasheet", "")
-    c = found.bounds[0].kernel.constants
-    seconds = op.kernels * c["t0"] * US + op.bytes / (c["e_b"] * found.bounds[0].figures.bandwidth)
+    times = [
+        op.kernels * bound.kernel.constants["t0"] * US
+        + op.bytes / (bound.kernel.constants["e_b"] * bound.figures.bandwidth)
+        for bound in found.bounds
+    ]
+    seconds = _mean(times, found.weights)
     return _around(seconds, WIDE, "family", "start and bandwidth of the device's bf16 products")
 
 

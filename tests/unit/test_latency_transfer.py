@@ -14,7 +14,7 @@ from llmprof.latency.carrying import carried, likeness, slowed
 from llmprof.latency.common import input_bytes, peak
 from llmprof.latency.constants import DeviceModel, Found
 from llmprof.latency.estimate import estimate, kernel_seconds
-from llmprof.latency.op import Gemm
+from llmprof.latency.op import Elementwise, Gemm
 from tests.unit.latency_samples import ROUND, kernel
 
 
@@ -72,6 +72,13 @@ def test_devices_count_by_how_like_they_are() -> None:
     time = estimate(Gemm(m=64, n=4096, k=4096), DeviceModel.of("a10")).seconds
     times = [kernel_seconds(Gemm(m=64, n=4096, k=4096), bound) for bound in found.bounds]
     assert time == pytest.approx(prod(each**w for each, w in zip(times, found.weights, strict=True)))
+
+
+def test_what_moves_memory_is_as_fast_as_the_products_of_devices_like_it() -> None:
+    found = constants("rtx-5090", "gemm", "bf16")
+    times = [b.kernel.constants["t0"] * 1e-6 + 1e9 / b.kernel.constants["e_b"] / 1792e9 for b in found.bounds]
+    a100, l40s = (time**part for time, part in zip(times, found.weights, strict=True))
+    assert estimate(Elementwise(bytes=10**9), DeviceModel.of("rtx-5090")).seconds == pytest.approx(a100 * l40s)
 
 
 def test_devices_of_one_target_share_their_weight() -> None:
