@@ -170,8 +170,7 @@ def _keep(where: torch.device, place: Path, found: list[Calibrated], served: Fou
     from llmprof.report.write import write_text
 
     place.parent.mkdir(parents=True, exist_ok=True)
-    before = device_profile.load(place) if place.is_file() else None
-    profile = device_profile.merged(profile_of(where, found, served), before)
+    profile = device_profile.merged(profile_of(where, found, served), device_profile.earlier(place))
     write_text(device_profile.text(profile), str(place))
     return profile
 

@@ -22,7 +22,7 @@ from llmprof.latency.in_pass import InPass, LeafKind, Surroundings
 from llmprof.latency.served_profile import HostConstant, Served, joined, problems
 from llmprof.latency.served_profile import written as plain
 from llmprof.spec import source
-from llmprof.spec.nodes import Map, Node, Seq
+from llmprof.spec.nodes import Map, Node, Scalar, Seq
 from llmprof.spec.problems import Report
 from llmprof.spec.validate import check
 from llmprof.spec.yamlload import parse
@@ -132,10 +132,20 @@ def default_path(device: Identity) -> Path:
     return root / "llmprof" / "devices" / f"{name}.yaml"
 
 
+class OtherVersion(InputError):
+    """A profile of another version of llmprof: its constants mean something else."""
+
+
 def load(path: Path) -> Profile:
-    """The profile in a file. SpecError with every problem of it, InputError where there is none."""
+    """The profile in a file. SpecError with all its problems, InputError where there is none or of another schema."""
     report = Report(str(path))
     tree = parse(source.read_file(path), file=str(path))
+    version = tree.get("schema_version")
+    if isinstance(version, Scalar) and isinstance(version.value, int) and version.value != SCHEMA_VERSION:
+        raise OtherVersion(
+            f"{path}: found schema_version {version.text}; expected {SCHEMA_VERSION}: another version of llmprof wrote "
+            "it; run `llmprof calibrate`, which writes it anew"
+        )
     written = check(_Document, tree, report)
     if written is not None and written.served is not None:
         for where, expected in problems(written.served):
@@ -171,17 +181,28 @@ def _by_dtype(written: _Document | None) -> Iterator[tuple[ComputeDtype, _Model]
 def find(device: Identity, path: str | None) -> tuple[Profile, Path] | None:
     """The profile that is meant: of `path` where one is named, else that of the default place; None without one.
 
-    InputError where the file is of another device, SpecError where it is wrong.
+    InputError where the file is of another device, SpecError where it is wrong. One that another version wrote at the
+    default place is none: nobody has named it.
     """
     place = default_path(device) if path is None else Path(path)
-    if path is None and not place.is_file():
+    profile = load(place) if path is not None else earlier(place)
+    if profile is None:
         return None
-    profile = load(place)
     if profile.device != device:
         raise InputError(
             f"{place} is a profile of {profile.device}, and this is {device}; name another, or run `llmprof calibrate`"
         )
     return profile, place
+
+
+def earlier(place: Path) -> Profile | None:
+    """The profile at `place`; None where there is none, or one of another version. SpecError where it is wrong."""
+    if not place.is_file():
+        return None
+    try:
+        return load(place)
+    except OtherVersion:
+        return None
 
 
 def merged(profile: Profile, before: Profile | None) -> Profile:

@@ -261,12 +261,14 @@ def test_the_default_place_is_the_users_configuration(tmp_path: Path, monkeypatc
     found = find(CPU, None)
     assert found is not None
     assert found[0] == profile()
+    default_path(CPU).write_text(text(profile()).replace("schema_version: 2", "schema_version: 1"))
+    assert find(CPU, None) is None, "nobody named what another version wrote, and calibrate writes it anew"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("schema_version: 2", "schema_version: 1", "schema_version"),
+        ("schema_version: 2", "schema_version: 1", "run `llmprof calibrate`, which writes it anew"),
         ("kind: fused core", "kind: mover", "each kind once"),
         ("kind: mover", "kind: cache", "mover among them"),
         ("kind: mover", "kind: movers", "did you mean"),
