@@ -152,6 +152,7 @@ INSIDE = (
         "DenseReluDense.wo w2",
         "ffn.down",
     ),
+    Name("mlp.act_fn", "ffn.act"),
     # Norms. Which one a name means depends on which others there are.
     Name("layer_norm", "attn_norm cross_norm ffn_norm"),
     Name(
@@ -159,7 +160,7 @@ INSIDE = (
         "attention.ln sa_layer_norm layernorm1",
         "attn_norm",
     ),
-    Name("input_layernorm temporal_pre_norm attn_norm", "attn_norm"),
+    Name("input_layernorm temporal_pre_norm attn_norm attention_layernorm", "attn_norm"),
     Name("encoder_attn_layer_norm", "cross_norm"),
     Name("post_attention_layernorm", "attn_post_norm", beside="post_feedforward_layernorm"),
     Name("post_attention_layernorm", "attn_norm", beside="post_mlp_layernorm", without="input_layernorm"),
@@ -169,7 +170,7 @@ INSIDE = (
         "post_attention_layernorm pre_feedforward_layernorm pre_ff_layernorm ln_mlp norm_2 "
         "ln_2 ln2 mlp_norm ffn_norm final_layer_norm output.LayerNorm LayerNorm channel_pre_norm "
         "post_mlp_layernorm "
-        "output_layer_norm layernorm2 ln",
+        "output_layer_norm layernorm2 feedforward_layernorm ln",
         "ffn_norm",
     ),
     Name("norm", "attn_norm ffn_norm"),

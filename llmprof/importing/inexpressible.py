@@ -19,7 +19,6 @@ _CROSS = "layers of attention to the rows of an image in its tower of text"
 INEXPRESSIBLE: Mapping[str, str] = MappingProxyType(
     {
         "albert": "layers that share their weights",
-        "apertus": "xIELU, an activation with two parameters of its own in each layer",
         "bailing_hybrid": _PER_CHANNEL,
         "bitnet": "norms inside the attention and the feed-forward, before their last matrices",
         "blenderbot-small": "embeddings that are scaled in the encoder and not in the decoder",

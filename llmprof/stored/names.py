@@ -49,9 +49,11 @@ _BUFFER = re.compile(
     r".*(?:rotary_emb|rotary_pos_emb|rotary)\.(?:inv_freq|cos_cached|sin_cached)|(?:.*\.)?rope\.freqs|"
     r"(?:.*\.)?(?:position_ids|token_type_ids|inv_freq)|.*\.(?:masked_bias|attn_mask)|final_logits_bias|"
     r"(?:.*\.)?(?:e_score_correction_bias|(?:feed_forward|mlp)\.expert_bias|exp_probs_b(?:\.bias)?)|"
-    r"rope_freqs\.weight|rope_factors_(?:long|short)\.weight|(?:.*\.)?attn_rot_embd(?:\.weight)?"
+    r"rope_freqs\.weight|rope_factors_(?:long|short)\.weight|(?:.*\.)?attn_rot_embd(?:\.weight)?|"
+    r".*\.act_fn\.(?:beta|eps)"
 )
-"""What is kept beside the parameters: rotary frequencies, positions, masks, corrections of the choice of experts."""
+"""What is kept beside the parameters: rotary frequencies, positions, masks, corrections of the choice of experts, and
+constants of activations."""
 
 _TASK = re.compile(r"(?:.*\.)?(?:cls\.seq_relationship|score|classifier|qa_outputs|classification_head\..+)\.\w+")
 """Heads of other tasks than predicting tokens."""

@@ -158,6 +158,7 @@ LAYER: Mapping[str, str] = _joined(
 PARAMETERS: Mapping[str, str] = _joined(
     _below(("self_attn", "attn"), {"sinks": "attn.core:sinks"}),
     _below(attention.MIXERS, attention.MIXER_PARAMETERS),
+    {f"mlp.act_fn.{name}": f"ffn.act:{name}" for name in ("alpha_p", "alpha_n")},  # xIELU
     _below(ffn.FEED_FORWARDS[:-1], ffn.STACKED),
     {"attention.dense_bias": "attn.o_proj:bias"},
     {"feed_forward.time_mix_key": "ffn.shift:k", "feed_forward.time_mix_receptance": "ffn.shift:r"},

@@ -19,6 +19,8 @@ NORMS = {
     "ln_mlp": "ffn_norm",
     "attention_norm": "attn_norm",
     "attention_layer_norm": "attn_norm",
+    "attention_layernorm": "attn_norm",  # Apertus
+    "feedforward_layernorm": "ffn_norm",
     "feedforward_layer_norm": "ffn_norm | attn_post_norm",
     "layernorm1": "attn_norm",
     "layernorm2": "ffn_norm",

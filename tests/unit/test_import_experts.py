@@ -322,7 +322,6 @@ def test_granite_has_its_factors() -> None:
         ("bailing_moe", {"use_bias": True}, "use_bias"),
         ("bailing_moe", {"score_function": "sigmoid"}, "score_function"),
         ("bailing_moe", {"rotary_dim": 6, "partial_rotary_factor": 0.5}, "rotary_dim"),
-        ("dbrx", {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4}, "rope_theta": 5e5}, "rope_theta"),
         ("dbrx", {"ffn_config": {"moe_normalize_expert_weights": 2.0}}, "moe_normalize_expert_weights"),
         ("ernie4_5_moe", {"moe_gate": "top1"}, "moe_gate"),
         ("olmoe", {"head_dim": 16}, "head_dim"),

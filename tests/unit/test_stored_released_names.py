@@ -282,3 +282,21 @@ def test_the_place_of_a_tensor(name: str, tensor: str, path: str, tmp_path: Path
     arch, made, _ = RELEASES[name]
     joined = join(arch(), read_safetensors(write_safetensors(tmp_path / "x.safetensors", made)))
     assert [item.path for item in joined.items if item.tensor.name == tensor] == [path]
+
+
+@pytest.mark.parametrize("model_type", ["apertus", "dbrx", "ernie4_5_moe", "phimoe"])
+def test_what_transformers_writes_has_its_place(model_type: str, tmp_path: Path) -> None:
+    import torch
+    import transformers
+    from transformers.core_model_loading import revert_weight_conversion
+
+    case = next(each for each in cases() if each.model_type == model_type)
+    config = dict(case.configs())["as it stands"]
+    with torch.device("meta"):
+        made: Any = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
+    tied = made._tied_weights_keys if made.config.tie_word_embeddings else ()
+    held = revert_weight_conversion(made, dict(made.state_dict()))
+    shapes = {name: ("BF16", list(tensor.shape)) for name, tensor in held.items() if name not in tied}
+    joined = join(imported(config).spec.base, read_safetensors(write_safetensors(tmp_path / "x.safetensors", shapes)))
+    assert joined.explained, (joined.lacking[:3], [item for item in joined.items if item.kind is Kind.UNEXPLAINED][:3])
+    assert joined.by_kind[Kind.PARAMETER][1] == joined.params_total

@@ -38,17 +38,15 @@ def _untied(c: Config) -> bool:
 
 
 def _rope(c: Config, head_dim: Read[int]) -> Doc:
-    """The rotation, whose base is in ``attn_config`` in every release; two that disagree are not understood."""
+    """The rotation, whose base is in ``attn_config`` in every release; the class has its own, and writes both."""
     own = c.below("attn_config")
     made = whole_rope(c, head_dim, theta=10000.0)
     if not own.has("rope_theta"):
         return made
-    base = own.number("rope_theta")
-    stated = made["theta"]
+    base, stated = own.number("rope_theta"), made["theta"]
+    c.account.defaults.pop("rope_theta", None)  # it is stated, one level below
     if stated.keys and stated.value != base.value:
-        own.refuse("rope_theta", f"{stated.value:g}, as the model's own rotation has it")
-    else:
-        c.account.defaults.pop("rope_theta", None)  # it is stated, one level below
+        c.remark(f"the rotation's base is attn_config's {base.value:g}; the model's own says {stated.value:g}")
     return {**made, "theta": base}
 
 
