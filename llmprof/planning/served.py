@@ -17,7 +17,7 @@ from llmprof.latency.compose import Chunk, Composer, Layout, Pass, Precision
 from llmprof.latency.compose_bounds import DeviceKernels
 from llmprof.latency.constants import DeviceModel
 from llmprof.latency.local import NOTHING, Local
-from llmprof.latency.serving.serve import ServedEstimate, estimated, replicas_of, run_of
+from llmprof.latency.serving.serve import ServedEstimate, busy_groups, estimated, replicas_of, run_of
 from llmprof.latency.serving.simulate import Load, Served
 from llmprof.latency.serving.stacks import Stack, stack_of
 from llmprof.latency.serving.steps import Steps
@@ -237,17 +237,29 @@ class Serving:
             self.simulated += 1
             self._seen[key] = run.own()
         own, least = self._seen[key], self.least(c)
-        return Seen(
-            times=Times(ttft=max(own.mean_ttft, least.ttft), tpot=max(own.mean_tpot, least.tpot)),
-            requests_per_s=run.load.requests / own.seconds * lanes if self.rate is None else self.rate,
-        )
+        times = Times(ttft=max(own.mean_ttft, least.ttft), tpot=max(own.mean_tpot, least.tpot))
+        clients = self.clients(c)
+        if clients is None:
+            return Seen(times=times, requests_per_s=self.rate or 0.0)
+        answered = run.load.requests / own.seconds * busy_groups(run, lanes, clients)
+        if times != Times(ttft=own.mean_ttft, tpot=own.mean_tpot):
+            # Where a time is a bound, clients wait longer than those of the run did (Little's law).
+            answered = min(answered, clients / times.answer(run.load.output_tokens))
+        return Seen(times=times, requests_per_s=answered)
 
     def estimate(self, c: Configuration) -> ServedEstimate:
         """All that is predicted of `c`, ranges included, without the bounds."""
         run, lanes = self.run(c)
         self.seen(c)
         own = self._seen[self._lane(c.deployment), run.load, run.batch]
-        return estimated(run, own, replicas=lanes // c.deployment.sharding.pipeline_parallel)
+        replicas = lanes // c.deployment.sharding.pipeline_parallel
+        return estimated(run, own, replicas=replicas, clients=self.clients(c))
+
+    def clients(self, c: Configuration) -> int | None:
+        """Clients of a closed loop, no more than are asked for; None where requests arrive as they like."""
+        if self.rate is not None:
+            return None
+        return c.concurrency if self.search.ask.fill else min(c.concurrency, self.search.ask.demand.concurrency)
 
     def run(self, c: Configuration) -> tuple[Variants, int]:
         """The load of one group of sequences and what serves it, and how many groups there are."""

@@ -83,7 +83,7 @@ def test_what_a_plan_predicts_is_what_serving_predicts(rate: float | None) -> No
     search, plan, serving = searched(rate)
     for c in plan.configurations[:: max(1, len(plan.configurations) // 5)]:
         found = predicted(serving, c)
-        demand = replace(search.ask.demand, concurrency=c.concurrency)
+        demand = search.ask.demand if rate is None else replace(search.ask.demand, concurrency=c.concurrency)
         slots = None if rate is None else c.batch
         own = serve(search.arch, c.deployment, demand, request_rate=rate, slots=slots)
         # Passes of nearly the same context share the time of the one that came first, so that others may be it here.

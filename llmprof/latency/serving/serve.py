@@ -191,7 +191,7 @@ def serve_with(
     """
     run, lanes = run_of(steps, stack, demand, replicas=replicas, request_rate=request_rate, slots=slots, waves=waves)
     run.check_rate(lanes)
-    return estimated(run, run.own(), replicas=replicas)
+    return estimated(run, run.own(), replicas=replicas, clients=None if request_rate else demand.concurrency)
 
 
 def run_of(
@@ -222,13 +222,16 @@ def run_of(
     return Variants(steps=steps, stack=stack, load=load, batch=room), lanes
 
 
-def estimated(run: Variants, own: Seen, *, replicas: int, ttft: Interval | None = None) -> ServedEstimate:
+def estimated(
+    run: Variants, own: Seen, *, replicas: int, clients: int | None = None, ttft: Interval | None = None
+) -> ServedEstimate:
     """What clients of all replicas see, where those of one group see `own`, the run under its own assumptions.
 
+    `clients` are those of a closed loop of all groups, of which the fullest group has its share rounded up.
     `ttft` takes the place of the range of a first token, which needs three further runs, where nobody asks for it.
     """
     steps, load, layout = run.steps, run.load, run.steps.composer.layout
-    answered = load.requests / own.seconds * replicas * layout.pipeline
+    answered = load.requests / own.seconds * busy_groups(run, replicas * layout.pipeline, clients)
     decode = steps.time(min(run.batch, load.concurrency), load.prompt_tokens + load.output_tokens / 2)
     prefill = steps.time(0, 0, (Chunk(tokens=min(load.prompt_tokens, run.stack.scheduler.tokens)),))
     least_ttft = steps.composer.time(Pass(chunks=(Chunk(tokens=load.prompt_tokens),))).floor
@@ -253,6 +256,14 @@ def estimated(run: Variants, own: Seen, *, replicas: int, ttft: Interval | None 
         basis=basis,
         assumptions=run.assumptions(),
     )
+
+
+def busy_groups(run: Variants, groups: int, clients: int | None) -> float:
+    """How many of `groups` as full as that of `run` it takes for so many `clients` of a closed loop.
+
+    A client is taken to wait as long in each: those of groups with one client less are answered a little sooner.
+    """
+    return groups if clients is None else min(groups, clients / run.load.concurrency)
 
 
 def _fewer(waves: int, passes: int) -> int:
