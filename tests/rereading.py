@@ -27,5 +27,10 @@ def problem(*, batch: int = 1, queries: int, keys: int, kv_heads: int = 1, group
 def both(p: Problem, tile: Tile, in_flight: int, capacity: int) -> tuple[int, int]:
     """Bytes of K and V that come from memory, predicted and simulated."""
     once = p.batch * p.kv_heads * p.keys * ROW
+    return once + again(p, tile, in_flight, capacity), loaded_bytes(p, tile, in_flight, capacity)
+
+
+def again(p: Problem, tile: Tile, in_flight: int, capacity: int) -> int:
+    """Bytes of K and V that come from memory once more, predicted."""
     compiled = CompiledTile(kernel="", rows=tile.rows, keys=tile.keys, head_dim=32, value_dim=32, readers=4)
-    return once + reread(shape(p), compiled, in_flight, capacity), loaded_bytes(p, tile, in_flight, capacity)
+    return reread(shape(p), compiled, in_flight, capacity)

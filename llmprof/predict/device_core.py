@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import TYPE_CHECKING, cast, get_args
 
 from llmprof.predict.fused import packed_reads
@@ -106,13 +107,22 @@ def reread(shape: Shape, tile: Tile, in_flight: int, capacity: int) -> int:
     """
     in_a_row = ceil_div(shape.queries, tile.rows) * shape.group
     ctas = shape.batch * shape.kv_heads * in_a_row
+    borders = (ctas - 1) // in_flight
+    # Where a border lies within its KV head, and so what is in both waves, comes again every `period` borders; only the
+    # last wave may be shorter.
+    period = in_a_row // gcd(in_flight, in_a_row)
+    cycles, more = divmod(max(borders - 1, 0), period)
+    times = [(number, cycles + (number <= more)) for number in range(1, min(period, borders - 1) + 1)]
+    if borders:
+        times.append((borders, 1))
     again: Counter[tuple[int, int]] = Counter()
-    for border in range(in_flight, ctas, in_flight):
+    for number, often in times:
+        border = number * in_flight
         if border % in_a_row:
             last, end = (border - 1) // in_a_row, min(border + in_flight, ctas)
             before = last - (border - in_flight) // in_a_row + 1
-            again[before, (end - 1) // in_a_row - last + 1] += 1
-    return sum(times * _gone(shape, tile.keys, heads, capacity) for heads, times in again.items())
+            again[before, (end - 1) // in_a_row - last + 1] += often
+    return sum(often * _gone(shape, tile.keys, heads, capacity) for heads, often in again.items())
 
 
 def _gone(shape: Shape, keys: int, heads: tuple[int, int], capacity: int) -> int:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from llmprof.measure.tiles.problem import Tile
 from tests.importing import EVERYTHING
-from tests.rereading import ROW, both, problem
+from tests.rereading import ROW, again, both, problem
 
 
 @settings(max_examples=2_000 if EVERYTHING else 400)
@@ -60,3 +60,13 @@ def test_between_them_some_tiles_are_still_there() -> None:
     assert both(p, Tile(4, 4), 6, 5 * 128) == (2 * 384, 2 * 384)
     # One tile less: the last tile of head 0 and the first of head 1 have gone.
     assert both(p, Tile(4, 4), 6, 4 * 128) == (2 * 384 + 2 * 128, 2 * 384 + 2 * 128)
+
+
+def test_more_heads_than_anybody_could_walk() -> None:
+    """6 x 10^11 heads of 8 row tiles and 384 bytes, and no cache: the borders come again and are counted once.
+
+    4 in flight: one border within each head. 6: of the 4 borders of three heads the last lies between two. 8: none.
+    """
+    p = problem(batch=3 * 10**11, queries=32, keys=12, kv_heads=2)
+    found = [again(p, Tile(4, 4), in_flight, 0) for in_flight in (4, 6, 8)]
+    assert found == [6 * 10**11 * 384, 6 * 10**11 * 384, 0]
