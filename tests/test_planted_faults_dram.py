@@ -100,6 +100,7 @@ def test_a_fault_in_the_simulated_cache_differs(fault: Fault) -> None:
     [
         (device_core._gone, "heads[1] * start", "heads[0] * start"),
         (device_core.reread, "if border % in_a_row", "if True"),
+        (device_core.reread, "cycles + (number <= more)", "cycles + 1"),
         (lru_tiles._waves, "start + in_flight", "start + 1"),
         (lru_tiles.loaded_bytes, "for head in heads", "for head in heads[:1]"),
     ],
