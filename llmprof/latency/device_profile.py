@@ -12,13 +12,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import MinLen
 
 from llmprof.errors import InputError
-from llmprof.latency.eager import Constants, EagerModel
-from llmprof.latency.in_pass import InPass, LeafKind, Surroundings
+from llmprof.latency.eager import EagerModel
+from llmprof.latency.eager_profile import EagerEntry, model_of
+from llmprof.latency.eager_profile import problems as eager_problems
+from llmprof.latency.eager_profile import written as eager_written
 from llmprof.latency.served_profile import HostConstant, Served, joined, problems
 from llmprof.latency.served_profile import written as plain
 from llmprof.spec import source
@@ -29,9 +31,6 @@ from llmprof.spec.yamlload import parse
 from llmprof.workload import ComputeDtype
 
 SCHEMA_VERSION = 2
-
-NotNegative = Annotated[float, Ge(0)]
-Positive = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,52 +64,11 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kernel:
-    family: Literal["matmul", "batched", "core", "memory"]
-    kind: str
-    t0: NotNegative
-    per_product: NotNegative
-    flops_per_s: Positive | None
-    cached_bytes_per_s: Positive
-    slowdown: Annotated[float, Ge(1)]
-    cache_bytes: Positive
-    overlap: Positive
-    low: Positive
-    high: Positive
-    points: int
-    error: NotNegative
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Leaf:
-    kind: LeafKind
-    module_s: NotNegative
-    kernel_s: NotNegative
-    factor: NotNegative
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _InPass:
-    low: Positive
-    high: Positive
-    passes: Annotated[int, Ge(1)]
-    error: NotNegative
-    leaves: Annotated[tuple[_Leaf, ...], MinLen(1)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
-    kernels: tuple[_Kernel, ...]
-    in_pass: _InPass | None = None
-    host_s: NotNegative | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Models:
-    fp32: _Model | None = None
-    tf32: _Model | None = None
-    bf16: _Model | None = None
-    fp16: _Model | None = None
+    fp32: EagerEntry | None = None
+    tf32: EagerEntry | None = None
+    bf16: EagerEntry | None = None
+    fp16: EagerEntry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +109,9 @@ def load(path: Path) -> Profile:
         for where, expected in problems(written.served):
             report.value(_at(tree, f"served.{where}"), expected)
     for dtype, model in _by_dtype(written):
-        kinds = () if model.in_pass is None else tuple(leaf.kind for leaf in model.in_pass.leaves)
-        if kinds and ("mover" not in kinds or len(set(kinds)) < len(kinds)):
-            report.value(_at(tree, f"dtypes.{dtype}.in_pass.leaves"), "each kind once, and mover among them")
+        assert written is not None
+        for where, expected in eager_problems(model, cpu=written.device.kind == "cpu"):
+            report.value(_at(tree, f"dtypes.{dtype}.{where}".rstrip(".")), expected)
     hosts = [(each.engine, each.version, each.device) for each in (() if written is None else written.hosts)]
     for number, host in enumerate(hosts):
         if host in hosts[:number]:
@@ -164,16 +122,16 @@ def load(path: Path) -> Profile:
         device=written.device,
         measured=written.measured,
         torch=written.torch,
-        models={dtype: _model(model) for dtype, model in _by_dtype(written)},
+        models={dtype: model_of(model) for dtype, model in _by_dtype(written)},
         served=written.served,
         hosts=written.hosts,
     )
 
 
-def _by_dtype(written: _Document | None) -> Iterator[tuple[ComputeDtype, _Model]]:
+def _by_dtype(written: _Document | None) -> Iterator[tuple[ComputeDtype, EagerEntry]]:
     dtypes: tuple[ComputeDtype, ...] = ("fp32", "tf32", "bf16", "fp16")
     for dtype in dtypes:
-        model: _Model | None = None if written is None else getattr(written.dtypes, dtype)
+        model: EagerEntry | None = None if written is None else getattr(written.dtypes, dtype)
         if model is not None:
             yield dtype, model
 
@@ -190,7 +148,8 @@ def find(device: Identity, path: str | None) -> tuple[Profile, Path] | None:
         return None
     if profile.device != device:
         raise InputError(
-            f"{place} is a profile of {profile.device}, and this is {device}; name another, or run `llmprof calibrate`"
+            f"{place} is a profile of {profile.device} ({profile.device.kind}), and this is {device} ({device.kind}); "
+            "name another, or run `llmprof calibrate`"
         )
     return profile, place
 
@@ -226,7 +185,7 @@ def text(profile: Profile) -> str:
     """The file of `profile`."""
     import yaml
 
-    dtypes = {dtype: _written(model) for dtype, model in profile.models.items()}
+    dtypes = {dtype: eager_written(model) for dtype, model in profile.models.items()}
     document: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
         "device": {key: value for key, value in asdict(profile.device).items() if value is not None},
@@ -248,52 +207,3 @@ def _at(tree: Map, path: str) -> Node:
         assert isinstance(node, Map | Seq)
         node = node.items[key] if isinstance(node, Map) else node.items[int(key)]
     return node
-
-
-def _written(model: EagerModel) -> dict[str, object]:
-    kernels = []
-    for (family, kind), constants in model.constants.items():
-        values = asdict(constants)
-        if constants.flops_per_s == float("inf"):
-            values["flops_per_s"] = None
-        kernels.append({"family": family, "kind": kind, **_shortened(values)})
-    document: dict[str, object] = {}
-    if model.in_pass is not None:
-        inside = asdict(model.in_pass)
-        inside["leaves"] = [{"kind": kind, **_shortened(leaf)} for kind, leaf in inside["leaves"].items()]
-        document["in_pass"] = _shortened(inside)
-    if model.host_s is not None:
-        document["host_s"] = _short(model.host_s)
-    return {**document, "kernels": kernels}
-
-
-def _shortened(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _short(value) for key, value in values.items()}
-
-
-def _short(value: Any) -> Any:
-    """Six digits of what is no whole number: more is noise."""
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _model(written: _Model) -> EagerModel:
-    constants: dict[tuple[str, str], Constants] = {}
-    for each in written.kernels:
-        values = {name: getattr(each, name) for name in Constants.__dataclass_fields__}
-        if each.flops_per_s is None:
-            values["flops_per_s"] = float("inf")
-        constants[each.family, each.kind] = Constants(**values)
-    inside = written.in_pass
-    return EagerModel(
-        constants=constants,
-        in_pass=None if inside is None else _in_pass(inside),
-        host_s=written.host_s,
-    )
-
-
-def _in_pass(written: _InPass) -> InPass:
-    leaves = {
-        each.kind: Surroundings(module_s=each.module_s, kernel_s=each.kernel_s, factor=each.factor)
-        for each in written.leaves
-    }
-    return InPass(leaves=leaves, low=written.low, high=written.high, passes=written.passes, error=written.error)

@@ -98,7 +98,7 @@ class Leaf:
 class PathTime:
     """All launches of one leaf, folded over equal layers: those of `paths`.
 
-    `known`: every kind among them was timed by itself.
+    `known`: every kind among them was timed by itself, and on a CPU such a leaf in passes.
     """
 
     path: str
@@ -121,7 +121,7 @@ class PassTime:
 
     @property
     def known(self) -> bool:
-        """Whether all kinds of kernels were timed by themselves."""
+        """Whether all kinds of kernels were timed by themselves, and on a CPU all kinds of leaves in passes."""
         return all(leaf.known for leaf in self.leaves)
 
 
@@ -200,7 +200,7 @@ def _by_path(folded: str, prefixes: tuple[str, ...], ops: tuple[Op, ...]) -> Ite
 
 def _timed(leaf: Leaf, model: EagerModel) -> PathTime:
     seconds = low = high = 0.0
-    known = True
+    known = model.in_pass is None or leaf.kind in model.in_pass.leaves
     for work, times in leaf.launches:
         constants, own = model.of(work)
         each = times * constants.seconds(work)

@@ -107,8 +107,14 @@ def test_the_interval_of_kernels_that_were_timed_is_that_of_passes() -> None:
     prediction = predict(gpt2(), decode(16), UNFUSED)
     each = constants(t0=1e-6, low=0.5, high=2.0)
     kinds = {(work.family, work.kind) for leaf in leaves_of(prediction) for work, _ in leaf.launches}
-    made = pass_time(prediction, EagerModel(constants=dict.fromkeys(kinds, each), in_pass=in_pass(mover=(0, 0, 1))))
+    seen = dict.fromkeys(("mover", "product", "unfused_core", "cache", "embed"), (0.0, 0.0, 1.0))
+    model = EagerModel(constants=dict.fromkeys(kinds, each), in_pass=in_pass(**seen))
+    made = pass_time(prediction, model)
     assert made.known
+    unseen = pass_time(prediction, replace(model, in_pass=in_pass(mover=(0, 0, 1))))
+    assert not unseen.known, "leaves that nobody saw in a pass are taken for those that move memory"
+    assert unseen.low == pytest.approx(0.5 * made.seconds)
+    assert unseen.high == pytest.approx(2 * made.seconds)
     assert made.low == pytest.approx(0.99 * made.seconds)
     assert made.high == pytest.approx(1.01 * made.seconds)
 
@@ -230,25 +236,31 @@ def test_too_few_samples_are_refused() -> None:
 
 
 def profile() -> Profile:
-    found = {
-        ("matmul", "mm"): constants(flops_per_s=9e11, cached_bytes_per_s=3e10),
-        ("memory", FAMILY): constants(cached_bytes_per_s=7e10),
-    }
+    kernels = {("matmul", "mm"): constants(flops_per_s=9e11, cached_bytes_per_s=3e10)}
     return Profile(
         device=CPU,
         measured="2026-11-30",
         torch="2.13.0",
         models={
-            "bf16": EagerModel(constants=found, in_pass=in_pass(mover=(1e-6, 0.0, 1.5), fused_core=(2e-6, 1e-7, 1.0))),
-            "fp32": EagerModel(constants=found, host_s=4e-6),
+            dtype: EagerModel(
+                constants={**kernels, **everywhere(constants(cached_bytes_per_s=7e10)).constants},
+                in_pass=in_pass(mover=(1e-6, 0.0, 1.5), fused_core=(2e-6, 1e-7, 1.0)),
+            )
+            for dtype in ("bf16", "fp32")
         },
     )
 
 
+def of_a_gpu() -> Profile:
+    models = {dtype: replace(model, in_pass=None, host_s=4e-6) for dtype, model in profile().models.items()}
+    return replace(profile(), device=Identity(kind="cuda", name="A Card"), models=models)
+
+
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "cpu.yaml"
-    path.write_text(text(profile()))
-    assert load(path) == profile()
+    for made in (of_a_gpu(), profile()):
+        path.write_text(text(made))
+        assert load(path) == made
     assert find(CPU, str(path)) == (profile(), path)
 
 
@@ -277,6 +289,24 @@ def test_the_default_place_is_the_users_configuration(tmp_path: Path, monkeypatc
         ("family: matmul", "family: matmull", "did you mean"),
         ("cached_bytes_per_s: 30000000000.0", "cached_bytes_per_s: .nan", "cached_bytes_per_s"),
         ("measured:", "measurd:", "measurd"),
+        ("kind: cpu", "kind: cuda", "host_s, and no in_pass: this is a GPU"),
+        ("    in_pass:", "    host_s: 0.000001\n    in_pass:", "in_pass, and no host_s: this is a CPU"),
+        (
+            "    - family: core\n      kind: ''",
+            "    - family: core\n      kind: cpu",
+            "whole family of each: core has none",
+        ),
+        ("family: batched", "family: core", "one entry for each family and kind"),
+        (
+            "module_s: 1.0e-06\n        kernel_s: 0.0\n        factor: 1.5",
+            "module_s: 0\n        kernel_s: 0\n        factor: 0",
+            "takes some time",
+        ),
+        ("low: 0.99", "low: 1.01", "at most 1"),
+        ("high: 1.01", "high: 0.99", "high"),
+        ("low: 0.9\n", "low: 1.1\n", "at most 1"),
+        ("overlap: 1.0", "overlap: 0.0001", "overlap"),
+        ("points: 9", "points: 0", "points"),
     ],
 )
 def test_an_edited_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -292,7 +322,9 @@ def test_an_edited_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, o
 def test_a_profile_of_another_device_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cpu.yaml"
     path.write_text(text(profile()))
-    with pytest.raises(InputError, match=r"a profile of A Processor, 4 threads, and this is A Processor, 2 threads"):
+    with pytest.raises(
+        InputError, match=r"of A Processor, 4 threads \(cpu\), and this is A Processor, 2 threads \(cpu\)"
+    ):
         find(replace(CPU, threads=2), str(path))
     with pytest.raises(LlmprofError, match="no-such"):
         find(CPU, str(tmp_path / "no-such.yaml"))
