@@ -15,6 +15,7 @@ from llmprof.spec.arch import (
     Mlp,
     NoAttention,
     NoFfn,
+    T5Bias,
 )
 
 
@@ -41,6 +42,8 @@ def _of_layer(layer: LayerSpec) -> str | None:
         case Gqa() as attention:
             if isinstance(layer.position, Gaussian):
                 return "a gaussian prior"
+            if isinstance(layer.position, T5Bias) and layer.position.per_layer:
+                return "a table of relative positions in each layer"
             if attention.sinks:
                 return "attention sinks"
             if attention.qkv_clip is not None:

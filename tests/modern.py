@@ -48,6 +48,7 @@ def _moe(options: str, *, expert: str = "{kind: swiglu, d_ff: 12}", n: int = 6, 
 
 
 _MLA = "kind: mla, n_heads: 3, kv_rank: 16, nope_dim: 8, rope_dim: 8, value_dim: 8, norm: {kind: rmsnorm}"
+_T5 = "{kind: t5-bias, n_buckets: 8, max_distance: 16, per_layer: true}"
 _MAMBA2 = "kind: mamba-2, n_heads: 4, head_dim: 6, d_state: 5, d_conv: 4, chunk: 4"
 _DELTA = "kind: gated-deltanet, key_dim: 6, value_dim: 5, d_conv: 3, chunk: 4"
 _FULL_LOCAL = f"""
@@ -202,6 +203,13 @@ layers:
     ),
     "prefix-sinks": _write("prefix-decoder", stacks=layers(attention=gqa("sinks: true, output_gate: value"))),
     "prefix-moe": _write("prefix-decoder", stacks=_moe("shared: {kind: swiglu, d_ff: 12}, shared_gate: true")),
+    "t5-per-layer": _write(
+        "encoder-decoder",
+        stacks=f"""
+encoder: {{count: 2, norm: {RMS}, attention: {GQA}, ffn: {MLP}, position: {_T5}}}
+decoder: {{count: 2, norm: {RMS}, attention: {GQA}, cross_attention: {GQA}, ffn: {MLP}, position: {_T5}}}
+""",
+    ),
     "encoder-moe": _write("encoder", stacks=_moe(""), more="head: {kind: none}"),
     "audio": _write(
         "encoder-decoder",

@@ -157,7 +157,11 @@ def layers(
 @st.composite
 def stacks(draw: st.DrawFn, *, prefix: str, mask: Mask, cross: bool = False, softcap: bool = True) -> Stack:
     """One to three layers, of up to three kinds."""
-    bias = T5Bias(n_buckets=8, max_distance=16) if draw(st.sampled_from([False, False, True])) else None
+    bias = (
+        T5Bias(n_buckets=8, max_distance=16, per_layer=draw(booleans))
+        if draw(st.sampled_from([False, False, True]))
+        else None
+    )
     n_heads = draw(st.sampled_from([2, 3])) if bias is not None else None
     window = draw(st.none() | st.integers(1, MAX_TOKENS)) if mask == "causal" else None
     made = draw(

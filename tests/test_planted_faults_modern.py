@@ -149,6 +149,8 @@ PREDICTED = [
           "params", "attn.gate_proj", spec=modern("gate-head")),
     Fault("xielu: a square of half as many", ffn._xielu, 'tape.run("square", x)', "x",
           "hbm_bytes", "ffn.act", spec=modern("xielu")),
+    Fault("t5 per layer: one column for all heads", GqaLowering.leaves, '{"buckets": position.n_buckets, "n": spec.n_heads}', '{"buckets": position.n_buckets}',
+          "params", "attn.rel_bias", spec=modern("t5-per-layer")),
     # --- norms, further tokens, sound
     Fault("unit_offset: a weight in the dtype of activations", norms.offset_rms_norm, "tape.cast(parameter, FP32)", "tape.cast(parameter)",
           "hbm_bytes", "ffn_norm", spec=modern("unit-offset")),
@@ -224,6 +226,8 @@ MEASURED = [
           "params", "attn.gate_proj", spec=modern("gate-head")),
     Fault("xielu: one number for both sides", Xielu.__init__, "self.alpha_n = material.parameter(1)", "self.alpha_n = self.alpha_p",
           "params", "ffn.act", spec=modern("xielu")),
+    Fault("t5 per layer: no mask in the bias", SelfAttention.forward, "self.rel_bias(run.buckets, run.buckets_mask)", "self.rel_bias(run.buckets, None)",
+          "hbm_bytes", "decoder.layers.0.attn.rel_bias", spec=modern("t5-per-layer")),
     # --- norms, further tokens, sound
     Fault("unit_offset: a weight in the dtype of activations", RmsNorm.forward, "torch.float32 if self.unit_offset else x.dtype", "x.dtype",
           "hbm_bytes", "ffn_norm", spec=modern("unit-offset")),

@@ -87,6 +87,7 @@ INSIDE = (
     Name("q_norm q_layernorm query_layernorm", "attn.q_norm"),
     Name("k_norm k_layernorm key_layernorm", "attn.k_norm"),
     Name("SelfAttention.relative_attention_bias", "rel_bias"),
+    Name("SelfAttention.relative_attention_bias", "attn.rel_bias"),
     # Latent attention and its indexer.
     Name("self_attn.q_a_proj", "attn.q_down"),
     Name("self_attn.q_a_layernorm", "attn.q_down_norm"),

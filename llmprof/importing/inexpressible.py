@@ -50,7 +50,6 @@ INEXPRESSIBLE: Mapping[str, str] = MappingProxyType(
         "reformer": "attention within buckets of hashes, and reversible layers",
         "squeezebert": "grouped convolutions in place of matrices",
         "switch_transformers": _CAPACITY,
-        "umt5": "a table of relative positions in every layer",
         "xlnet": "relative positions with matrices of their own, and two streams of attention",
         "zamba": _SHARED_BLOCK,
         "zamba2": _SHARED_BLOCK,

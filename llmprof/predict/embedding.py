@@ -12,6 +12,7 @@ from llmprof.predict import audio, constants
 from llmprof.predict.leaves import biased_attention
 from llmprof.predict.linear import linear
 from llmprof.predict.norms import normalise
+from llmprof.predict.relative import bias_of_table, fetch
 from llmprof.predict.setting import Side
 from llmprof.predict.tape import Tape
 from llmprof.predict.tensor import Axes, Tensor
@@ -70,27 +71,11 @@ def scale(tape: Tape, side: Side, x: Tensor) -> Tensor:
 
 
 def relative_bias(tape: Tape, side: Side) -> Tensor | None:
-    """The leaf `rel_bias`: [n, t, s] with rows of s8, gathered from the stack's T5 table; the mask is added in."""
+    """The leaf `rel_bias` of a stack whose layers share a T5 table; None where none is shared."""
     if side.stack.relative_bias is None:
         return None
     attention = biased_attention(side.stack)
-    sight = side.sight(attention)
-    with tape.module(f"{side.stack.prefix}rel_bias"):
-        per_pair = {side.row: sight.queries, "s": sight.keys, "n": attention.n_heads}
-        gathered = fetch(tape, constants.buckets(side, sight), per_pair)
-        by_head = {"n": attention.n_heads, side.row: sight.queries, "s": sight.keys}
-        bias = constants.columns(tape.allocate("rel_bias", constants.padded(by_head)), sight.keys)
-        tape.copy(gathered, bias)
-        if sight.kind != "full":
-            tape.in_place("add_", bias, constants.mask(side, sight))
-        return bias
-
-
-def fetch(tape: Tape, indices: Tensor, rows: Axes) -> Tensor:
-    """`embedding`: reads the indices and the rows of the current leaf's table that it returns, in the table's dtype."""
-    (table,) = tape.parameters()
-    fetched = Tensor("rows", rows, table.format, table.storage, None, of=table, via="gather")
-    return tape.run("embedding", indices, fetched, axes=rows, fmt=table.format)
+    return bias_of_table(tape, side, side.sight(attention), attention.n_heads, f"{side.stack.prefix}rel_bias")
 
 
 def _own_rows(side: Side, table: Tensor, x: Tensor) -> Tensor:

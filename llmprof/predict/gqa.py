@@ -20,6 +20,7 @@ from llmprof.predict.linear import linear
 from llmprof.predict.lowering import Kept
 from llmprof.predict.masks import Sight, full
 from llmprof.predict.norms import normalise, normalise_heads
+from llmprof.predict.relative import bias_of_table
 from llmprof.predict.rotary import rotate, rotate_queries
 from llmprof.predict.setting import Setting, Side
 from llmprof.predict.shared_kv import KeysAndValues
@@ -65,6 +66,8 @@ class GqaLowering:
             leaves["cache"] = ()
         if isinstance(position, Gaussian):
             leaves["prior"] = prior_parameters()
+        if isinstance(position, T5Bias) and position.per_layer:
+            leaves["rel_bias"] = (Parameter("weight", {"buckets": position.n_buckets, "n": spec.n_heads}),)
         leaves["core"] = (Parameter("sinks", {"n": spec.n_heads}),) if spec.sinks else ()
         if spec.output_gate is not None:
             leaves["gate"] = ()
@@ -173,6 +176,8 @@ class GqaLowering:
         match position:
             case Alibi():
                 return Bias(constants.alibi(side, self.spec.n_heads, sight), shared=False)
+            case T5Bias(per_layer=True):
+                return Bias(bias_of_table(tape, side, sight, self.spec.n_heads, "rel_bias"), shared=False)
             case T5Bias():
                 assert relative is not None
                 return Bias(relative, shared=False)

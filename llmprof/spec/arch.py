@@ -211,9 +211,9 @@ class Stack:
 
     @property
     def relative_bias(self) -> T5Bias | None:
-        """The one T5 table of this stack, if any layer uses one (`spec/rules.py` allows one)."""
+        """The one T5 table that serves this stack, if any layer uses one (`spec/rules.py` allows one)."""
         for layer in self.layers:
-            if isinstance(layer.position, T5Bias):
+            if isinstance(layer.position, T5Bias) and not layer.position.per_layer:
                 return layer.position
         return None
 

@@ -82,13 +82,14 @@ class Alibi:
 class T5Bias:
     """A learned bias per head and bucketed distance (Raffel et al. 2019, https://arxiv.org/abs/1910.10683).
 
-    One table of n_buckets x n_heads serves every layer of a stack. Buckets are two-sided in a
-    bidirectional stack and one-sided in a causal one.
+    One table of n_buckets x n_heads serves every layer of a stack; with `per_layer` each has one of its own (UMT5,
+    https://arxiv.org/abs/2304.09151). Buckets are two-sided in a bidirectional stack and one-sided in a causal one.
     """
 
     kind: Literal["t5-bias"] = "t5-bias"
     n_buckets: PositiveInt
     max_distance: PositiveInt
+    per_layer: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

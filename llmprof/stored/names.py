@@ -109,9 +109,14 @@ def _gguf(name: str) -> Name | None:
         return None
     layer, stack, rest = int(match[2]), _STACKS[match[1]], match[3]
     if rest == f"{gguf.RELATIVE_BIAS}.weight" and layer == 0:
-        return Name(readings(f"{stack}rel_bias", "weight"))
+        return _relative_bias(stack)
     found = _gguf_rest(rest)
     return Name(found, layer, stack) if found else None
+
+
+def _relative_bias(stack: str) -> Name:
+    """The T5 table in the first layer of a stack: that of the stack, or of the layer itself."""
+    return Name(readings(f"{stack}rel_bias | {stack}layers.0.attn.rel_bias", "weight"))
 
 
 def _outer(name: str, table: Mapping[str, str]) -> Name | None:
@@ -122,7 +127,7 @@ def _outer(name: str, table: Mapping[str, str]) -> Name | None:
 
 def _in_layer(rest: str, layer: int, stack: str) -> Name | None:
     if rest == f"{hf.RELATIVE_BIAS}.weight" and layer == 0:
-        return Name(readings(f"{stack}rel_bias", "weight"))
+        return _relative_bias(stack)
     expert = _EXPERT.search(rest)
     if expert is not None:
         rest = f"{rest[: expert.start()]}experts.*.{rest[expert.end() :]}"

@@ -39,6 +39,7 @@ LAYER: Mapping[str, str] = {
     "attn_q_norm": "attn.q_norm",
     "attn_k_norm": "attn.k_norm",
     "attn_sinks": "attn.core:sinks",
+    RELATIVE_BIAS: "attn.rel_bias",
     "attn_q_a": "attn.q_down",
     "attn_q_a_norm": "attn.q_down_norm",
     "attn_q_b": "attn.q_up",

@@ -124,7 +124,7 @@ OUTER: Mapping[str, str] = {**_EMBEDDINGS, **_ENDS}
 """Modules outside layers, whose tensors are ``weight`` and ``bias``. A tied release may have but the output matrix."""
 
 RELATIVE_BIAS = "layer.0.SelfAttention.relative_attention_bias"
-"""T5's table, which stands in the first layer and serves its stack."""
+"""T5's table, which stands in the first layer and serves its stack; UMT5 has one in each layer."""
 
 
 def _below(blocks: tuple[str, ...], table: Mapping[str, str]) -> dict[str, str]:
@@ -152,6 +152,7 @@ LAYER: Mapping[str, str] = _joined(
         ffn.SHARED_MATRICES,
     ),
     ffn.FIXED_MATRICES,
+    {RELATIVE_BIAS: "attn.rel_bias"},
 )
 """Modules below a layer, whose tensors are ``weight`` and ``bias``."""
 

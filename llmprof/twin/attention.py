@@ -22,7 +22,7 @@ from llmprof.twin.masks import PositionSight, Sight
 from llmprof.twin.norms import norm_module
 from llmprof.twin.output_gate import OutputGate
 from llmprof.twin.passes import StackPass
-from llmprof.twin.positions import QueryRope, Rope
+from llmprof.twin.positions import QueryRope, RelativeBias, Rope
 from llmprof.twin.prior import Prior
 from llmprof.twin.projections import P, Projections, Site
 from llmprof.twin.reference import NAMED, SOFTMAX
@@ -129,6 +129,7 @@ class SelfAttention(_GroupedQueries[SelfPass]):
         self.rope: Rope | QueryRope | None = None
         self.prior: Prior | None = None
         self.takes_relative_bias = False
+        self.rel_bias: RelativeBias | None = None
         self.own = range(spec.n_heads)
         """The query heads that it has: a part, where ranks share them."""
         self.gate: OutputGate | None = None
@@ -140,8 +141,10 @@ class SelfAttention(_GroupedQueries[SelfPass]):
         match site.position:
             case arch.Rope() as rope:
                 self.rope = (QueryRope if spec.shared_kv else Rope)(rope, spec.head_dim)
-            case arch.T5Bias():
-                self.takes_relative_bias = True
+            case arch.T5Bias() as table:
+                if table.per_layer:
+                    self.rel_bias = RelativeBias(table, spec.n_heads, site.material)
+                self.takes_relative_bias = not table.per_layer
             case arch.Gaussian():
                 self.prior = Prior(site.material)
             case arch.Alibi() | arch.NoPosition():
@@ -225,6 +228,8 @@ class SelfAttention(_GroupedQueries[SelfPass]):
                 k, v = k.transpose(1, 2), v.transpose(1, 2)
             run.loans.lend(self.path, k, v)
         bias = relative_bias if self.takes_relative_bias else now.bias
+        if self.rel_bias is not None:
+            bias = self.rel_bias(run.buckets, run.buckets_mask)
         if self.prior is not None:
             bias = self.prior(now.distances, now.prior_mask)
         o = self.core(q, k, v, bias, now.plan)

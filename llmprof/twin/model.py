@@ -237,7 +237,7 @@ def _position_module(spec: arch.EmbeddedPosition | None, d_model: int, material:
 
 def _relative_bias(stack: arch.Stack, material: Material) -> RelativeBias | None:
     for layer in stack.layers:
-        if isinstance(layer.position, arch.T5Bias):
+        if isinstance(layer.position, arch.T5Bias) and not layer.position.per_layer:
             assert isinstance(layer.attention, arch.Gqa), "a bias on the scores goes with gqa alone"
             return RelativeBias(layer.position, layer.attention.n_heads, material)
     return None

@@ -1,4 +1,4 @@
-"""T5's class and mT5's. transformers 5.23 ties the output matrix whatever a config says, so untied ones by hand."""
+"""T5's class, mT5's and UMT5's. transformers 5.23 ties the output matrix whatever a config says, so untied ones by hand."""
 
 from __future__ import annotations
 
@@ -51,6 +51,20 @@ CASES = [
         unlike={"tie_word_embeddings"},
     ),
     Case(model_type="mt5", config={**SMALL, **GATED}, params={"as it stands": UNTIED}),
+    Case(
+        model_type="umt5",
+        config=SMALL,
+        variations={"not gated": {"feed_forward_proj": "relu"}, "as released": {"scalable_attention": True}},
+        head="seq2seq-lm",
+        unlike={"tie_word_embeddings"},
+    ),
+    # as T5, but for a table in each of 2 + 3 layers
+    Case(model_type="umt5", config={**SMALL, **GATED}, params={"as it stands": UNTIED + 3 * 16 * 6}),
+    Case(
+        model_type="umt5",
+        config={**SMALL, **GATED, "architectures": ["UMT5EncoderModel"]},
+        params={"as it stands": 300 * 48 + 2 * 4 * 48 * 72 + 5 * 48 + 2 * 16 * 6 + 2 * 3 * 48 * 100},
+    ),
     Case(
         model_type="t5",
         config={**SMALL, **GATED, "architectures": ["T5EncoderModel"]},

@@ -284,7 +284,7 @@ def test_the_place_of_a_tensor(name: str, tensor: str, path: str, tmp_path: Path
     assert [item.path for item in joined.items if item.tensor.name == tensor] == [path]
 
 
-@pytest.mark.parametrize("model_type", ["apertus", "dbrx", "ernie4_5_moe", "phimoe"])
+@pytest.mark.parametrize("model_type", ["apertus", "dbrx", "ernie4_5_moe", "phimoe", "umt5"])
 def test_what_transformers_writes_has_its_place(model_type: str, tmp_path: Path) -> None:
     import torch
     import transformers
@@ -292,8 +292,9 @@ def test_what_transformers_writes_has_its_place(model_type: str, tmp_path: Path)
 
     case = next(each for each in cases() if each.model_type == model_type)
     config = dict(case.configs())["as it stands"]
+    auto: Any = transformers.AutoModelForSeq2SeqLM if model_type == "umt5" else transformers.AutoModelForCausalLM
     with torch.device("meta"):
-        made: Any = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
+        made = auto.from_config(transformers.AutoConfig.for_model(**config))
     tied = made._tied_weights_keys if made.config.tie_word_embeddings else ()
     held = revert_weight_conversion(made, dict(made.state_dict()))
     shapes = {name: ("BF16", list(tensor.shape)) for name, tensor in held.items() if name not in tied}

@@ -7,6 +7,7 @@ twin by name. Agreement within 1e-4 in absolute terms, of logits that spread ove
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -324,10 +325,12 @@ def test_bloom_alibi() -> None:
     check(arch, network, copies(), lambda tokens, _: network(tokens).logits)
 
 
-def test_t5() -> None:
+@pytest.mark.parametrize("per_layer", [False, True], ids=["T5", "UMT5"])
+def test_t5(per_layer: bool) -> None:
+    family = "UMT5" if per_layer else "T5"
     network = loud(
-        transformers.T5ForConditionalGeneration(
-            transformers.T5Config(
+        getattr(transformers, f"{family}ForConditionalGeneration")(
+            getattr(transformers, f"{family}Config")(
                 vocab_size=V,
                 d_model=D,
                 d_kv=12,
@@ -337,14 +340,15 @@ def test_t5() -> None:
                 num_heads=H,
                 relative_attention_num_buckets=8,
                 relative_attention_max_distance=9,
+                feed_forward_proj="relu",
                 attn_implementation="eager",
             )
         )
     )
     attention = Gqa(n_heads=H, n_kv_heads=H, head_dim=12, scale=1.0)
-    one = bare(T5Bias(n_buckets=8, max_distance=9), attention=attention, ffn=Mlp(kind="relu", d_ff=F), norm=RmsNorm())
-    two = bare(T5Bias(n_buckets=8, max_distance=9), attention=attention, ffn=Mlp(kind="relu", d_ff=F),
-               norm=RmsNorm(), cross_attention=attention)  # fmt: skip
+    table = T5Bias(n_buckets=8, max_distance=9, per_layer=per_layer)
+    one = bare(table, attention=attention, ffn=Mlp(kind="relu", d_ff=F), norm=RmsNorm())
+    two = replace(one, cross_attention=attention)
     arch = model(
         stack(one, one, prefix="encoder.", mask="bidirectional"),
         stack(two, two, two, prefix="decoder."),
@@ -359,10 +363,14 @@ def test_t5() -> None:
         yield from pair("embed", network.shared)
         for side, theirs in (("encoder", network.encoder), ("decoder", network.decoder)):
             yield from pair(f"{side}.final_norm", theirs.final_layer_norm)
-            yield from pair(f"{side}.rel_bias", theirs.block[0].layer[0].SelfAttention.relative_attention_bias)
+            tables = [block.layer[0].SelfAttention for block in theirs.block]
+            if not per_layer:
+                yield from pair(f"{side}.rel_bias", tables[0].relative_attention_bias)
             for i, block in enumerate(theirs.block):
                 p = f"{side}.layers.{i}"
                 parts = list(block.layer)
+                if per_layer:
+                    yield from pair(f"{p}.attn.rel_bias", tables[i].relative_attention_bias)
                 yield from pair(f"{p}.attn_norm", parts[0].layer_norm)
                 yield from pair(f"{p}.ffn_norm", parts[-1].layer_norm)
                 yield from pair(f"{p}.ffn.up", parts[-1].DenseReluDense.wi)

@@ -14,11 +14,12 @@ from llmprof.predict import cost
 from llmprof.predict.compulsory import Compulsory, of_ops
 from llmprof.predict.constants import token_ids
 from llmprof.predict.cost import NOTHING, Cost
-from llmprof.predict.embedding import embed, fetch, open_stack
+from llmprof.predict.embedding import embed, open_stack
 from llmprof.predict.head import logits
 from llmprof.predict.layer import layer_caches, lower_layer
 from llmprof.predict.lowering import is_cache
 from llmprof.predict.norms import normalise
+from llmprof.predict.relative import fetch
 from llmprof.predict.setting import Setting, Side, setting, sides
 from llmprof.predict.sharding.collectives import Calls
 from llmprof.predict.sharding.experts import feed_of
