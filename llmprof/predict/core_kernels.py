@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from llmprof.errors import InputError
 from llmprof.predict import device_core
 from llmprof.predict.device_core import SPLIT_ROWS, in_flight_on, reread
+from llmprof.predict.fused import packed_reads
 from llmprof.predict.masks import full
 from llmprof.predict.model import LayerGroup
 from llmprof.predict.op import Op
@@ -63,7 +64,8 @@ class CoreKernel:
 class CoreKernels:
     """The kernels of one kind of core; `path` folds the equal layers that have it.
 
-    `shape` is None, and there are no kernels, where its attention or its mask is none that these kernels have.
+    `shape` is None, and there are no kernels, where its attention or its mask is none that these kernels have, or its
+    keys and values are packed.
     """
 
     path: str
@@ -87,6 +89,8 @@ def core_kernels(
             continue
         for path, core in _cores(group):
             ops = [op for op in group.ops if op.path == path and op.parts]
+            if any(packed_reads(op) for op in ops):
+                core = None  # all these kernels take keys and values in the dtype of the queries
             kernels = () if core is None else tuple(_forward(core, gpu, ops, page_tokens))
             if core is not None and core.shape.queries == core.shape.keys > 1:
                 kernels += tuple(_backward(core, gpu))

@@ -75,7 +75,7 @@ def kernel_tables(
     for core in core_kernels(arch, workload, execution, device, page_tokens):
         title = f"{arch.label}, {workload.phase}, {core.path} on {device.name}"
         if core.shape is None:
-            note = "No kernel with known tiles has its attention, its mask or its bias."
+            note = "No kernel whose tiles are known has its attention, mask or bias, or reads packed keys and values."
             found.append(Table(title=title, columns=(), rows=(), notes=(note,)))
             continue
         records = [_record(core, kernel) for kernel in core.kernels]

@@ -106,6 +106,7 @@ FA1, FA2, FA3 = "FlashAttention-1", "FlashAttention-2", "FlashAttention-3"
         (kernels(prefill(64), device="a30"), "causal 0", {FA1, FA2}, True),
         (kernels(prefill(64), Gqa(n_heads=2, n_kv_heads=2, head_dim=100)), "causal 0", {FA1}, False),
         (kernels(prefill(64, dtypes=FP32)), "causal 0", {FA1}, False),
+        (kernels(decode(64, dtypes=Dtypes(kv_cache="fp8"))), None, set(), False),
         (kernels(decode(64), position=Alibi()), "full 0", {FA1, FA2, FA3}, False),
         (kernels(prefill(64), position=T5Bias(n_buckets=8, max_distance=16)), None, set(), False),
         (
@@ -117,7 +118,7 @@ FA1, FA2, FA3 = "FlashAttention-1", "FlashAttention-2", "FlashAttention-3"
     ],
 )
 def test_who_runs_what(found: CoreKernels, mask: str | None, names: set[str], chosen: bool) -> None:
-    """No window and no slopes in torch's SDPA, no kernel for 100 values or fp32, no FlashAttention 3 on Ampere."""
+    """No window and no slopes in torch's SDPA, no kernel for 100 values or fp32 or an fp8 cache, no 3 on Ampere."""
     shape = found.shape
     assert (None if shape is None else f"{shape.mask.kind} {shape.mask.extent}") == mask
     assert {kernel.name.partition(" ")[0] for kernel in found.kernels} == names
