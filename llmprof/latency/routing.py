@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from math import ceil
 from random import Random
 
@@ -44,23 +45,29 @@ def load(tokens: int, experts: int, per_token: int, devices: int, skew: float) -
         active = min(float(local), max(pairs, 1.0))
         return Load(active=active, pairs=pairs, tiles=tuple(active * ceil(pairs / active / rows) for rows in TILES))
     largest = max(SPREAD, LARGEST_PART * tokens)
-    draws = [_busiest(tokens, per_token, local, shares) for shares in _shares(experts, local, skew, largest)]
-    active = max(1.0, sum(sum(min(1.0, n) for n in loads) for loads in draws) / DRAWS)
-    tiles = tuple(
-        max(1.0, sum(sum(min(1.0, n) * max(1.0, n / rows + 0.5) for n in loads) for loads in draws) / DRAWS)
-        for rows in TILES
-    )
+    draws = [_busiest(tokens, per_token, local, shares) for shares in _shares(experts, skew, largest)]
+    # Of each expert whether it has a token, or what part of one on average. Written out, as there are thousands.
+    parts = [[n if n < 1.0 else 1.0 for n in loads] for loads in draws]
+    active = max(1.0, sum(map(sum, parts)) / DRAWS)
+    tiles = tuple(max(1.0, sum(map(_tiles, parts, draws, repeat(rows))) / DRAWS) for rows in TILES)
     return Load(active=active, pairs=sum(map(sum, draws)) / DRAWS, tiles=tiles)
 
 
-def _busiest(tokens: int, per_token: int, local: int, shares: list[float]) -> list[float]:
+def _tiles(parts: list[float], loads: list[float], rows: int) -> float:
+    """Tiles of so many rows, half a tile of each expert filled up on average."""
+    return sum([part * (n / rows + 0.5) if n > 0.5 * rows else part for part, n in zip(parts, loads, strict=True)])
+
+
+def _busiest(tokens: int, per_token: int, local: int, shares: tuple[float, ...]) -> list[float]:
     """Tokens of each expert of the busiest device; no expert gets more than all of them."""
-    loads = [min(float(tokens), share * tokens * per_token) for share in shares]
+    most = float(tokens)
+    loads = [n if (n := share * tokens * per_token) < most else most for share in shares]
     groups = [loads[start : start + local] for start in range(0, len(loads), local)]
     return max(groups, key=sum)
 
 
-def _shares(experts: int, local: int, skew: float, largest: float) -> list[list[float]]:
+@lru_cache(maxsize=64)
+def _shares(experts: int, skew: float, largest: float) -> tuple[tuple[float, ...], ...]:
     """Of a few draws, what part of all pairs each expert has: the same draws whatever the number of tokens."""
     power = 1 - skew
     found = []
@@ -70,8 +77,8 @@ def _shares(experts: int, local: int, skew: float, largest: float) -> list[list[
         else:
             loads = [((largest**power - 1) * u + 1) ** (1 / power) for u in draw]
         total = sum(loads)
-        found.append([each / total for each in loads])
-    return found
+        found.append(tuple(each / total for each in loads))
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)
