@@ -33,10 +33,15 @@ JOINED_NORMS = ("trtllm",)
 ``AllReduceFusionOp.RESIDUAL_RMS_NORM`` (https://github.com/NVIDIA/TensorRT-LLM, tensorrt_llm/_torch/models/
 modeling_llama.py, read 2026-11-30)."""
 
-JOINS_ROUNDING = "trtllm"
-"""The engine whose norms, activations and attention round their results to fp8 where scales are stored: there the times
-of ai-dynamo/aiconfigurator leave out the kernels that find scales and round, for this engine alone (sdk/operations/
-gemm.py, GEMMQuantMode.fp8_static, read 2026-11-30)."""
+Maker = Literal["norm", "activation", "attention", "other"]
+JOINS_ROUNDING: dict[str | None, frozenset[Maker]] = {
+    "trtllm": frozenset(("norm", "activation", "attention")),
+    "vllm": frozenset(("norm", "activation")),
+}
+"""Whose kernels round what they make to fp8, where scales are stored. For TensorRT-LLM the times of ai-dynamo/
+aiconfigurator leave out the kernels that find scales and round (sdk/operations/gemm.py, GEMMQuantMode.fp8_static);
+vLLM has `fuse_norm_quant` and `fuse_act_quant` on by default, `fuse_attn_quant` off (https://docs.vllm.ai/en/stable/
+design/fusions/); both read 2026-11-30. SGLang rounds by a kernel of its own (recalled)."""
 
 SKEW = 1.01
 """How unevenly tokens choose their experts: the exponent of the power law that their loads are drawn from.
@@ -67,13 +72,13 @@ class Lowering:
     precision: Precision
     engine: str | None = None
 
-    def product(self, n: int, k: int, *, quantised: bool = True, attention: bool = False) -> Gemm:
-        """A matrix product, by the format of its matrix."""
+    def product(self, n: int, k: int, *, of: Maker = "other", quantised: bool = True, attention: bool = False) -> Gemm:
+        """A matrix product by the format of its matrix, of an input that `of` has made."""
         formats = self.precision
         dtype = (formats.attention if attention else None) or formats.dense
         if not quantised:
             dtype = "bf16"
-        rounded = dtype == "fp8" and self.precision.static and self.engine == JOINS_ROUNDING
+        rounded = dtype == "fp8" and self.precision.static and of in JOINS_ROUNDING.get(self.engine, ())
         return Gemm(m=1, n=n, k=k, dtype=dtype, rounded=rounded, engine=self.engine)
 
     def share(self, whole: int, what: str) -> int:
@@ -206,7 +211,7 @@ def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Co
     columns = heads * width + (0 if gqa.shared_kv else 2 * kv_heads * width)
     columns += {None: 0, "value": heads * width, "head": heads}[gqa.output_gate]
     turned = (heads + (0 if gqa.shared_kv else kv_heads)) * width
-    yield Counted(op=low.product(columns, low.arch.d_model, attention=True), times=1, part="matrices")
+    yield Counted(op=low.product(columns, low.arch.d_model, of="norm", attention=True), times=1, part="matrices")
     if gqa.qkv_clip is not None:
         yield Counted(op=Elementwise(bytes=2 * (heads + 2 * kv_heads) * width * E), times=1, part="elementwise")
     rotations = isinstance(layer.position, spec.Rope) + (gqa.qk_norm is not None)
@@ -224,7 +229,8 @@ def _grouped(gqa: spec.Gqa, layer: spec.LayerSpec, low: Lowering) -> Iterator[Co
     )
     if gqa.output_gate is not None:
         yield Counted(op=Elementwise(bytes=3 * heads * width * E), times=1, part="elementwise")
-    yield Counted(op=low.product(low.arch.d_model, heads * width, attention=True), times=1, part="matrices")
+    output = low.product(low.arch.d_model, heads * width, of="attention", attention=True)
+    yield Counted(op=output, times=1, part="matrices")
 
 
 def _latent(mla: spec.Mla, low: Lowering) -> Latent:
@@ -255,9 +261,9 @@ def _feed_forward(ffn: spec.Ffn, low: Lowering) -> Iterator[Counted]:
 
 def _dense(ffn: spec.Mlp | spec.Glu, low: Lowering) -> Iterator[Counted]:
     width, ups = low.share(ffn.d_ff, "d_ff"), 2 if isinstance(ffn, spec.Glu) else 1
-    yield Counted(op=low.product(ups * width, low.arch.d_model), times=1, part="matrices")
+    yield Counted(op=low.product(ups * width, low.arch.d_model, of="norm"), times=1, part="matrices")
     yield Counted(op=Elementwise(bytes=(ups + 1) * width * E), times=1, part="elementwise")
-    yield Counted(op=low.product(low.arch.d_model, width), times=1, part="matrices")
+    yield Counted(op=low.product(low.arch.d_model, width, of="activation"), times=1, part="matrices")
 
 
 def _experts(moe: spec.Moe, low: Lowering) -> Iterator[Counted]:
@@ -267,7 +273,7 @@ def _experts(moe: spec.Moe, low: Lowering) -> Iterator[Counted]:
     yield Counted(op=Elementwise(bytes=2 * moe.n_experts * 4), times=1, part="elementwise")
     inner = d if moe.latent is None else moe.latent
     if moe.latent is not None:
-        yield Counted(op=low.product(inner, d), times=1, part="matrices")
+        yield Counted(op=low.product(inner, d, of="norm"), times=1, part="matrices")
         yield Counted(op=low.product(d, inner), times=1, part="matrices")
     if layout.attention_copies > 1:
         yield from low.joined("allgather", tokens * inner * E, layout.group)
