@@ -34,6 +34,7 @@ def test_the_groups_of_what_a_process_started(tmp_path: Path) -> None:
 
 def test_a_command_within_a_command_leaves_it_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 100 seconds, 70; of what is over, the second in which it can say so; never more than it asks for."""
+    monkeypatch.delenv("LLMPROF_STOPPED_AT", raising=False)
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     assert gpu_process._within(300.0) == 300.0
     monkeypatch.setenv("LLMPROF_STOPPED_AT", "1100.0")
