@@ -1,6 +1,7 @@
 """Families that are known and have no table, and why: what they have that the spec language has not.
 
-Read in the modeling files of transformers 5.23.0, https://pypi.org/project/transformers/5.23.0/, read 2026-11-30.
+Read in the modeling files of transformers 5.23.0, https://pypi.org/project/transformers/5.23.0/, read 2026-11-30, and
+`grok-1` in sglang 0.5.23, sglang/srt/models/grok.py, https://pypi.org/project/sglang/0.5.23/, read 2026-11-30.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ INEXPRESSIBLE: Mapping[str, str] = MappingProxyType(
         "gemma3n_text": _PER_LAYER,
         "gemma4": _PER_LAYER + ", or keys that are values too",
         "gemma4_text": _PER_LAYER + ", or keys that are values too",
+        "grok-1": "a router whose logits are capped before its softmax",
         "imagegpt": "an output matrix with a row less than the token table",
+        "jetmoe": "projections of queries and out of the heads that are chosen among experts",
         "kimi_linear": _PER_CHANNEL,
         "led": _GLOBAL,
         "longformer": _GLOBAL,
+        "longcat_flash": "two attentions and two feed-forwards in each layer, and experts that return what they get",
         "longt5": "attention to blocks, with relative positions of their own",
         "minimax": "lightning attention: linear attention with a fixed decay for each head",
         "mllama": _CROSS,

@@ -24,5 +24,16 @@ CASES = [
             "biases of the attention": {"attention_bias": True},
             "tied": {"tie_word_embeddings": True},
         },
-    )
+    ),
+    # By the name that the model's own code has: attention of 6 and 2 heads of 16 and its two norms, norms of two rows,
+    # 5 experts and a shared one of 80, a router.
+    Case(
+        model_type="hunyuan",
+        config=SMALL | {"num_experts": 5, "moe_topk": 2, "use_cla": False, "cla_share_factor": 2},
+        params={
+            "as it stands": 2 * 300 * 48
+            + 48
+            + 3 * (2 * 48 * 96 + 2 * 48 * 32 + 2 * 16 + 2 * 48 + 6 * 3 * 48 * 80 + 5 * 48)
+        },
+    ),
 ]

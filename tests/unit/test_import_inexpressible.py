@@ -43,7 +43,7 @@ def test_an_unknown_family_is_answered_with_those_that_are_known() -> None:
         ("gpt-neox", "gpt_neox, gpt_neo, ", "did you mean 'gpt_neox'?"),
         ("deepseek_v4", "deepseek_v", None),  # another number is another model, not a slip
         ("kimi_k3", "kimi_k2, kimi_k25, ", None),
-        ("longcat_flash", "", None),
+        ("step3_vl", "", None),
         ("x" * 10**6, "", None),
     ],
 )
