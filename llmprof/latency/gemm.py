@@ -81,24 +81,29 @@ def _searched(op: Gemm, figures: Figures, c: Constants, memory: float, ew: float
     rate = c["e_c"] * peak(op.dtype, figures) / units
     feed, tau = c["b_sm"] * figures.clock, c["tau"] * KILOCYCLE / figures.clock
     fast, one = c["r_l2"] * figures.bandwidth, 1 - q
-    chosen = [
-        (-(-m // tm) * -(-n // tn) / units, per, start)
-        for tm, tn, per, start in _tiles(rate, feed, ew, ex, tau, c.get("u", 0.0), c.get("k_t", 0.0))
-    ]
-    best = inf
-    for s in SPLITS:
-        extra, depth = 0.0, k / s
-        if s > 1:
-            extra = c["t_s"] * US + 8.0 * s * m * n / fast
-            most = (best - extra) * SURELY
-            chosen = [each for each in chosen if each[0] * (k * each[1] + each[2]) < most]
-            if depth < SHORTEST_SPLIT or memory >= most or not chosen:
-                break
-        # As `waves` has it, without a call for each.
+    sizes = _sizes(n, k, rate, feed, ew, ex, tau, c.get("u", 0.0), c.get("k_t", 0.0))
+    compute = inf
+    evenly = []
+    for tm, columns, one_tile, per, start in sizes:
+        tiles = -(-m // tm) * columns / units
+        least = tiles * one_tile
+        if least < compute * SURELY:  # as `waves` has it, without a call for each
+            took = (one * (tiles if tiles > 1 else 1.0) + q * ceil(tiles)) * one_tile
+            compute = took if took < compute else compute
+        evenly.append((least, tiles, per, start))
+    best = overlapped(compute, memory, c["p"])
+    for s in SPLITS[1:]:
+        extra, depth = c["t_s"] * US + 8.0 * s * m * n / fast, k / s
+        most = (best - extra) * SURELY
+        if depth < SHORTEST_SPLIT or memory >= most:
+            break
+        evenly = [each for each in evenly if each[0] < most]
+        if not evenly:
+            break
         compute = min(
             [
                 (one * (tiles * s if tiles * s > 1 else 1.0) + q * ceil(tiles * s)) * (depth * per + start)
-                for tiles, per, start in chosen
+                for _, tiles, per, start in evenly
             ]
         )
         best = min(best, overlapped(compute, memory, c["p"]) + extra)
@@ -116,6 +121,15 @@ def _tiles(
         per = max(2.0 * tm * tn / rate * (area + small) / (area * (1 + small)), (tm * ex + tn * ew) / feed)
         found.append((tm, tn, per, tau * (1 - share + share * area)))
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _sizes(
+    n: int, k: int, rate: float, feed: float, ew: float, ex: float, tau: float, share: float, small: float
+) -> tuple[tuple[int, int, float, float, float], ...]:
+    """Rows of a tile, how many stand side by side, its seconds at all of `k`, and these per k and to start."""
+    tiles = _tiles(rate, feed, ew, ex, tau, share, small)
+    return tuple((tm, -(-n // tn), k * per + start, per, start) for tm, tn, per, start in tiles)
 
 
 def _by_rows(op: Gemm, figures: Figures, c: Constants, memory: float, ew: float, ex: float) -> float:

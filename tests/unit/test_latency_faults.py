@@ -26,7 +26,7 @@ FAULTS: list[tuple[Callable[..., Any], str, str, Callable[[], None]]] = [
         kernels.test_waves_overlap_and_what_is_kept,
     ),
     (common.waves, "ceil(tiles_per_unit)", "tiles_per_unit", kernels.test_waves_overlap_and_what_is_kept),
-    (gemm._searched, "ceil(tiles * s)", "tiles * s", kernels.test_a_product_of_two_waves_takes_twice_as_long),
+    (gemm._searched, "q * ceil(tiles))", "q * tiles)", kernels.test_a_product_of_two_waves_takes_twice_as_long),
     (common.kept, "1 / (1 +", "0 / (1 +", kernels.test_a_warm_weight_is_read_from_the_cache),
     (gemm.seconds, "op.k * op.n * ew", "op.k * op.m * ew", kernels.test_a_product_of_two_waves_takes_twice_as_long),
     (
@@ -127,5 +127,5 @@ def test_a_planted_fault_shows(function: Callable[..., Any], old: str, new: str,
 
 
 def _forget() -> None:
-    for remembered in (routing.load, gemm._tiles):
+    for remembered in (routing.load, routing._shares, gemm._tiles, gemm._sizes):
         remembered.cache_clear()
