@@ -21,7 +21,7 @@ def test_published_runs_are_near_their_predictions() -> None:
     assert tpot is not None
     assert tpot.rows == len(runs.lines) >= 20
     assert tpot.mean < 12
-    assert tpot.median < 10
+    assert tpot.median < 12
     assert tpot.inside is not None
     assert tpot.inside >= 0.9
     engines = {row.backend for row in runs.rows.values()}

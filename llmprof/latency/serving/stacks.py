@@ -90,7 +90,7 @@ VLLM = Stack(
         step_seconds=0.6e-3,
         round_trip_seconds=ROUND_TRIP,
         spacing_seconds=4e-3,
-        basis="the middle of nothing to 1.1 ms per step that public runs of vLLM 0.17 to 0.22 leave",
+        basis="the middle of nothing to 1.1 ms per step that public runs of vLLM 0.17 to 0.23 leave",
     ),
     low=0.3,
     high=9.0,
@@ -100,11 +100,11 @@ ASYNCHRONOUS = (0, 14)
 enabled by default", https://github.com/vllm-project/vllm/releases/tag/v0.14.0, as quoted in
 https://github.com/OpenBMB/UltraRAG/pull/259, read 2026-11-30)."""
 EARLIER_HOST = Host(
-    step_seconds=2.5e-3,
-    sequence_seconds=20e-6,
+    step_seconds=1.8e-3,
+    sequence_seconds=25e-6,
     round_trip_seconds=ROUND_TRIP,
     spacing_seconds=4e-3,
-    basis="between 0.8 ms per step that a run of vLLM 0.11 leaves with four clients and 4 to 5 ms that others leave",
+    basis="between 0.7 to 1 ms per step that runs of vLLM 0.11 leave with few clients and 4 to 5 that others leave",
 )
 SGLANG = Stack(
     engine="sglang",
@@ -144,7 +144,7 @@ def stack_of(engine: str, version: str = "") -> Stack:
     if found is None:
         raise InputError(f"no engine is called {short(engine)!r}; known are vllm, sglang and trtllm")
     if found is VLLM and () < _numbers(version) < ASYNCHRONOUS:
-        return replace(found, host=EARLIER_HOST, low=0.3, high=2.0)
+        return replace(found, host=EARLIER_HOST, low=0.3, high=2.5)
     if found is TRTLLM and version and version != FITTED_TRTLLM:
         basis = f"between 0.7 and 3.9 ms per step, as public runs of other versions than {FITTED_TRTLLM} leave"
         return replace(found, host=replace(found.host, step_seconds=OTHER_TRTLLM_STEP, basis=basis), fitted=False)
