@@ -109,6 +109,8 @@ def experts(draw: st.DrawFn, *, alone: bool = False) -> Expert:
     said: dict[str, Any] = {"beta": draw(POSITIVE)} if kind in ("swish", "swiglu", "swiglu-clamped") else {}
     if kind == "swiglu-clamped":
         said["limit"] = draw(POSITIVE)
+    if alone:
+        said["down_bias"] = draw(maybe(st.booleans()))
     made: Expert = cls(kind=kind, d_ff=draw(SIZES), bias=draw(st.booleans()), **said)
     return made
 

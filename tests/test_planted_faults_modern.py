@@ -51,6 +51,7 @@ from llmprof.twin.build import build
 from llmprof.twin.cache import prepare_cache
 from llmprof.twin.clip import QkvClip
 from llmprof.twin.experts import Experts, Mixture
+from llmprof.twin.ffn import Glu
 from llmprof.twin.heads import HeadProjection
 from llmprof.twin.indexer import Indexer, Select
 from llmprof.twin.latent import LatentCache
@@ -147,6 +148,8 @@ PREDICTED = [
           "hbm_bytes", "attn.gate", spec=modern("gate-value")),
     Fault("output gate: of heads, with a value for each of theirs", GqaLowering.leaves, 'matrix("n", spec.n_heads, "d"', 'matrix("n", q, "d"',
           "params", "attn.gate_proj", spec=modern("gate-head")),
+    Fault("down_bias: none", ffn.expert_leaves, "bias=spec.has_down_bias", "bias=spec.bias",
+          "params", "ffn.down", spec=modern("down-bias")),
     Fault("xielu: a square of half as many", ffn._xielu, 'tape.run("square", x)', "x",
           "hbm_bytes", "ffn.act", spec=modern("xielu")),
     Fault("t5 per layer: one column for all heads", GqaLowering.leaves, '{"buckets": position.n_buckets, "n": spec.n_heads}', '{"buckets": position.n_buckets}',
@@ -224,6 +227,8 @@ MEASURED = [
           "hbm_bytes", "attn.gate", spec=modern("gate-value")),
     Fault("output gate: of heads, with a value for each of theirs", SelfAttention.__init__, 'spec.head_dim if spec.output_gate == "value" else 1', "spec.head_dim",
           "params", "attn.gate_proj", spec=modern("gate-head")),
+    Fault("down_bias: one of all matrices", Glu.__init__, "self.gate = layer_matrix(d, spec.d_ff, bias=spec.bias", "self.gate = layer_matrix(d, spec.d_ff, bias=spec.has_down_bias",
+          "params", "ffn.gate", spec=modern("down-bias")),
     Fault("xielu: one number for both sides", Xielu.__init__, "self.alpha_n = material.parameter(1)", "self.alpha_n = self.alpha_p",
           "params", "ffn.act", spec=modern("xielu")),
     Fault("t5 per layer: no mask in the bias", SelfAttention.forward, "self.rel_bias(run.buckets, run.buckets_mask)", "self.rel_bias(run.buckets, None)",

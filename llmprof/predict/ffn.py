@@ -24,7 +24,7 @@ def expert_leaves(spec: Expert, d: int, axis: str = "f", rows: str = "d") -> Lea
     `axis` is what the width between the matrices is called, `rows` what that of the rows is.
     """
     into = matrix(axis, spec.d_ff, rows, d, bias=spec.bias)
-    down = matrix(rows, d, axis, spec.d_ff, bias=spec.bias)
+    down = matrix(rows, d, axis, spec.d_ff, bias=spec.has_down_bias)
     match spec:
         case Mlp():
             learned = (Parameter("alpha_p", {"one": 1}), Parameter("alpha_n", {"one": 1}))
@@ -98,7 +98,7 @@ def _activate_mlp(tape: Tape, spec: Mlp, x: Tensor) -> Tensor:
 
 
 def _xielu(tape: Tape, x: Tensor) -> Tensor:
-    """a x^2 above 0, b (exp(x) - 1 - x) below, and beta x besides (reference-options.md, section 7)."""
+    """a x^2 above 0, b (exp(x) - 1 - x) below, and beta x besides (reference-options.md, section 8)."""
     alpha_p, alpha_n = tape.cast_parameters()
     a = tape.run("softplus", alpha_p)
     b = tape.run("add", tape.run("softplus", alpha_n))

@@ -61,7 +61,7 @@ VECTOR_COST: dict[str, int] = {
     "softplus": 3,
     "sqrt": 1,
     "sqrt_": 1,
-    # reference-options.md, section 7.
+    # reference-options.md, section 8.
     "expm1": 1,
     "gt": 1,
     # reference-experts.md, section 2. `clamp` of both sides costs twice as much.

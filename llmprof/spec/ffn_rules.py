@@ -55,6 +55,8 @@ def _experts(moe: Moe, written: Map, report: Report) -> None:
             report.value(
                 written.below(key).items["kind"], "another kind in experts", "its learned numbers are a layer's own"
             )
+    if moe.expert.down_bias is not None:
+        report.key(written.below("expert"), "down_bias", "found down_bias in an expert", "bias, for all its matrices")
     if moe.n_experts > MAX_EXPERTS:
         report.value(written.items["n_experts"], f"at most {MAX_EXPERTS:,}", "every expert has a load of its own")
         return

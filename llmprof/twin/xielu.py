@@ -1,4 +1,4 @@
-"""xIELU, an activation with two learned numbers (docs/reference-options.md, section 7).
+"""xIELU, an activation with two learned numbers (docs/reference-options.md, section 8).
 
 Names are deleted at their last use: lifetimes are counted.
 """

@@ -175,6 +175,8 @@ BROKEN: list[tuple[str, list[Edit], str, str, str]] = [
     # feed-forward and experts
     (DECODER, [ffn("kind: moe, n_experts: 4, top_k: 2, expert: {kind: xielu, d_ff: 8}")], "layers.ffn.expert.kind", "found 'xielu'",
      "another kind in experts"),
+    (DECODER, [ffn("kind: moe, n_experts: 4, top_k: 2, expert: {kind: relu, d_ff: 8, down_bias: true}")], "layers.ffn.expert.down_bias",
+     "found down_bias in an expert", "bias, for all its matrices"),
     (DECODER, [ffn("kind: relu2, d_ff: 96, beta: 1.5")], "layers.ffn.beta", "found beta for 'relu2'", BETA),
     (DECODER, [ffn("kind: swiglu-clamped, d_ff: 96")], "layers.ffn", "missing key 'limit'", "where gate and up are cut, for example 7.0"),
     (DECODER, [ffn("kind: swiglu, d_ff: 96, limit: 7")], "layers.ffn.limit", "found limit for 'swiglu'", "limit for swiglu-clamped only"),

@@ -12,7 +12,9 @@ from types import MappingProxyType
 
 from llmprof.importing.family import Family
 
-ALSO: Mapping[str, str] = MappingProxyType({"bailing_moe_v2": "bailing_moe", "kimi_k2": "deepseek_v3"})
+ALSO: Mapping[str, str] = MappingProxyType(
+    {"bailing_moe_v2": "bailing_moe", "kimi_k2": "deepseek_v3", "telechat2": "telechat"}
+)
 """A ``model_type`` -> the file, of another ``model_type``, whose table reads it."""
 
 SPELLED: Mapping[str, str] = MappingProxyType(
