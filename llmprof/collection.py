@@ -9,11 +9,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Within the block nothing is looked for: for code that leaves hardly any cycles, whose objects go when unused."""
+    """Within the block nothing is looked for: for code that leaves hardly any cycles, whose objects go when unused.
+
+    What was made in it is old behind it, so that it is not looked through at once.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if collecting:
+            gc.freeze()
             gc.enable()
+            gc.unfreeze()

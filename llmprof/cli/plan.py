@@ -53,8 +53,10 @@ def plan(
     """
     from dataclasses import replace
 
+    from llmprof.collection import paused
     from llmprof.device import entries
     from llmprof.errors import InputError
+    from llmprof.planning.search import Search
     from llmprof.report.write import check_writable
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
@@ -84,33 +86,32 @@ def plan(
         latent=routes.parse_latent(latent),
     )
     check_writable(output)
-    archs = options.architectures(spec, variant, all_variants)
-    routes.refuse_idle(ask.routing, ask.latent, archs)
-    searches = []
-    for arch in archs:
-        from llmprof.planning.search import Search
+    with paused():
+        archs = options.architectures(spec, variant, all_variants)
+        routes.refuse_idle(ask.routing, ask.latent, archs)
+        searches = []
+        for arch in archs:
+            if target is not None:
+                target.check(arch, ask.demand.output_tokens)
+            asked = plan_options.of_model(ask, arch, context=context, output_tokens=output_tokens, scenario=scenario)
+            search = Search(arch, devices, asked)
+            if not search.devices:
+                raise InputError("; ".join(f"{each.name} cannot be planned: {why}" for each, why in search.unplanned))
+            searches.append(search)
+        runs = [(search.arch, search.longest_pass()) for search in searches]
+        options.refuse_idle_kv_dtype(runs)
+        options.warn_beyond_limits(runs)
+        plans = [search.plan() for search in searches]
+        if target is not None and local is not None:
+            from llmprof.cli import plan_served
 
-        if target is not None:
-            target.check(arch, ask.demand.output_tokens)
-        asked = plan_options.of_model(ask, arch, context=context, output_tokens=output_tokens, scenario=scenario)
-        search = Search(arch, devices, asked)
-        if not search.devices:
-            raise InputError("; ".join(f"{each.name} cannot be planned: {why}" for each, why in search.unplanned))
-        searches.append(search)
-    runs = [(search.arch, search.longest_pass()) for search in searches]
-    options.refuse_idle_kv_dtype(runs)
-    options.warn_beyond_limits(runs)
-    plans = [search.plan() for search in searches]
-    if target is not None and local is not None:
-        from llmprof.cli import plan_served
-
-        plan_served.run(searches, plans, target, local, output_format, output, top=shown)
-        return
-    _report(searches, plans, output_format, output, top=shown)
-    empty = [each.arch.label for each in plans if not each.configurations]
-    if empty:
-        say(f"nothing has room for {', '.join(empty)}")
-        raise typer.Exit(1)
+            plan_served.run(searches, plans, target, local, output_format, output, top=shown)
+            return
+        _report(searches, plans, output_format, output, top=shown)
+        empty = [each.arch.label for each in plans if not each.configurations]
+        if empty:
+            say(f"nothing has room for {', '.join(empty)}")
+            raise typer.Exit(1)
 
 
 def _report(

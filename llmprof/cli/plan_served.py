@@ -125,11 +125,9 @@ def run(
 ) -> None:
     """Serve every plan and print what came of it. Exit 1 where a plan has nothing that serves what is asked."""
     from llmprof.cli.messages import say
-    from llmprof.collection import paused
 
-    with paused():
-        served = [Served(search, plan, target, local, top) for search, plan in zip(searches, plans, strict=True)]
-        _report(served, output_format, output)
+    served = [Served(search, plan, target, local, top) for search, plan in zip(searches, plans, strict=True)]
+    _report(served, output_format, output)
     for each in served:
         if not each.plan.configurations:
             say(f"nothing has room for {each.plan.arch.label}")

@@ -100,15 +100,25 @@ class _Engine:
         self.first_steps = 0  # sum of the former, of which the mean context follows
         self.ttft: list[float] = []
         self.tpot: list[float] = []
+        self.mixes, self.cuts, self.waits = scheduler.mixes, scheduler.cuts, scheduler.waits
+        self.whole = Chunk(load.prompt_tokens)
         self.arrivals: deque[float] = deque(self._first_arrivals())
         self.sent, self.last_arrival = len(self.arrivals), self.arrivals[-1]
 
     def run(self) -> Served:
-        while len(self.tpot) < self.load.requests:
-            while self.arrivals and self.arrivals[0] <= self.at:
-                self.queue.append(_Waiting(self.arrivals.popleft()))
-            chunks, ended = self._prompts()
-            decoding = len(self.running) if self.scheduler.mixes or not chunks else 0
+        arrivals, queue, running, tpot, requests = (
+            self.arrivals,
+            self.queue,
+            self.running,
+            self.tpot,
+            self.load.requests,
+        )
+        mixes = self.mixes
+        while len(tpot) < requests:
+            while arrivals and arrivals[0] <= self.at:
+                queue.append(_Waiting(arrivals.popleft()))
+            chunks, ended = self._prompts() if queue else ((), 0)
+            decoding = len(running) if mixes or not chunks else 0
             if not decoding and not chunks:
                 self._idle()
                 continue
@@ -130,12 +140,11 @@ class _Engine:
 
     def _prompts(self) -> tuple[tuple[Chunk, ...], int]:
         """The chunks of the next pass, and how many of them end a prompt."""
-        if not self.queue or len(self.running) >= self.slots or (self.scheduler.waits and self.running):
+        if len(self.running) >= self.slots or (self.waits and self.running):
             return (), 0
-        scheduler, prompt = self.scheduler, self.load.prompt_tokens
-        left = scheduler.tokens - (len(self.running) if scheduler.mixes else 0)
+        scheduler, prompt, whole, cuts = self.scheduler, self.load.prompt_tokens, self.whole, self.cuts
+        left = scheduler.tokens - (len(self.running) if self.mixes else 0)
         most = min(self.slots - len(self.running), scheduler.prompts or self.slots)
-        cuts = scheduler.cuts
         chunks: list[Chunk] = []
         ended = 0
         for waiting in self.queue:
@@ -144,8 +153,8 @@ class _Engine:
             if chunks and (len(chunks) >= most or left <= 0 or (need > left and not cuts)):
                 break
             # What does not fit and may not be cut goes alone: it would wait for ever. So does a token at a time.
-            take = min(need, max(left, 1)) if cuts else need
-            chunks.append(Chunk(take, computed))
+            take = need if need <= left or not cuts else max(left, 1)
+            chunks.append(whole if take == prompt else Chunk(take, computed))
             left -= take
             if take < need:
                 waiting.computed += take
@@ -162,7 +171,7 @@ class _Engine:
         context = self.load.prompt_tokens + 1 + self.steps - self.first_steps / decoding if decoding else 0.0
         extra = self.host.step_seconds + self.host.sequence_seconds * (decoding + ended)
         took = self.step(decoding, context + (strides - 1) / 2, chunks) + extra
-        room = decoding < self.slots and not self.scheduler.waits
+        room = decoding < self.slots and not self.waits
         if not chunks and self.arrivals and room:
             strides = max(1, min(strides, ceil((self.arrivals[0] - self.at) / took)))
         self.at += strides * took
@@ -185,11 +194,11 @@ class _Engine:
         self.behind = max(work, first + (strides - 1) * (work - took))
 
     def _end_those_done(self) -> None:
-        others = self.load.output_tokens - 1
-        while self.running and self.running[0][0] + others <= self.steps:
-            first_step, first_seen = self.running.popleft()
+        others, running = self.load.output_tokens - 1, self.running
+        last, seen = self.steps - others, self.at + self.behind
+        while running and running[0][0] <= last:
+            first_step, first_seen = running.popleft()
             self.first_steps -= first_step
-            seen = self.at + self.behind
             self.tpot.append((seen - first_seen) / others if others else 0.0)
             if self.load.rate is None and self.sent < self.load.requests:
                 self.sent += 1

@@ -95,7 +95,12 @@ def gathered(chunks: tuple[Chunk, ...]) -> tuple[Chunk, ...]:
     """Chunks of equal rounded lengths as one entry of several sequences, the order of the queue kept."""
     found: list[Chunk] = []
     last, sequences = (0, 0), 0
+    before = None
     for chunk in chunks:
+        if chunk is before:
+            sequences += chunk.sequences
+            continue
+        before = chunk
         near = (rounded(chunk.tokens), rounded(chunk.prefix) if chunk.prefix else 0)
         if near == last:
             sequences += chunk.sequences
