@@ -78,7 +78,7 @@ def calibrate(
     the extra calibrate.
     """
     from llmprof.errors import InputError
-    from llmprof.latency.device_profile import default_path, load
+    from llmprof.latency.device_profile import default_path, earlier
     from llmprof.report.write import check_writable, write_text
 
     options.choice(output_format, ("table", "json", "csv", "markdown"), option="--format")
@@ -95,12 +95,18 @@ def calibrate(
     if points is not None:
         _check_points(points, where, budget)
     place = Path(output) if output is not None else default_path(identity(where))
-    if place.is_file():
-        load(place)  # what is no profile is not overwritten, and that is known before anything is timed
+    before = earlier(place)  # what is no profile is not overwritten, and that is known before anything is timed
+    if before is not None and before.device != identity(where):
+        raise InputError(f"--output {place}: this is the profile of {before.device}; name another file")
     found: list[Calibrated] = []
-    for each in dtypes if budget else ():
-        found.append(run(where, each, seconds=budget, progress=_progress(each)))
-        _keep(where, place, found)  # after every dtype, so that whoever stops here keeps what there is
+    try:
+        for each in dtypes if budget else ():
+            found.append(run(where, each, seconds=budget, progress=_progress(each)))
+            _keep(where, place, found)  # after every dtype, so that whoever stops here keeps what there is
+    except KeyboardInterrupt:
+        if found:
+            say(f"written: {place}, with {', '.join(each.dtype for each in found)}")
+        raise
     served = _served(where, dtypes, budget, points)
     profile = _keep(where, place, found, served)
     if runs is not None and not served.interrupted:

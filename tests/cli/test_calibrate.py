@@ -118,6 +118,32 @@ def test_a_named_file_keeps_the_dtypes_that_it_has(cli: Cli, profile_small: Cli,
     assert "Where predicted and measured times differ most" in shown.out
 
 
+def test_what_lies_there_is_kept_or_written_anew(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile of another device is not overwritten, one of another version is, and Ctrl-C keeps whole dtypes."""
+    place = tmp_path / "mine.yaml"
+    words = (*QUICK, "--output", str(place))
+    assert cli(*words).code == 0
+    text = place.read_text()
+    place.write_text(text.replace("schema_version: 2", "schema_version: 1"))
+    assert (cli(*words).code, load(place).models.keys()) == (0, {"bf16"})
+    other = text.replace("  name: ", "  name: Not ")
+    place.write_text(other)
+    done = cli(*words)
+    assert (done.code, place.read_text()) == (2, other)
+    assert "this is the profile of Not " in done.err
+
+    def stopped(device: torch.device, dtype: ComputeDtype, **rest: Any) -> calibration.Calibrated:
+        if dtype == "fp32":
+            raise KeyboardInterrupt
+        return KNOWN[dtype]
+
+    monkeypatch.setattr(calibration, "calibrate", stopped)
+    place.unlink()
+    done = cli(*words, "--dtype", "bf16,fp32")
+    assert (done.code, load(place).models.keys()) == (130, {"bf16"})
+    assert f"written: {place}, with bf16" in done.err
+
+
 def test_a_device_without_a_profile_has_no_predicted_times_and_says_why(profile_small: Cli) -> None:
     done = profile_small("--attention", "fused", "--format", "json")
     (result,) = done.json["results"]
