@@ -32,16 +32,15 @@ def check_stages(label: str, n_layers: int, stages: int, told: tuple[int, ...]) 
     if stages < 1:
         raise InputError(f"pipeline_parallel is {stages}; it must be at least 1")
     if stages > n_layers:
-        raise InputError(
-            f"pipeline_parallel is {stages}: more stages than the {n_layers} layers of {label}; use at most {n_layers}"
-        )
+        asked = f"pipeline_layers is {text_of(told)}" if len(told) == stages else f"pipeline_parallel is {stages}"
+        raise InputError(f"{asked}: more stages than the {n_layers} layers of {label}; use at most {n_layers}")
     if not told:
         return
     given, example = text_of(told), text_of(depths(n_layers, stages))
     if len(told) != stages:
         raise InputError(
-            f"pipeline_layers is {given}: {len(told)} numbers, but pipeline_parallel makes {stages} stages; give one "
-            f"for each, such as {example}"
+            f"pipeline_layers is {given}, for {len(told)} of {stages} stages (pipeline_parallel); give one number for "
+            f"each, such as {example}"
         )
     if min(told) < 1 or sum(told) != n_layers:
         raise InputError(

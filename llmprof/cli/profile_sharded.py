@@ -82,10 +82,11 @@ def parse(
     `degrees` are those of `parse_sharding`, `one_device` other options with what they are and their defaults.
     InputError names the option that is wrong or has no effect.
     """
-    asked = any(degrees.values())
+    asked = [name for name, value in degrees.items() if value not in (None, False)]
     if asked and training:
-        degree = next(name for name, value in degrees.items() if value)
-        raise InputError(f"--{degree.replace('_', '-')} has no effect: passes of inference alone are spread over ranks")
+        raise InputError(
+            f"--{asked[0].replace('_', '-')} has no effect: passes of inference alone are spread over ranks"
+        )
     if not asked:
         for option, value in (("--compare", compare), ("--rank-timeout", rank_timeout)):
             if value is not None:

@@ -5,6 +5,7 @@ In training they divide a step (`parallel_options.py`), and beside `--kv-engine`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ OF_ONE_DEVICE = {
     "sram": "its figures are of the attention cores of one device",
 }
 """Option -> why it cannot be heeded where a pass is sharded."""
+
+LONGEST = 4096
+"""Characters of a split: a thousand stages, each of a thousand layers."""
 
 
 def parse_sharding(
@@ -108,10 +112,12 @@ def as_given(spread: Sharding) -> dict[str, str | bool | None]:
 
 
 def _split(text: str) -> tuple[int, ...]:
-    """How many layers each stage has. InputError where some part is no number."""
-    from llmprof.cli import options
-
-    return tuple(options.length(part, option="--pipeline-layers") for part in text.split(","))
+    """How many layers each stage has. InputError where some part is no whole number."""
+    parts = text.split(",")
+    if len(text) > LONGEST or not all(re.fullmatch(r" *[0-9]{1,9} *", part, re.ASCII) for part in parts):
+        found = repr(text) if len(text) <= LONGEST else f"a text of {len(text):,} characters"
+        raise InputError(f"--pipeline-layers: found {found}; expected the layers of each stage, such as 16,15,15,15")
+    return tuple(map(int, parts))
 
 
 def add_sharding(

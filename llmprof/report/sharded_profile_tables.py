@@ -90,7 +90,9 @@ def _degrees(record: dict[str, Any]) -> str:
     for name, value in record.items():
         if name.endswith("_parallel") and name != "sequence_parallel" and value > 1:
             with_rows = " with sequence parallelism" * (name == "tensor_parallel" and record["sequence_parallel"])
-            parts.append(f"{name.removesuffix('_parallel')} {value:,}{with_rows}")
+            unequal = name == "pipeline_parallel" and len(set(record["pipeline_layers"].split(","))) > 1
+            layers = f" ({record['pipeline_layers']} layers)" * unequal
+            parts.append(f"{name.removesuffix('_parallel')} {value:,}{with_rows}{layers}")
     return ", ".join(parts) or "one rank of each kind"
 
 

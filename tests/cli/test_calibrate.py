@@ -125,7 +125,7 @@ def test_what_lies_there_is_kept_or_written_anew(cli: Cli, tmp_path: Path, monke
     assert cli(*words).code == 0
     text = place.read_text()
     place.write_text(text.replace("schema_version: 2", "schema_version: 1"))
-    assert (cli(*words).code, load(place).models.keys()) == (0, {"bf16"})
+    assert (cli(*words).code, [*load(place).models]) == (0, ["bf16"])
     other = text.replace("  name: ", "  name: Not ")
     place.write_text(other)
     done = cli(*words)
@@ -140,7 +140,7 @@ def test_what_lies_there_is_kept_or_written_anew(cli: Cli, tmp_path: Path, monke
     monkeypatch.setattr(calibration, "calibrate", stopped)
     place.unlink()
     done = cli(*words, "--dtype", "bf16,fp32")
-    assert (done.code, load(place).models.keys()) == (130, {"bf16"})
+    assert (done.code, [*load(place).models]) == (130, ["bf16"])
     assert f"written: {place}, with bf16" in done.err
 
 

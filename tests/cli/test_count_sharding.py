@@ -174,7 +174,7 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
         (("gpt2", "--pipeline-layers", "6,5"), "--pipeline-layers is 6,5; each has to be at least 1"),
         (
             ("gpt2", "--pipeline-layers", "6,6", "--pipeline-parallel", "3"),
-            "2 numbers, but --pipeline-parallel makes 3 stages; give one for each, such as 4,4,4",
+            "--pipeline-layers is 6,6, for 2 of 3 stages (--pipeline-parallel); give one number for each, such as 4,4,4",
         ),
         (
             ("gpt2", "--data-parallel", "2"),
@@ -195,7 +195,13 @@ def test_an_engine_divides_its_own_cache_alone(cli: Cli) -> None:
         (("gpt2", "--sequence-parallel"), "--sequence-parallel divides tokens among the devices of --tensor-parallel"),
         (("gpt2", "--tensor-parallel", "0"), "--tensor-parallel: found 0; expected at least 1"),
         (("gpt2", "--pipeline-parallel", "x"), "--pipeline-parallel: found 'x'"),
-        (("gpt2", "--pipeline-layers", "6,x"), "--pipeline-layers: found 'x'"),
+        *(
+            (
+                ("gpt2", "--pipeline-layers", text),
+                f"found {text!r}; expected the layers of each stage, such as 16,15,15,15",
+            )
+            for text in ("6,x", "", "6,6,", "-1,13", "6.0,6", "1Ki,1")
+        ),
         (("mixtral-8x7b", "--data-parallel", "2", "--batch", "2", "--expert-parallel", "4"), "--expert-parallel is 4"),
         (("gpt2", "--expert-parallel", "2"), "has no experts"),
         (("gpt2", "--context-parallel", "0"), "--context-parallel: found 0; expected at least 1"),

@@ -139,7 +139,10 @@ def test_lists_of_lengths_and_formats(cli: Cli, small: dict[str, str]) -> None:
     text = cli(*words, *PREFILL).out
     assert "learned on 2 ranks: confirmed (" in text
     assert "layers.{0-1}.attn.o_proj   all-reduce   2" in text
-    assert "| layers.{0-1}.attn.o_proj | all-reduce | 2 |" in cli(*words, *PREFILL, "--format", "markdown").out
+    deep = ("profile", small["grouped"], "--pipeline-layers", "3,1", *words[2:])
+    marked = cli(*deep, *PREFILL, "--format", "markdown").out
+    assert "| layers.{0-3}.attn.o_proj | all-reduce | 4 |" in marked
+    assert "tensor 2, pipeline 2 (3,1 layers)" in marked
 
 
 def test_a_model_without_a_fused_kernel_is_confirmed_without_it(cli: Cli, small: dict[str, str]) -> None:
@@ -157,6 +160,7 @@ def test_a_model_without_a_fused_kernel_is_confirmed_without_it(cli: Cli, small:
     [
         (("--tp", "3"), 2, "does not divide n_heads (8) of grouped; use one of: 1, 2, 4, 8"),
         (("--tp", "2", "--sequence-parallel"), 2, "grouped in decode: sequence parallelism over 2 ranks"),
+        (("--pipeline-layers", ""), 2, "expected the layers of each stage"),
         (("--pipeline-parallel", "5"), 2, "more stages than the 4 layers of grouped; use at most 4"),
         (("--pipeline-layers", "2,1"), 2, "all together the 4 layers of grouped (these are 3), such as 2,2"),
         (("--pipeline-parallel", "2", "--layers", "2"), 2, "--layers has no effect beside --pipeline-parallel"),

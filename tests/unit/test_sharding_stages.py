@@ -60,8 +60,9 @@ DECODE = Workload(phase="decode", batch=1, new_tokens=1, context=64)
     ("stages", "told", "reason"),
     [
         (13, (), r"pipeline_parallel is 13: more stages than the 12 layers of gpt2; use at most 12$"),
-        (2, (4, 4, 4), r"pipeline_layers is 4,4,4: 3 numbers, but .* makes 2 stages; .* such as 6,6$"),
-        (1, (6, 6), r"2 numbers, but pipeline_parallel makes 1 stages; .* such as 12$"),
+        (13, (1,) * 13, r"pipeline_layers is 1,1,.*: more stages than the 12 layers of gpt2; use at most 12$"),
+        (2, (4, 4, 4), r"pipeline_layers is 4,4,4, for 3 of 2 stages .* such as 6,6$"),
+        (1, (6, 6), r"for 2 of 1 stages \(pipeline_parallel\); .* such as 12$"),
         (2, (12, 0), r"pipeline_layers is 12,0; each has to be at least 1, .* the 12 layers of gpt2 \(these are 12\)"),
         (5, (2, 2, 2, 2, 2), r"all together the 12 layers of gpt2 \(these are 10\), such as 2,2,3,3,2$"),
     ],
