@@ -22,7 +22,7 @@ FIGURES_NOTE = (
     "measured: the ranges and what they rest on are in the next table."
 )
 FURTHER_NOTE = "; TPOT: each token after it, both on average; tok/s/user: of one request after its first token"
-ENERGY_NOTE = "; kWh/M: the energy of as many at this rate, {power}, host and cooling not counted"
+ENERGY_NOTE = "; kWh/M: the energy of a million tokens of answers at this rate, {power}, host and cooling not counted"
 KEEPS_NOTE = "keeps it: likely where the value keeps the level and the high end of its range does not."
 RANGES_NOTE = (
     ">=: the speed of light ({step}), below which no prediction is. TTFT ranges over what nobody states of a "

@@ -34,7 +34,7 @@ def test_energy_and_the_power_that_it_rests_on(cli: Cli, given: tuple[str, ...],
     out = cli(*TWO, "--slo", "tpot=20ms", *given, "--top", "2").out
     head = next(line for line in out.splitlines() if "tok/s/gpu" in line)
     assert head.split()[-3:] == ["kWh/M", "keeps", "it"]
-    assert f"kWh/M: the energy of as many at this rate, {note}" in " ".join(out.split())
+    assert f"kWh/M: the energy of a million tokens of answers at this rate, {note}" in " ".join(out.split())
 
 
 def test_some_powers_are_stated_and_some_are_limits() -> None:
