@@ -22,8 +22,8 @@ settings.load_profile("ci")
 def pytest_collection() -> Generator[None, object, object]:
     """Look for no cycles among what is collected, neither now nor while tests run.
 
-    There are some twenty thousand tests and as many trees of rewritten assertions, all of which stay: walking them time
-    and again takes a third of the time of collecting, and a tenth of that of running.
+    There are some twenty thousand tests, all of which stay: walking them and the trees of their assertions time and
+    again takes a third of the time of collecting, and a few hundredths of that of running.
     """
     with paused():
         found = yield
