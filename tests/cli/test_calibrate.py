@@ -14,6 +14,7 @@ import torch
 from llmprof import device as catalogue
 from llmprof.latency import eager_fit
 from llmprof.latency.device_profile import load
+from llmprof.latency.serving.stacks import VLLM
 from llmprof.measure.calibration import kernels
 from llmprof.measure.calibration.kernels import Point
 from llmprof.measure.calibration.served import ServedPoint, movers, products
@@ -206,12 +207,12 @@ def test_a_profile_that_is_named_and_wrong_is_refused_before_anything_runs(cli: 
 
 
 RUNS = """backend,backend_version,model_path,system,isl,osl,batch_size,tp_size,silicon_tpot_ms
-vllm,0.11.0,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,1024,64,{batch},1,{tpot}
+vllm,0.19.0,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,1024,64,{batch},1,{tpot}
 """
 
 
 def served_runs(place: Path, *, host_ms: float, cli: Cli) -> None:
-    """Runs whose times per token are the predicted ones, and so many milliseconds for each pass in place of 4.5."""
+    """Runs whose times per token are the predicted ones, and so many milliseconds for each pass in place of its own."""
     lines = [RUNS.format(batch=batch, tpot="").strip().splitlines() for batch in (1, 8)]
     place.write_text("\n".join([lines[0][0], lines[0][1], lines[1][1]]) + "\n")
     done = cli("verify", "--serving", str(place))
@@ -219,7 +220,7 @@ def served_runs(place: Path, *, host_ms: float, cli: Cli) -> None:
     at = columns.index("pred_tpot_ms")
     text = [lines[0][0]]
     for row, (_, line) in zip(rows, lines, strict=True):
-        text.append(f"{line}{float(row[at]) - 4.5 + host_ms:.6f}")
+        text.append(f"{line}{float(row[at]) - 1e3 * VLLM.host.step_seconds + host_ms:.6f}")
     place.write_text("\n".join(text) + "\n")
 
 
@@ -231,7 +232,7 @@ def test_served_points_give_a_host_its_own_constant(cli: Cli, tmp_path: Path) ->
     assert done.code == 0
     assert done.json["results"] == []
     (host,) = done.json["deployments"]
-    assert (host["device"], host["engine"], host["version"], host["points"]) == ("h100-sxm-80gb", "vllm", "0.11.0", 2)
+    assert (host["device"], host["engine"], host["version"], host["points"]) == ("h100-sxm-80gb", "vllm", "0.19.0", 2)
     assert host["step_s"] == pytest.approx(2e-3, rel=0.05)
     assert load(place).hosts[0].step_s == pytest.approx(host["step_s"], rel=1e-5)
     assert "served points" in cli(*words).out

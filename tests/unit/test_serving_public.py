@@ -20,7 +20,7 @@ def test_published_runs_are_near_their_predictions() -> None:
     tpot = accuracy.errors_of_tpot(found.predicted.values())
     assert tpot is not None
     assert tpot.rows == len(runs.lines) >= 20
-    assert tpot.mean < 12
+    assert tpot.mean < 13
     assert tpot.median < 12
     assert tpot.inside is not None
     assert tpot.inside >= 0.9

@@ -172,11 +172,11 @@ def test_formats_of_releases() -> None:
 
 
 def test_engines_by_their_names_and_versions() -> None:
-    assert stack_of("vLLM") is stack_of("vllm", "0.14.0") is stack_of("vllm", "nightly") is VLLM
+    assert stack_of("vLLM") is stack_of("vllm", "0.17.0") is stack_of("vllm", "nightly") is VLLM
     assert stack_of("sglang", "0.5.1") is SGLANG
     assert stack_of("TensorRT-LLM") is stack_of("trtllm", "1.0.0rc3") is TRTLLM
     assert stack_of("vllm", "0.21.0") is stack_of("vllm", "v1.0rc0") is VLLM
-    assert stack_of("vllm", "0.13.1").host == stack_of("vllm", "0.9").host == EARLIER_HOST
+    assert stack_of("vllm", "0.16.1").host == stack_of("vllm", "0.9").host == EARLIER_HOST
     assert EARLIER_HOST.step_seconds > VLLM.host.step_seconds
     other = stack_of("trtllm", "1.2.0rc5")
     assert other.host.step_seconds > TRTLLM.host.step_seconds
@@ -203,7 +203,7 @@ def test_tokens_of_a_pass_by_engine_and_device(engine: str, device: str, tokens:
 
 
 def test_a_pass_of_a_row_is_as_large_as_its_engine_makes_it_there(tmp_path: Path) -> None:
-    line = LLAMA.replace("trtllm,1.0.0rc3", "vllm,0.14.0").replace("1024,128,8.0,2.0", "4096,128,1.0,1.0")
+    line = LLAMA.replace("trtllm,1.0.0rc3", "vllm,0.17.0").replace("1024,128,8.0,2.0", "4096,128,1.0,1.0")
     runs = rows.read(table(tmp_path, line, line.replace("h100_sxm", "a100_sxm")))
     assert [Desk().asked(row).stack.scheduler.tokens for row in runs.rows.values()] == [8192, 2048]
 

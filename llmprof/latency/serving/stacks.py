@@ -95,16 +95,17 @@ VLLM = Stack(
     low=0.3,
     high=9.0,
 )
-ASYNCHRONOUS = (0, 14)
-"""From this version on vLLM prepares a pass while another runs, unless it is told not to ("Async scheduling is now
-enabled by default", https://github.com/vllm-project/vllm/releases/tag/v0.14.0, as quoted in
-https://github.com/OpenBMB/UltraRAG/pull/259, read 2026-11-30)."""
+QUICK = (0, 17)
+"""The first version of vLLM of which public runs were found whose host adds little. It prepares a pass while another
+runs, as vLLM does by default since 0.14 ("Async scheduling is now enabled by default",
+https://github.com/vllm-project/vllm/releases/tag/v0.14.0, as quoted in https://github.com/OpenBMB/UltraRAG/pull/259,
+read 2026-11-30); of 0.14 to 0.16 no run was found that shows it."""
 EARLIER_HOST = Host(
-    step_seconds=1.8e-3,
-    sequence_seconds=25e-6,
+    step_seconds=3e-3,
+    sequence_seconds=15e-6,
     round_trip_seconds=ROUND_TRIP,
     spacing_seconds=4e-3,
-    basis="between 0.7 to 1 ms per step that runs of vLLM 0.11 leave with few clients and 4 to 5 that others leave",
+    basis="between 0.7 to 1 ms per step that runs of vLLM 0.11 with few clients leave and 4 to 5 that many others do",
 )
 SGLANG = Stack(
     engine="sglang",
@@ -143,8 +144,8 @@ def stack_of(engine: str, version: str = "") -> Stack:
     found = _NAMES.get(re.sub("[^a-z0-9]", "", engine.lower()))
     if found is None:
         raise InputError(f"no engine is called {short(engine)!r}; known are vllm, sglang and trtllm")
-    if found is VLLM and () < _numbers(version) < ASYNCHRONOUS:
-        return replace(found, host=EARLIER_HOST, low=0.3, high=2.5)
+    if found is VLLM and () < _numbers(version) < QUICK:
+        return replace(found, host=EARLIER_HOST, low=0.2, high=2.0)
     if found is TRTLLM and version and version != FITTED_TRTLLM:
         basis = f"between 0.7 and 3.9 ms per step, as public runs of other versions than {FITTED_TRTLLM} leave"
         return replace(found, host=replace(found.host, step_seconds=OTHER_TRTLLM_STEP, basis=basis), fitted=False)
