@@ -116,6 +116,7 @@ STACKS = {
         expert="{kind: swiglu-clamped, d_ff: 12, beta: 1.702, limit: 7.0, bias: true}",
     ),
     "moe-input-weights": _moe("scores: sigmoid, weigh: input, shared: {kind: swiglu, d_ff: 12}", k=1),
+    "moe-sparsemixer": _moe("scores: sparsemixer, margin: 0.1, scale: 2.0"),
     "moe-plain": _moe("shared: {kind: relu2, d_ff: 20}", expert="{kind: relu2, d_ff: 12}", n=5, k=3),
     "moe-one-expert": _moe("", n=1, k=1),
     "moe-parallel": _moe("").replace("layers: {", "layers: {block: parallel, "),

@@ -61,7 +61,20 @@ _NAMES: dict[Kind, tuple[str, ...]] = {
         # elementwise, and the same in place
         *("add", "sub", "mul", "div", "neg", "pow", "rsqrt", "sigmoid", "silu", "relu", "gelu", "tanh", "elu", "eq"),
         *("add_", "sub_", "mul_", "div_", "tanh_", "exp_", "abs_", "neg_", "sign_", "clamp_", "relu_"),
-        *("isneginf", "expm1", "exp", "sqrt", "softplus", "maximum", "tril", "sqrt_", "sigmoid_", "tril_", "logaddexp", "lerp_"),
+        *(
+            "isneginf",
+            "expm1",
+            "exp",
+            "sqrt",
+            "softplus",
+            "maximum",
+            "tril",
+            "sqrt_",
+            "sigmoid_",
+            "tril_",
+            "logaddexp",
+            "lerp_",
+        ),
         # over rows
         *(
             "mean",
@@ -88,7 +101,7 @@ _NAMES: dict[Kind, tuple[str, ...]] = {
         # what the backward pass launches beside them
         *("sgn", "index_add", "flip", "scatter_add", "elu_backward", "threshold_backward", "native_dropout_backward"),
         *("tanh_backward", "sigmoid_backward", "silu_backward", "gelu_backward", "softplus_backward"),
-        *("gt", "lt", "where", "masked_fill_"),
+        *("gt", "lt", "where", "masked_fill_", "masked_fill"),
         *("_softmax_backward_data", "_log_softmax_backward_data"),
         *("scalar_tensor", "ge", "le", "logical_and_"),
     ),

@@ -61,6 +61,9 @@ VECTOR_COST: dict[str, int] = {
     "softplus": 3,
     "sqrt": 1,
     "sqrt_": 1,
+    # reference-experts.md, section 2: a router that chooses one expert after the other.
+    "abs": 1,
+    "masked_fill": 0,
     # reference-options.md, section 8.
     "expm1": 1,
     "gt": 1,

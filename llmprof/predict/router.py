@@ -8,7 +8,7 @@ It runs in full, and its choice is thrown away: which experts a token goes to is
 from __future__ import annotations
 
 from llmprof.predict import constants
-from llmprof.predict.formats import FP32, INT64
+from llmprof.predict.formats import BOOL, FP32, INT64
 from llmprof.predict.leaf import Parameter, matrix
 from llmprof.predict.linear import matmul
 from llmprof.predict.setting import Side
@@ -25,15 +25,32 @@ def router_parameters(spec: Moe, d: int) -> tuple[Parameter, ...]:
 def route(tape: Tape, side: Side, spec: Moe, x: Tensor, chosen: Tensor, slots: Tensor) -> Tensor:
     """The leaf `router` on x [b, t, d]: the weights [routed] of the rows that `slots` name, in the order of experts."""
     with tape.module("router", x):
-        p = _scores(tape, spec, matmul(tape, x, tape.cast_parameters()))
+        logits = tape.cast(matmul(tape, x, tape.cast_parameters()), FP32)
+        if spec.scores == "sparsemixer":
+            return _laid(tape, spec, _one_after_another(tape, logits, chosen), slots)
+        p = logits if spec.scores == "softmax-chosen" else tape.run(spec.scores, logits, fmt=FP32)
         _choose(tape, side, spec, p)
         return _weights(tape, spec, p, chosen, slots)
 
 
-def _scores(tape: Tape, spec: Moe, logits: Tensor) -> Tensor:
-    """Steps 2 and 3: p [b, t, experts]."""
-    wide = tape.cast(logits, FP32)
-    return wide if spec.scores == "softmax-chosen" else tape.run(spec.scores, wide, fmt=FP32)
+def _one_after_another(tape: Tape, logits: Tensor, chosen: Tensor) -> Tensor:
+    """The weights [b, t, top_k] of two experts, each of a softmax over those near the best (`sparsemixer`)."""
+    rows = logits.without("experts")
+    scores, made = logits, []
+    for choice in range(2):
+        at = new("at", rows, INT64, Home.ACTIVATION)
+        best = tape.run("max", scores, axes=rows, fmt=FP32, aux=[at], over=scores)
+        size = tape.run("maximum", tape.run("abs", logits, fmt=FP32), best, fmt=FP32)
+        short = tape.run("sub", logits, best, fmt=FP32)
+        short = tape.run("div", short, size, fmt=FP32)
+        far = tape.run("gt", short, fmt=BOOL)
+        near = tape.run("softmax", tape.run("masked_fill", scores, far, fmt=FP32), fmt=FP32)
+        column = chosen.sliced("top_k", 1, "choice")
+        made.append(tape.gather("gather", near, column, {**rows, "choice": 1}))
+        if choice == 0:
+            scores = tape.run("clone", logits, fmt=FP32)
+            tape.scatter_scalar(scores, column)
+    return tape.run("cat", *made, axes={**rows, "top_k": 2}, fmt=FP32)
 
 
 def _choose(tape: Tape, side: Side, spec: Moe, p: Tensor) -> None:
@@ -73,6 +90,11 @@ def _weights(tape: Tape, spec: Moe, p: Tensor, chosen: Tensor, slots: Tensor) ->
         w = tape.run("softmax", w, fmt=FP32)
     if spec.normalise:
         w = tape.run("div", w, tape.reduce("sum", w, "top_k", fmt=FP32), fmt=FP32)
+    return _laid(tape, spec, w, slots)
+
+
+def _laid(tape: Tape, spec: Moe, w: Tensor, slots: Tensor) -> Tensor:
+    """Steps 9 to 11: the weights scaled, in the activations' format, and in the order of experts."""
     if spec.scale != 1.0:
         tape.in_place("mul_", w)
     w = tape.cast(w)

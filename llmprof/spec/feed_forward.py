@@ -68,8 +68,10 @@ class Moe:
     `expert` is one of them. `shared` runs for every token beside them (several shared experts are one of their joint
     width); with `shared_gate` its output is weighted by the sigmoid of a d_model x 1 product (Qwen-MoE). `scores`
     turns the router's logits into weights: a softmax over all experts, a sigmoid of each, or a softmax over the
-    chosen ones alone (`softmax-chosen`). `normalise` divides the chosen weights by their sum, `scale` multiplies
-    them. `weigh` says whether a weight multiplies an expert's output or its input (Llama 4). `router_bias` is a bias
+    chosen ones alone (`softmax-chosen`), or for each of two choices, one after the other, a softmax over those whose
+    logits fall short of the best by at most 2 `margin` of their size (`sparsemixer`,
+    https://arxiv.org/abs/2409.12136). `normalise` divides the chosen weights by their sum, `scale` multiplies them.
+    `weigh` says whether a weight multiplies an expert's output or its input (Llama 4). `router_bias` is a bias
     of the router's matrix; `correction_bias` is a value per expert that is added to the scores for the choice alone
     and is kept as a buffer, no parameter (DeepSeek-V3). `latent` is the width that the experts see where it
     is not d_model: a matrix takes each token there and another takes the experts' sum back (Nemotron 3 Super); router
@@ -83,7 +85,8 @@ class Moe:
     expert: Annotated[Expert, ByKind()]
     shared: Annotated[Expert, ByKind()] | None = None
     shared_gate: bool = False
-    scores: Literal["softmax", "sigmoid", "softmax-chosen"] = "softmax"
+    scores: Literal["softmax", "sigmoid", "softmax-chosen", "sparsemixer"] = "softmax"
+    margin: PositiveFloat | None = None
     normalise: bool = False
     scale: PositiveFloat = 1.0
     weigh: Literal["output", "input"] = "output"

@@ -78,7 +78,27 @@ def _experts(moe: Moe, written: Map, report: Report) -> None:
         )
     if moe.shared_gate and moe.shared is None:
         report.missing(written, "shared", "the expert whose output shared_gate weighs")
+    _mixer(moe, written, report)
     if moe.scores == "softmax-chosen" and moe.normalise:
         report.value(
             written.items["normalise"], "false with scores softmax-chosen", "those weights already add up to 1"
         )
+
+
+def _mixer(moe: Moe, written: Map, report: Report) -> None:
+    """The rules on a router that chooses two experts, one after the other."""
+    if moe.scores != "sparsemixer":
+        if moe.margin is not None:
+            report.key(written, "margin", f"found margin with scores {moe.scores}", "margin with sparsemixer only")
+        return
+    if moe.margin is None:
+        report.missing(written, "margin", "how far from the best an expert may be, for example 0.01")
+    if moe.top_k != 2:
+        report.value(written.items["top_k"], "2, with scores sparsemixer", "it chooses one expert and then another")
+    for key, used in (
+        ("normalise", moe.normalise),
+        ("correction_bias", moe.correction_bias),
+        ("n_groups", moe.n_groups > 1),
+    ):
+        if used:
+            report.key(written, key, f"{key} with scores sparsemixer", "one of the two")

@@ -36,6 +36,8 @@ class Router(TensorLeaf):
         self.register_buffer("correction", zeros if spec.correction_bias else None)
 
     def forward(self, x: Tensor, now: Routes) -> Tensor:
+        if self.spec.scores == "sparsemixer":
+            return self._laid(self._one_after_another(self._logits(x), now), x, now)
         scores = self._scores(x)
         ranked = scores if self.correction is None else scores + self.correction
         if self.spec.n_groups > 1:
@@ -50,17 +52,53 @@ class Router(TensorLeaf):
             total = weights.sum(-1, keepdim=True)
             weights = weights / total
             del total
+        return self._laid(weights, x, now)
+
+    def _laid(self, weights: Tensor, x: Tensor, now: Routes) -> Tensor:
+        """`[N, k]` scaled, in the dtype of x, as `[N k, 1]` in the order of experts."""
         if self.spec.scale != 1.0:
             weights = multiplied(weights, self.spec.scale)
         weights = weights.to(x.dtype)
         return weights.flatten().index_select(0, now.slots).view(-1, 1)
 
-    def _scores(self, x: Tensor) -> Tensor:
-        """fp32 `[N, E]`: of every expert, or the logits where a softmax of the chosen ones is to follow."""
+    def _logits(self, x: Tensor) -> Tensor:
+        """fp32 `[N, E]`."""
         weight = self.weight.to(x.dtype)
         logits = F.linear(x, weight, None if self.bias is None else self.bias.to(x.dtype))
         del weight
-        logits = logits.to(torch.float32)
+        return logits.to(torch.float32)
+
+    def _one_after_another(self, logits: Tensor, now: Routes) -> Tensor:
+        """SparseMixer's weights `[N, 2]`: of each choice a softmax over the experts that come near the best.
+
+        What was chosen first takes no part in the second (https://arxiv.org/abs/2409.12136).
+        """
+        assert self.spec.margin is not None, "the rules of the language want one"
+        scores, weights = logits, []
+        for choice in range(2):
+            best = scores.max(dim=-1, keepdim=True).values
+            size = torch.maximum(logits.abs(), best)
+            short = best - logits
+            del best
+            short = short / size
+            del size
+            far = short > 2 * self.spec.margin
+            del short
+            near = scores.masked_fill(far, float("-inf"))
+            del far
+            near = torch.softmax(near, dim=-1)
+            column = now.chosen[:, choice : choice + 1]
+            weights.append(near.gather(1, column))
+            del near
+            if choice == 0:
+                scores = logits.clone()
+                scores.scatter_(1, column, float("-inf"))
+        del scores, logits
+        return torch.cat(weights, dim=1)
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """fp32 `[N, E]`: of every expert, or the logits where a softmax of the chosen ones is to follow."""
+        logits = self._logits(x)
         match self.spec.scores:
             case "softmax":
                 return torch.softmax(logits, dim=-1)
@@ -68,6 +106,8 @@ class Router(TensorLeaf):
                 return torch.sigmoid(logits)
             case "softmax-chosen":
                 return logits
+            case "sparsemixer":
+                raise AssertionError("its weights are not those of one list of scores")
 
     def _within_groups(self, ranked: Tensor) -> Tensor:
         """`ranked` `[N, E]` where an expert's group is one of the best, else 0.

@@ -56,6 +56,23 @@ def test_softmax_over_the_chosen_alone() -> None:
     assert routed(replace(MOE, scores="softmax-chosen")) == LOGITS + CHOICE + CHOSEN + softmax + OUT
 
 
+def test_one_after_another() -> None:
+    one: list[Launch] = [
+        ("max", 4 * S, (4 + 8) * N),
+        ("abs", 4 * S, 4 * S),
+        ("maximum", 4 * S + 4 * N, 4 * S),
+        ("sub", 4 * S + 4 * N, 4 * S),
+        ("div", 8 * S, 4 * S),
+        ("gt", 4 * S, S),
+        ("masked_fill", 4 * S + S, 4 * S),
+        ("softmax", 4 * S, 4 * S),
+        ("gather", (8 + 4) * N, 4 * N),
+    ]
+    between: list[Launch] = [("clone", 4 * S, 4 * S), ("scatter_", 8 * N, 4 * N)]
+    both: list[Launch] = [("cat", 4 * P, 4 * P)]
+    assert routed(replace(MOE, scores="sparsemixer", margin=0.01)) == LOGITS + one + between + one + both + OUT
+
+
 def test_normalised_and_scaled() -> None:
     normalised: list[Launch] = [("sum", 4 * P, 4 * N), ("div", 4 * P + 4 * N, 4 * P)]
     assert routed(replace(MOE, normalise=True)) == LOGITS + SOFTMAX + CHOICE + CHOSEN + normalised + OUT

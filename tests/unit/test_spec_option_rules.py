@@ -177,6 +177,12 @@ BROKEN: list[tuple[str, list[Edit], str, str, str]] = [
      "another kind in experts"),
     (DECODER, [ffn("kind: moe, n_experts: 4, top_k: 2, expert: {kind: relu, d_ff: 8, down_bias: true}")], "layers.ffn.expert.down_bias",
      "found down_bias in an expert", "bias, for all its matrices"),
+    *((DECODER, [ffn("kind: moe, n_experts: 4, expert: {kind: relu, d_ff: 8}, " + said)], f"layers.ffn{path}", found, expected)
+      for said, path, found, expected in (
+        ("top_k: 2, margin: 0.1", ".margin", "found margin with scores softmax", "margin with sparsemixer only"),
+        ("top_k: 3, scores: sparsemixer, margin: 0.1", ".top_k", "found 3", "2, with scores sparsemixer"),
+        ("top_k: 2, scores: sparsemixer, margin: 0.1, normalise: true", ".normalise", "normalise with scores sparsemixer", "one of the two"),
+      )),
     (DECODER, [ffn("kind: relu2, d_ff: 96, beta: 1.5")], "layers.ffn.beta", "found beta for 'relu2'", BETA),
     (DECODER, [ffn("kind: swiglu-clamped, d_ff: 96")], "layers.ffn", "missing key 'limit'", "where gate and up are cut, for example 7.0"),
     (DECODER, [ffn("kind: swiglu, d_ff: 96, limit: 7")], "layers.ffn.limit", "found limit for 'swiglu'", "limit for swiglu-clamped only"),

@@ -179,6 +179,25 @@ class TestPasses:
         assert torch.autograd.gradcheck(lambda x, w: ffn.experts(x, w, now), (x, weights))  # type: ignore[operator, union-attr]
 
 
+def test_sparsemixer_is_that_of_transformers() -> None:
+    """Where the workload sends tokens to the experts that it chooses itself, the weights are those that it computes."""
+    from transformers.models.phimoe.modeling_phimoe import sparsemixer
+
+    from llmprof.twin.leaf import material
+    from llmprof.twin.router import Router
+
+    moe = replace(MOE, n_experts=6, top_k=2, scores="sparsemixer", margin=0.2)
+    router = Router(moe, D, material(FP32, torch.device("cpu")))
+    generator = torch.Generator().manual_seed(3)
+    router.weight.normal_(generator=generator)
+    x = torch.randn(40, D, generator=generator)
+    expected, chosen = sparsemixer(x @ router.weight.T, moe.margin, training=False)
+    slots = torch.argsort(chosen.flatten(), stable=True)
+    now = routes_module.Routes(chosen=chosen, order=slots // 2, slots=slots, runs=())
+    torch.testing.assert_close(router(x, now), expected.flatten()[slots].unsqueeze(1))
+    assert expected.min() < 0.9 < expected.max(), "some experts come near the best, and others do not"
+
+
 def test_a_norm_and_a_model_around_it() -> None:
     """Two layers of unlike sizes: prefill and then decode give the logits of one prefill, token by token."""
     wide = replace(MOE, n_experts=4, top_k=4)

@@ -1,4 +1,7 @@
-"""Phi-3.5-MoE and its slim kin: LayerNorms, biases of the attention and of the head, two experts of a token."""
+"""Phi-3.5-MoE and its slim kin: LayerNorms, biases of the attention and of the head, two experts a token.
+
+They are chosen one after the other (SparseMixer, https://arxiv.org/abs/2409.12136).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,6 @@ from llmprof.importing.document import Doc
 from llmprof.importing.experts import experts
 from llmprof.importing.family import TRANSFORMERS, Family
 from llmprof.importing.parts import GLUS, per_head
-
-SPARSE_MIXER = (
-    "a token's experts are chosen one after the other, each weighted by a softmax over those that come near the best "
-    "(SparseMixer, https://arxiv.org/abs/2409.12136); here by one softmax over all, which has the same matrix, experts "
-    "and weights in number; its other kernels on the scores, a few values for each expert and token, are not counted"
-)
 
 
 def document(c: Config) -> Doc:
@@ -50,13 +47,12 @@ def document(c: Config) -> Doc:
 
 def _experts(c: Config) -> Doc:
     c.must("num_experts_per_tok", 2, why="the class chooses two experts, one after the other")
-    c.remark(SPARSE_MIXER)
     return experts(
         c.choice("hidden_act", of=GLUS, default="silu"),
         count=c.size("num_local_experts", default=16),
         top_k=Read(2, ("num_experts_per_tok",) if c.has("num_experts_per_tok") else ()),
         width=c.size("intermediate_size", default=6400),
-        router={},
+        router={"scores": "sparsemixer", "margin": c.number("router_jitter_noise", default=0.01)},
     )
 
 
@@ -64,5 +60,5 @@ FAMILY = Family(
     document=document,
     config_class="PhimoeConfig",
     source=TRANSFORMERS,
-    idle=RUNTIME | {"input_jitter_noise", "original_max_position_embeddings", "router_jitter_noise"},
+    idle=RUNTIME | {"input_jitter_noise", "original_max_position_embeddings"},
 )
