@@ -67,3 +67,8 @@ def format_ratio(value: float) -> str:
 def format_exact(value: int) -> str:
     """An integer with thousands separators: nothing is rounded away."""
     return f"{value:,}"
+
+
+def number_of(value: int, noun: str) -> str:
+    """How many of what: ``1 request``, ``1,371 sequences``."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"

@@ -18,6 +18,7 @@ from llmprof.planning.terms import MemoryBar, Term
 from llmprof.predict.formats import float_format
 from llmprof.sharding_stages import check_stages
 from llmprof.spec.arch import ArchSpec, NoHead
+from llmprof.units import number_of
 from llmprof.workload import QUANTISED
 
 WEIGHTS, CACHE, STATE, PAGES, SPARE = (
@@ -210,7 +211,7 @@ class Footprint:
 
     def _cache_terms(self, stage: int, sequences: int, tokens: int) -> Iterator[Term]:
         own, state = self.caches.own(tokens)[stage], self.caches.state()[stage]
-        length = f"{sequences:,} sequences of {tokens:,} tokens"
+        length = f"{number_of(sequences, 'sequence')} of {number_of(tokens, 'token')}"
         yield Term(name=CACHE, bytes=sequences * own, basis="confirmed", note=f"{length}, as the architecture needs")
         if state:
             note = f"{sequences:,} sequences, whatever their length"

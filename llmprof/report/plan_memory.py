@@ -11,7 +11,7 @@ from llmprof.planning.demand import SCENARIOS
 from llmprof.planning.scenarios import scenarios
 from llmprof.planning.terms import MemoryBar
 from llmprof.report.tables import Table
-from llmprof.units import format_bytes
+from llmprof.units import format_bytes, number_of
 
 WIDTH = 40
 """Characters of a bar."""
@@ -114,4 +114,4 @@ def _count(value: int | None) -> str:
 
 def requests(number: int) -> str:
     """``1 request``, ``16 requests``."""
-    return f"{number:,} request{'s' if number > 1 else ''}"
+    return number_of(number, "request")

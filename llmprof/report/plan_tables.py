@@ -19,7 +19,7 @@ from llmprof.planning.times import Bound
 from llmprof.report.plan_memory import memory_table, requests, scenario_table
 from llmprof.report.tables import Table
 from llmprof.spec.arch import Moe
-from llmprof.units import format_count
+from llmprof.units import format_count, number_of
 from llmprof.workload import Dtypes
 
 BOUNDS_NOTE = (
@@ -122,10 +122,11 @@ def settings(plan: Plan) -> list[str]:
         kept = "nothing is kept of a request; "
     elif plan.arch.structure == "encoder-decoder":
         kept = f"kept of a request: {ask.scenario}, {plan.tokens:,} tokens beside those of its source (--scenario); "
-    most = f"{ask.max_gpus:,} device{'s' if ask.max_gpus > 1 else ''}"
+    most = number_of(ask.max_gpus, "device")
+    chunk = number_of(ask.demand.chunk_tokens, "token")
     made = [
-        f"{kept[0].upper()}{kept[1:]}passes of {ask.demand.chunk_tokens:,} tokens at most (--chunk-tokens); at most "
-        f"{most} (--max-gpus), {ask.node_gpus:,} to a node (--node-size)."
+        f"{kept[0].upper()}{kept[1:]}passes of {chunk} at most (--chunk-tokens); at most {most} (--max-gpus), "
+        f"{ask.node_gpus:,} to a node (--node-size)."
     ]
     if plan.without_engine is not None:
         made.append(f"Memory is what the architecture needs, not what an engine takes: {plan.without_engine}.")

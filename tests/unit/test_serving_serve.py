@@ -138,7 +138,7 @@ def test_more_requests_than_can_be_simulated_are_refused() -> None:
         serve_with(steps, BARE, DEMAND, request_rate=1.0, slots=1_000_000)
     # Of 10,000 clients four waves have 40,000 passes, not ten.
     found = serve_with(steps, BARE, replace(demand, prompt_tokens=4, concurrency=10_000))
-    assert "40000 requests" in found.assumptions[0]
+    assert "40,000 requests" in found.assumptions[0]
 
 
 def test_a_deployment_is_served_by_its_engine() -> None:

@@ -15,6 +15,7 @@ from llmprof.latency.serving.scheduler import Scheduler
 from llmprof.latency.serving.simulate import Load, Served, StepTime, simulate
 from llmprof.latency.serving.stacks import Stack
 from llmprof.latency.serving.steps import Steps
+from llmprof.units import number_of
 
 FULL = 0.98
 """Share of what a deployment can answer at most above which an open loop has no steady state to speak of."""
@@ -81,14 +82,17 @@ class Variants:
     def assumptions(self) -> tuple[str, ...]:
         """What the range is over, in sentences."""
         scheduler, host = self.stack.scheduler, self.stack.host
+        requests = number_of(self.load.requests, "request")
         loop = (
-            f"closed loop of {self.load.concurrency} clients, {self.load.requests} requests, the first of all at once"
+            f"closed loop of {number_of(self.load.concurrency, 'client')}, {requests}, the first of all at once"
             if self.load.rate is None
-            else f"{self.load.requests} requests at random times, {self.load.rate:.4g} per second on average"
+            else f"{requests} at random times, {self.load.rate:.4g} per second on average"
         )
-        together = "one prompt" if scheduler.prompts == 1 else f"up to {scheduler.tokens:,} tokens of prompts"
+        together = (
+            "one prompt" if scheduler.prompts == 1 else f"up to {number_of(scheduler.tokens, 'token')} of prompts"
+        )
         return (
-            f"{loop}, per group of up to {self.batch} sequences",
+            f"{loop}, per group of up to {number_of(self.batch, 'sequence')}",
             f"scheduler {scheduler.name}: {together} in a pass; the range has both ways",
             f"a slot is never used: {'assumed' if scheduler.spare_slots else 'not assumed'}; the range has both ways",
             "the range has the run without its start, and one in which no two requests come together",
