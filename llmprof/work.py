@@ -28,10 +28,9 @@ class Work:
     """One kernel. `kind` is its name in docs/reference-execution.md.
 
     `flops` are those of its contractions, an attention core's under its mask, on a CPU those of the whole blocks of
-    queries that it runs; `bytes` are op-level; `products` is how
-    many independent matrix products it has: 1 but for batched products and cores, which have one per sequence and head.
-    `reread` is what it reads again: a core on a CPU goes through keys and values once for every head of queries, also
-    where several share them.
+    queries that it runs; `bytes` are op-level; `products` is how many independent matrix products it has: 1 but for
+    batched products and cores, which have one per sequence and head. `reread` are bytes that it reads again: a core on
+    a CPU goes through keys and values once for every head of queries, also where several share them.
     """
 
     kind: str
