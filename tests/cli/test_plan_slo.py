@@ -14,7 +14,8 @@ import pytest
 from llmprof.cli.plan_slo import parse_slo
 from llmprof.latency.serving.variants import Interval
 from llmprof.planning.energy import Power
-from llmprof.report.plan_served import drawn, level, span
+from llmprof.report.plan_served import drawn, level, plain, span
+from llmprof.units import number_of
 from tests.cli.conftest import Cli
 
 SMALL = ("plan", "llama-3.2-1b", "--context", "512", "--output-tokens", "32", "--max-gpus", "2")
@@ -258,7 +259,9 @@ def test_a_plan_without_a_level_does_not_load_what_predicts_times() -> None:
 
 
 def test_levels_as_text() -> None:
-    """Rounded up, so that what is said to do does: 7.2801 ms is 7.29ms."""
+    """Rounded up, so that what is said to do does: 7.2801 ms is 7.29ms. One of a thing is no two."""
+    assert [number_of(n, "client") for n in (0, 1, 2, 1371)] == ["0 clients", "1 client", "2 clients", "1,371 clients"]
+    assert [plain(rate) for rate in (1e6, 0.25, 37.0, 1e-6)] == ["1000000", "0.25", "37", "0.000001"]
     assert [level(value) for value in (0.0072801, 1.0, 0.5, 12.34, 0.00000123, 1234.5)] == [
         "7.29ms", "1s", "500ms", "12.4s", "1.23us", "1240s",
     ]  # fmt: skip
