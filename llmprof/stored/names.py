@@ -48,7 +48,7 @@ _TOWER = re.compile(
 _BUFFER = re.compile(
     r".*(?:rotary_emb|rotary_pos_emb|rotary)\.(?:inv_freq|cos_cached|sin_cached)|(?:.*\.)?rope\.freqs|"
     r"(?:.*\.)?(?:position_ids|token_type_ids|inv_freq)|.*\.(?:masked_bias|attn_mask)|final_logits_bias|"
-    r"(?:.*\.)?(?:e_score_correction_bias|(?:feed_forward|mlp)\.expert_bias|exp_probs_b(?:\.bias)?)|"
+    r"(?:.*\.)?(?:e_score_correction_bias|(?:feed_forward|mlp)\.(?:gate\.)?expert_bias|exp_probs_b(?:\.bias)?)|"
     r"rope_freqs\.weight|rope_factors_(?:long|short)\.weight|(?:.*\.)?attn_rot_embd(?:\.weight)?|"
     r".*\.act_fn\.(?:beta|eps)"
 )

@@ -70,6 +70,8 @@ FIXED_ATTENTION = {
     "attention.self.key": "attn.k_proj",
     "attention.self.value": "attn.v_proj",
     "attention.output.dense": "attn.o_proj",
+    "self_attention.query": "attn.q_proj",  # R: TeleChat
+    "self_attention.key_value": "attn.k_proj + attn.v_proj",
     "norm_attn_norm.attn.Wqkv": _QKV,
     "norm_attn_norm.attn.out_proj": "attn.o_proj",
     "layer.0.SelfAttention.q": "attn.q_proj",

@@ -235,6 +235,45 @@ MIMO = tensors(
     1,
 )
 
+LING = tensors(
+    {"model.word_embeddings.weight": [300, 48], "lm_head.weight": [300, 48], "model.norm.weight": [48]},
+    "model.layers.{}",
+    {
+        "attention.query_key_value.weight": [48 + 2 * 16, 48],
+        "attention.dense.weight": [48, 48],
+        "attention.query_layernorm.weight": [8],
+        "attention.key_layernorm.weight": [8],
+        "input_layernorm.weight": [48],
+        "post_attention_layernorm.weight": [48],
+    },
+    3,
+)
+for _name, _wide in (("gate_proj", True), ("up_proj", True), ("down_proj", False)):
+    LING[f"model.layers.0.mlp.{_name}.weight"] = ("BF16", [80, 48] if _wide else [48, 80])
+    for _where in ("shared_experts", *(f"experts.{_number}" for _number in range(6))):
+        for _layer in (1, 2):
+            LING[f"model.layers.{_layer}.mlp.{_where}.{_name}.weight"] = ("BF16", [24, 48] if _wide else [48, 24])
+for _layer in (1, 2):
+    LING[f"model.layers.{_layer}.mlp.gate.weight"] = ("BF16", [6, 48])
+    LING[f"model.layers.{_layer}.mlp.gate.expert_bias"] = ("F32", [6])
+TELECHAT = tensors(
+    {"transformer.word_embeddings.weight": [300, 48], "lm_head.weight": [300, 48], "transformer.ln_f.weight": [48]},
+    "transformer.h.{}",
+    {
+        "self_attention.query.weight": [48, 48],
+        "self_attention.key_value.weight": [2 * 48, 48],
+        "self_attention.dense.weight": [48, 48],
+        "self_attention.dense.bias": [48],
+        "mlp.gate_proj.weight": [80, 48],
+        "mlp.up_proj.weight": [80, 48],
+        "mlp.down_proj.weight": [48, 80],
+        "mlp.down_proj.bias": [48],
+        "input_layernorm.weight": [48],
+        "post_attention_layernorm.weight": [48],
+    },
+    3,
+)
+
 RELEASES: dict[str, tuple[Any, dict[str, Any], set[Kind]]] = {
     "baichuan": (lambda: first("baichuan"), BAICHUAN, {Kind.BUFFER}),
     "qwen": (lambda: first("qwen"), QWEN, set()),
@@ -246,6 +285,8 @@ RELEASES: dict[str, tuple[Any, dict[str, Any], set[Kind]]] = {
     "phi-msft": (lambda: first("phi-msft"), PHI, set()),
     "chatglm": (lambda: catalog.find("chatglm-6b").base, CHATGLM, {Kind.BUFFER, Kind.COPY}),
     "mimo": (lambda: first("mimo"), MIMO, {Kind.MTP}),
+    "ling": (lambda: first("bailing_moe_v2"), LING, {Kind.BUFFER}),
+    "telechat": (lambda: first("telechat"), TELECHAT, set()),
 }
 
 
