@@ -61,15 +61,18 @@ class Bound:
         return taken[resource] / max(taken.values())
 
 
+UNAGREED = ", nor in any other dtype: no two public sources agree on one"
+
+
 def missing(device: Device, dtype: ComputeDtype) -> str | None:
     """Which figure of `device` is missing for a plan in `dtype`; None where none is."""
     if device.memory is None:
-        return "the catalogue has no memory for it: what is installed is its memory"
+        return "it has as much memory as is installed, which the catalogue does not know"
     if device.memory_bandwidth is None:
-        return "the catalogue has no memory bandwidth for it, as no two places agree on one"
+        return "the catalogue has no memory bandwidth for it, as no two public sources agree on one"
     if dtype not in device.peak_flops:
         others = [each for each in COMPUTE_DTYPES if each in device.peak_flops]
-        instead = f", only in {', '.join(others)} (--dtype {others[0]})" if others else ", nor in another"
+        instead = f", only in {', '.join(others)} (--dtype {others[0]})" if others else UNAGREED
         return f"the catalogue has no peak in {dtype} for it{instead}"
     return None
 
