@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -111,6 +112,7 @@ def test_stages_have_as_many_layers_as_they_are_told(cli: Cli) -> None:
     page = cli(*words[:-2], "--pipeline-layers", "30,25,25").out
     assert "--pipeline-parallel 3 --pipeline-layers 30,25,25 --device meta" in page
     assert "On each of 3 devices: tensor 1, pipeline 3" in page
+    assert re.findall(r"decode at 64 +(\d\S*) +(\d+) ", page)[:3] == [("0", "30"), ("1", "25"), ("2", "25")]
 
 
 def test_nothing_else_of_a_record_changes(cli: Cli) -> None:

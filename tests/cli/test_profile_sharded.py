@@ -113,6 +113,7 @@ def test_every_degree_at_once(cli: Cli, small: dict[str, str]) -> None:
     done = cli("profile", small["grouped"], *PREFILL, *degrees, *META)
     (result,) = done.json["results"]
     assert (done.code, result["verdict"], result["ranks"], result["ranks_heard"]) == (0, "confirmed", 8, [0, 2])
+    assert result["pipeline_layers"] == "2,2"
     # One sequence of 8 tokens of 24 values of two bytes, half of them each rank's.
     assert at(result, "layers.1", "send_bytes") == [(0, 8 * 24 * 2 // 2, [0])]
     assert at(result, "layers.3.attn", "all_gather_bytes") == [(1, 8 * 24 * 2, [2])]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmprof.device import find
+from llmprof.latency.serving.serve import serve
+from llmprof.latency.serving.steps import Steps
 from llmprof.planning.configuration import Configuration
 from llmprof.planning.search import Search
 from llmprof.planning.served import Serving
@@ -51,3 +53,10 @@ def test_a_group_waits_for_the_deepest_stage() -> None:
     told = Sharding(pipeline_parallel=2, pipeline_layers=(20, 10))
     (even, c), (slow, d) = served(Sharding(pipeline_parallel=2), None), served(told, None)
     assert slow.seen(d).times.tpot > even.seen(c).times.tpot
+    by_itself = serve(slow.search.arch, d.deployment, slow.search.ask.demand)
+    assert by_itself.tpot.value == pytest.approx(slow.seen(d).times.tpot, rel=0.05)
+    assert by_itself.tpot.value > 1.1 * even.seen(c).times.tpot
+    # 2 x 20 of 30 layers, at both ends of the range too.
+    equal, waits = even.run(c)[0].steps, slow.run(d)[0].steps
+    for of in (Steps.seconds, Steps.low, Steps.high):
+        assert of(waits)(8, 100, ()) == pytest.approx(4 / 3 * of(equal)(8, 100, ()))
