@@ -45,7 +45,7 @@ def log_plot(
     text = [f" {label:>{margin}} {down}{''.join(row)}".rstrip() for label, row in zip(labels, cells, strict=True)]
     text.append(f" {'':>{margin}} {corner}{edge * columns}")
     left, right = x_text(round(across.low)), "" if across.high == across.low else x_text(round(across.high))
-    text.append(f" {'':>{margin}}  {left}{right:>{columns - len(left)}}".rstrip())
+    text.append(f" {'':>{margin}}  {left} {right:>{columns - len(left) - 1}}".rstrip())
     legend = "   ".join(f"{mark} {each.name}" for mark, each in zip(marks, series, strict=False))
     text.append(f" {'':>{margin}}  {legend}")
     return text
