@@ -140,4 +140,11 @@ def test_a_plot_by_hand() -> None:
 
 
 def test_a_plot_of_one_point() -> None:
-    assert drawn(Series(name="one", points=((8, 8),)), encoding="ascii")[:3] == [" 8 |", "   |", " 8 |*"]
+    """An axis of no length has one end."""
+    one = drawn(Series(name="one", points=((8, 8),)), encoding="ascii")
+    assert one == ["   |", "   |", " 8 |*", "   +---------", "    8", "    * one"]
+
+
+def test_the_ends_of_a_narrow_axis_do_not_run_into_each_other() -> None:
+    lines = drawn(Series(name="far", points=((10_000, 1), (90_000, 2))), encoding="ascii")
+    assert lines[-2].split() == ["10000", "90000"]
