@@ -122,14 +122,16 @@ def borrowers(draw: st.DrawFn, name: str, lender: LayerSpec) -> LayerSpec:
     assert isinstance(own, Gqa)
     over = "head" if own.qk_norm_over == "all-heads" else own.qk_norm_over
     return replace(
-        lender, group=name, attention=replace(own, shared_kv=True, qk_norm_over=over, scale=draw(maybe(POSITIVE)))
+        lender,
+        group=name,
+        attention=replace(own, shared_kv=True, qk_norm_over=over, qkv_clip=None, scale=draw(maybe(POSITIVE))),
     )
 
 
 @st.composite
 def stacks(draw: st.DrawFn, prefix: str, mask: Any, max_context: int | None) -> Stack:
     table = draw(maybe(st.builds(T5Bias, n_buckets=st.integers(2, 50).map(lambda n: 2 * n),
-                                 max_distance=st.integers(101, 1000)))) if mask != "prefix" else None  # fmt: skip
+                                 max_distance=st.integers(101, 1000), per_layer=st.booleans()))) if mask != "prefix" else None  # fmt: skip
     heads, window = draw(st.integers(1, 8)), draw(maybe(SIZES)) if mask == "causal" else None
     fronts = st.builds(AudioFront, channels=SIZES, kernel=st.integers(0, 20).map(lambda n: 2 * n + 1))
     names = draw(st.lists(GROUP_NAMES, min_size=1, max_size=3, unique=True))
