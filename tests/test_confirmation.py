@@ -1,7 +1,8 @@
 """Prediction equals measurement, tolerance 0: every spec and variant of the catalogue, on meta.
 
 Every one on the slice that holds each of its distinct kinds of layer, prefill and decode, in settings that pair each batch, dtype
-and attention with each other. At full depth one of each structure among those that are shallow: what more layers add is only how
+and attention with each other: one of each structure in all of them in both phases, and what differs from it in sizes in half of
+them in each phase, so that phase, dtype and attention meet in pairs too. With LLMPROF_EVERY=1 all are in all. At full depth one of each structure among those that are shallow: what more layers add is only how
 often a layer is counted, and what another size of the same kinds adds is on its slice.
 """
 
@@ -16,8 +17,9 @@ from llmprof.routing import Routing
 from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.twin.core import NoFusedKernel
-from llmprof.workload import Dtypes, Execution
+from llmprof.workload import Dtypes, Execution, Phase
 from tests.confirming import BF16, FP32, WITHOUT_FUSED_KERNEL, disagreements, phases, rows, workload
+from tests.importing import EVERYTHING
 from tests.structures import one_of_each
 
 ARCHS = [arch for entry in catalog.entries() for arch in entry.load().archs()]
@@ -32,6 +34,12 @@ SETTINGS: tuple[tuple[int, Dtypes, str], ...] = (
 
 ROUTINGS = (Routing(), Routing("concentrated"), Routing(), Routing("random", 1))
 """Which experts tokens go to, by setting."""
+
+HALVES = ((0, 3), (1, 2))
+"""Settings of the one phase and of the other: each half has both dtypes and both attentions, and one batch."""
+
+REPRESENTATIVES = frozenset(arch.label for arch in one_of_each(ARCHS))
+"""One of each structure, which are tried in every setting in both phases."""
 
 DEEPEST, DEEPEST_UNLIKE = 28, 32
 """How many layers are confirmed at full depth: of a model whose layers are all alike, and of one with several kinds."""
@@ -54,6 +62,14 @@ def is_shallow(arch: ArchSpec) -> bool:
     if has_unlike_layers(arch):
         return arch.n_layers <= DEEPEST_UNLIKE
     return arch.n_layers <= DEEPEST and not has_experts(arch)
+
+
+def passes(arch: ArchSpec) -> list[tuple[Phase, int]]:
+    """Phases and settings that `arch` is tried in; which half is whose changes from one label to the next."""
+    if EVERYTHING or arch.label in REPRESENTATIVES or len(phases(arch)) == 1:
+        return [(phase, setting) for phase in phases(arch) for setting in range(len(SETTINGS))]
+    swapped = sum(arch.label.encode()) % 2
+    return [(phase, setting) for i, phase in enumerate(phases(arch)) for setting in HALVES[i ^ swapped]]
 
 
 def test_the_catalogue_is_there() -> None:
@@ -86,18 +102,28 @@ def test_every_setting_on_the_slice_with_every_kind_of_layer(arch: ArchSpec) -> 
     assert {layer for stack in small.stacks for layer in stack.layers} == {
         layer for stack in arch.stacks for layer in stack.layers
     }
-    for phase in phases(arch):
-        for i, ((batch, dtypes, attention), routing) in enumerate(zip(SETTINGS, ROUTINGS, strict=True)):
-            work = workload(small, phase, batch=batch, dtypes=dtypes)
-            # Alternately the latents themselves and what is made of them, and further tokens and none.
-            further = small.mtp is not None and i % 2 == 0
-            work = replace(work, latent="absorbed" if i % 2 == 0 else "expanded", mtp=further)
-            if has_experts(arch):
-                work = replace(work, routing=routing)
-            try:
-                found = rows(small, work, Execution(attention=attention))  # type: ignore[arg-type]
-            except NoFusedKernel:
-                assert attention == "fused"
-                assert arch.label in WITHOUT_FUSED_KERNEL
-                continue
-            assert disagreements(found) == [], work
+    for phase, i in passes(arch):
+        (batch, dtypes, attention), routing = SETTINGS[i], ROUTINGS[i]
+        work = workload(small, phase, batch=batch, dtypes=dtypes)
+        # Alternately the latents themselves and what is made of them, and further tokens and none.
+        further = small.mtp is not None and i % 2 == 0
+        work = replace(work, latent="absorbed" if i % 2 == 0 else "expanded", mtp=further)
+        if has_experts(arch):
+            work = replace(work, routing=routing)
+        try:
+            found = rows(small, work, Execution(attention=attention))  # type: ignore[arg-type]
+        except NoFusedKernel:
+            assert attention == "fused"
+            assert arch.label in WITHOUT_FUSED_KERNEL
+            continue
+        assert disagreements(found) == [], work
+
+
+def test_the_halves_pair_what_they_leave_out_with_each_other() -> None:
+    """Phase, dtype and attention meet in pairs in what a size of a known structure is tried in, whichever half is whose."""
+    for halves in (HALVES, HALVES[::-1]):
+        tried = [(phase, *SETTINGS[setting][1:]) for phase, half in enumerate(halves) for setting in half]
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert len({(each[one], each[other]) for each in tried}) == 4
+    halved = [arch for arch in ARCHS if len(phases(arch)) == 2 and arch.label not in REPRESENTATIVES]
+    assert {sum(arch.label.encode()) % 2 for arch in halved} == {0, 1}
