@@ -1,10 +1,13 @@
 """A training pass is what was predicted, tolerance 0: forward, logits, positions with loss and backward.
 
 One spec or variant of each structure in the catalogue under its own objective on meta, and on CPU too small models of every kind of attention,
-mixer and feed-forward with every option.
+mixer and feed-forward with every option. What these are asked pairs attention, dtypes and length; with LLMPROF_EVERY=1 the kinds of
+attention are asked every combination on both devices.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 
@@ -21,6 +24,7 @@ from llmprof.twin.core import NoFusedKernel
 from llmprof.workload import Dtypes, Execution
 from tests.confirming import BF16, FP32, WITHOUT_FUSED_KERNEL, disagreements, workload
 from tests.families import kinds
+from tests.importing import EVERYTHING
 from tests.modern import NAMES, modern
 from tests.predict_samples import arch, layer, stack
 from tests.structures import one_of_each
@@ -64,6 +68,23 @@ CASES: list[tuple[Attention, LayerPosition | None]] = [
 ]
 
 
+EVERY = list(itertools.product(("unfused", "fused"), (FP32, MIXED), (12, 36)))
+"""Lengths are multiples of every block, segment and factor; 36 rows pad the efficient kernel's to 64."""
+
+ASKED = {
+    "meta": [("unfused", FP32, 12), ("fused", MIXED, 12), ("unfused", MIXED, 36), ("fused", FP32, 36)],
+    "cpu": [("fused", FP32, 12), ("unfused", MIXED, 12), ("fused", MIXED, 36), ("unfused", FP32, 36)],
+}
+"""On each device attention, dtypes and length meet in pairs; what the one leaves out the other has."""
+
+
+def test_nothing_that_is_asked_of_a_kind_is_left_out_on_both_devices() -> None:
+    assert sorted(map(repr, ASKED["meta"] + ASKED["cpu"])) == sorted(map(repr, EVERY))
+    for asked in ASKED.values():
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert len({(each[one], each[other]) for each in asked}) == 4
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize(("attention", "position"), CASES, ids=lambda v: getattr(v, "kind", "none"))
 def test_every_kind_of_attention(attention: Attention, position: LayerPosition | None, device: str) -> None:
@@ -71,15 +92,14 @@ def test_every_kind_of_attention(attention: Attention, position: LayerPosition |
         if mask == "prefix":
             continue  # the prefix decoders of the catalogue stand for it
         spec = arch(stack([layer(attention, position=position)], mask=mask), d=16, v=37, structure=STRUCTURE[mask])  # type: ignore[arg-type]
-        for text in (12, 36):  # multiples of every block, segment and factor; 36 rows pad the efficient kernel's to 64
-            for way, dtypes in (("unfused", FP32), ("fused", FP32), ("unfused", MIXED), ("fused", MIXED)):
-                try:
-                    differing = found(spec, text=text, way=way, device=device, dtypes=dtypes)
-                except NoFusedKernel as reason:
-                    assert way == "fused"
-                    assert "softcap" in str(attention) or isinstance(position, Gaussian), reason
-                    continue
-                assert differing == [], (mask, text, way, dtypes)
+        for way, dtypes, text in EVERY if EVERYTHING else ASKED[device]:
+            try:
+                differing = found(spec, text=text, way=way, device=device, dtypes=dtypes)
+            except NoFusedKernel as reason:
+                assert way == "fused"
+                assert "softcap" in str(attention) or isinstance(position, Gaussian), reason
+                continue
+            assert differing == [], (mask, text, way, dtypes)
 
 
 TRAINED = [name for name in NAMES if modern(name).head.kind != "none"]
