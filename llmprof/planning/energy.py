@@ -41,7 +41,7 @@ class Power:
         return self.watts * devices / per_second
 
 
-UNKNOWN = "no two places state the power of its board alike; --watts says one"
+UNKNOWN = "the catalogue has no power of its board; --watts says one"
 """Why a device has no energy."""
 
 

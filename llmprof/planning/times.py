@@ -61,7 +61,8 @@ class Bound:
         return taken[resource] / max(taken.values())
 
 
-UNAGREED = ", nor in any other dtype: no two public sources agree on one"
+WHY = " (`llmprof devices show NAME` says why)"
+"""A figure that is left out: places disagree, or what they state bounds nothing. `notes` of the device have it."""
 
 
 def missing(device: Device, dtype: ComputeDtype) -> str | None:
@@ -69,10 +70,10 @@ def missing(device: Device, dtype: ComputeDtype) -> str | None:
     if device.memory is None:
         return "it has as much memory as is installed, which the catalogue does not know"
     if device.memory_bandwidth is None:
-        return "the catalogue has no memory bandwidth for it, as no two public sources agree on one"
+        return f"the catalogue has no memory bandwidth for it{WHY}"
     if dtype not in device.peak_flops:
         others = [each for each in COMPUTE_DTYPES if each in device.peak_flops]
-        instead = f", only in {', '.join(others)} (--dtype {others[0]})" if others else UNAGREED
+        instead = f", only in {', '.join(others)} (--dtype {others[0]})" if others else f", nor in any other dtype{WHY}"
         return f"the catalogue has no peak in {dtype} for it{instead}"
     return None
 

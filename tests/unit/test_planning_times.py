@@ -365,6 +365,7 @@ def test_what_is_missing_is_said() -> None:
     assert "no memory bandwidth" in (said["b300"] or "")
     assert "as much memory as is installed" in (said["epyc-9654"] or "")
     assert times.missing(find("t4"), "fp16") is None
+    assert all(device.notes for device in entries() if times.WHY in (said[device.name] or ""))
 
 
 @pytest.mark.parametrize("device", [each for each in entries() if times.missing(each, "bf16") is None])
