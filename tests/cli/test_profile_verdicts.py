@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -229,33 +228,38 @@ def test_an_interrupted_phase_has_no_table_that_looks_agreed(cli: Cli, monkeypat
     assert "decode, module by module" not in done.out
 
 
-@pytest.mark.slow
+WHEN_TIMED = """
+import runpy, sys
+from llmprof.measure.time import _Sampler
+warm_up = _Sampler.warm_up
+
+def told(self):
+    print("timing", file=sys.stderr, flush=True)
+    warm_up(self)
+
+_Sampler.warm_up = told
+runpy.run_module("llmprof", run_name="__main__")
+"""
+"""The command, which says when it begins to time."""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send there")
 def test_a_real_ctrl_c_ends_with_130_one_line_and_the_file(tmp_path: Path) -> None:
     target = tmp_path / "result.json"
-    words = [
-        "profile",
-        "gpt2",
-        "--device",
-        "cpu",
-        "--context",
-        "256",
-        "--seconds",
-        "600",
-        "--no-referees",
-        "--format",
-        "json",
-        "--output",
-    ]
+    words = ["profile", "gpt2", *SMALL, "--device", "cpu", "--seconds", "600", "--no-referees", "--format", "json"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "llmprof", *words, str(target)],
+        [sys.executable, "-c", WHEN_TIMED, *words, "--output", str(target)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(15)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "timing\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert (process.returncode, out, err) == (130, "", "llmprof: interrupted\n")
     (result,) = json.loads(target.read_text())["results"]
     assert result["interrupted"] is True
