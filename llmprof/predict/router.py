@@ -41,7 +41,7 @@ def _one_after_another(tape: Tape, logits: Tensor, chosen: Tensor) -> Tensor:
         at = new("at", rows, INT64, Home.ACTIVATION)
         best = tape.run("max", scores, axes=rows, fmt=FP32, aux=[at], over=scores)
         size = tape.run("maximum", tape.run("abs", logits, fmt=FP32), best, fmt=FP32)
-        short = tape.run("sub", logits, best, fmt=FP32)
+        short = tape.run("sub", best, logits, axes=logits.axes, fmt=FP32)
         short = tape.run("div", short, size, fmt=FP32)
         far = tape.run("gt", short, fmt=BOOL)
         near = tape.run("softmax", tape.run("masked_fill", scores, far, fmt=FP32), fmt=FP32)
@@ -50,7 +50,9 @@ def _one_after_another(tape: Tape, logits: Tensor, chosen: Tensor) -> Tensor:
         if choice == 0:
             scores = tape.run("clone", logits, fmt=FP32)
             tape.scatter_scalar(scores, column)
-    return tape.run("cat", *made, axes={**rows, "top_k": 2}, fmt=FP32)
+    weights = tape.run("cat", *made, axes={**rows, "top_k": 2}, fmt=FP32)
+    tape.touch((logits, scores))
+    return weights
 
 
 def _choose(tape: Tape, side: Side, spec: Moe, p: Tensor) -> None:

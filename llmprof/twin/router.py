@@ -93,7 +93,6 @@ class Router(TensorLeaf):
             if choice == 0:
                 scores = logits.clone()
                 scores.scatter_(1, column, float("-inf"))
-        del scores, logits
         return torch.cat(weights, dim=1)
 
     def _scores(self, x: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ NOT_COVERED: dict[Engine, set[str]] = {
     "vllm": {"mla-indexer", "rg-lru", "rg-lru-one-block", "rwkv-4", "rwkv-4-mlp", "channel-mix"},
     "llama.cpp": {
         *("mla-indexer", "rg-lru", "rg-lru-one-block", "rwkv-4", "rwkv-4-mlp", "channel-mix"),
-        *("audio", "reordered-cross"),
+        *("audio", "reordered-cross", "t5-per-layer"),
     },
 }
 """What an engine does not keep at all."""
