@@ -60,6 +60,8 @@ def in_pass(**leaves: tuple[float, float, float]) -> InPass:
             Work(kind="mm", flops=8 * 10**9, bytes=10**9),
             17**0.5 * 1e-3,
         ),
+        # 1e9 bytes once and three times more.
+        ({"cached_bytes_per_s": 1e12}, Work(kind="cpu", flops=0, bytes=10**9, reread=3 * 10**9), 4e-3),
         # 12 products of 2 us each.
         ({"per_product": 2e-6}, Work(kind="bmm", flops=0, bytes=0, products=12), 24e-6),
         # A thousand times what a cache holds, at a fifth of its bandwidth: 1e9 / 1e12 * 5.

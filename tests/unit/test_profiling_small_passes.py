@@ -84,6 +84,8 @@ def test_a_model_is_judged_by_what_the_others_show() -> None:
     assert found.low < 1
     same = judged([*times(0), *times(1)])
     assert same.error == pytest.approx(0.0, abs=1e-6)
+    # Errors are parts of what was measured: twelve passes took twice what they should, and six half of it.
+    assert judged([*times(0), *times(1, slower=2), *times(1, slower=2)]).error == pytest.approx(0.5)
 
 
 def test_a_kind_that_the_others_have_not_is_taken_for_a_mover() -> None:
