@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from llmprof.latency.eager import work_of
 from llmprof.measure.bytes import ByteCounter
 from llmprof.measure.calibration import kernels
 from llmprof.measure.calibration.clock import ROUNDS, host_seconds, time_points, undisturbed
@@ -12,11 +13,12 @@ from llmprof.measure.calibration.kernels import Point, Pool, points
 from llmprof.measure.flops import FlopCounter
 from llmprof.measure.module_time import module_seconds
 from llmprof.measure.trace import DispatchMode
+from llmprof.predict.api import predict
 from llmprof.twin.build import build
 from llmprof.twin.session import Session
 from llmprof.work import Work
 from llmprof.workload import Dtypes, Execution
-from tests.predict_samples import decode, gpt2
+from tests.predict_samples import decode, gpt2, llama_3_8b, prefill
 
 CPU = torch.device("cpu")
 SMALL = 4 * 10**6
@@ -43,6 +45,21 @@ def test_bytes_and_flops_of_every_point_are_those_of_its_launch(dtype: torch.dty
             assert sum(flops.by_path.values()) == point.work.flops, point.label
         seen.add(point.work.kind)
     assert {"mm", "addmm", "bmm", "baddbmm", "cpu", "add", "softmax", "layer_norm", "cast", "clone"} <= seen
+
+
+def test_a_core_that_is_timed_does_what_a_predicted_one_does() -> None:
+    """FLOPs of whole blocks, products, and keys that are read again, which no launch shows, in both halves alike."""
+    timed = {point.label: point.work for point in points(torch.bfloat16, CPU) if point.work.family == "core"}
+    for arch, workload, label in (
+        (gpt2(), decode(1024), "12/12 x 1 x 1024 x 64"),
+        (gpt2(), prefill(64), "12/12 x 64 x 64 x 64"),
+        (gpt2(), prefill(256), "12/12 x 256 x 256 x 64"),
+        (llama_3_8b(), decode(512), "32/8 x 1 x 512 x 128"),
+        (llama_3_8b(), prefill(256), "32/8 x 256 x 256 x 128"),
+    ):
+        (group,) = predict(arch, workload, Execution(attention="fused", kernels="cpu")).program.groups
+        (core,) = (op for op in group.ops if op.kind == "cpu")
+        assert timed[f"attention {label}"] == work_of(core)
 
 
 def test_labels_are_different_and_kinds_have_enough_points() -> None:
