@@ -99,7 +99,16 @@ _NAMES: dict[Kind, tuple[str, ...]] = {
         *("bitwise_and", "bitwise_or", "bitwise_left_shift", "bitwise_right_shift"),
         "native_dropout",
         # what the backward pass launches beside them
-        *("sgn", "index_add", "flip", "scatter_add", "elu_backward", "threshold_backward", "native_dropout_backward"),
+        *(
+            "sgn",
+            "index_add",
+            "flip",
+            "scatter_add",
+            "scatter",
+            "elu_backward",
+            "threshold_backward",
+            "native_dropout_backward",
+        ),
         *("tanh_backward", "sigmoid_backward", "silu_backward", "gelu_backward", "softplus_backward"),
         *("gt", "lt", "where", "masked_fill_", "masked_fill"),
         *("_softmax_backward_data", "_log_softmax_backward_data"),
