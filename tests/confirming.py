@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
-from llmprof import confirm
+from llmprof import catalog, confirm
 from llmprof.ledger import Row, Verdict
 from llmprof.predict.api import predict
 from llmprof.spec.arch import (
@@ -26,6 +27,12 @@ FP32 = Dtypes(weights="fp32", activations="fp32", kv_cache="fp32")
 WITHOUT_FUSED_KERNEL = {"gemma-2-2b", "gemma-2-9b", "gemma-2-27b", "open-llama-3b", "attention-options:softcap"}
 """Specs that no fused kernel of torch can compute, for their softcap or for heads that are not a multiple of eight wide;
 their fused rows are UNMEASURED."""
+
+
+@lru_cache(maxsize=1)
+def catalogued() -> tuple[ArchSpec, ...]:
+    """Every spec of the catalogue and every variant, read once for all who are parametrised by them."""
+    return tuple(arch for entry in catalog.entries() for arch in entry.load().archs())
 
 
 def workload(arch: ArchSpec, phase: Phase, *, batch: int = 1, tokens: int = 16, dtypes: Dtypes = BF16) -> Workload:

@@ -12,17 +12,16 @@ from dataclasses import replace
 
 import pytest
 
-from llmprof import catalog
 from llmprof.routing import Routing
 from llmprof.spec.arch import ArchSpec, Moe
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.twin.core import NoFusedKernel
 from llmprof.workload import Dtypes, Execution, Phase
-from tests.confirming import BF16, FP32, WITHOUT_FUSED_KERNEL, disagreements, phases, rows, workload
+from tests.confirming import BF16, FP32, WITHOUT_FUSED_KERNEL, catalogued, disagreements, phases, rows, workload
 from tests.importing import EVERYTHING
 from tests.structures import one_of_each
 
-ARCHS = [arch for entry in catalog.entries() for arch in entry.load().archs()]
+ARCHS = catalogued()
 
 SETTINGS: tuple[tuple[int, Dtypes, str], ...] = (
     (1, BF16, "fused"),

@@ -11,11 +11,11 @@ import dataclasses
 import inspect
 import types
 import typing
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
-from llmprof import catalog
 from llmprof.spec import arch as types_of_spec
 from llmprof.spec.arch import (
     Attention,
@@ -31,6 +31,7 @@ from llmprof.spec.arch import (
     Pattern,
     Stack,
 )
+from tests.confirming import catalogued
 
 ROOT = Path(__file__).resolve().parent.parent
 UNIONS = {
@@ -51,7 +52,7 @@ PRESENT = object()
 
 def members(union: object) -> tuple[type, ...]:
     """The classes of a union, or the class itself."""
-    return typing.get_args(union) if isinstance(union, types.UnionType) else (union,)  # type: ignore[return-value]
+    return typing.get_args(union) if isinstance(union, types.UnionType) else (union,)
 
 
 MEMBERS = [(name, member) for name, union in UNIONS.items() for member in members(union)]
@@ -63,7 +64,8 @@ def named(node: ast.AST) -> set[str]:
     return plain | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
 
 
-def dispatched(package: str) -> set[str]:
+@lru_cache
+def dispatched(package: str) -> frozenset[str]:
     """The class names that `package` distinguishes, by a case pattern, isinstance or an annotation."""
     names: set[str] = set()
     for path in (ROOT / "llmprof" / package).glob("*.py"):
@@ -74,7 +76,7 @@ def dispatched(package: str) -> set[str]:
                 names |= named(node.args[1])
             elif isinstance(node, ast.arg) and node.annotation is not None:
                 names |= named(node.annotation)
-    return names
+    return frozenset(names)
 
 
 def used(node: object, found: dict[type, set[tuple[str, object]]]) -> None:
@@ -96,9 +98,8 @@ def used(node: object, found: dict[type, set[tuple[str, object]]]) -> None:
 @pytest.fixture(scope="module")
 def catalogue_use() -> dict[type, set[tuple[str, object]]]:
     found: dict[type, set[tuple[str, object]]] = {}
-    for entry in catalog.entries():
-        for arch in entry.load().archs():
-            used(arch, found)
+    for arch in catalogued():
+        used(arch, found)
     return found
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 
-from llmprof import catalog
 from llmprof.errors import InputError
 from llmprof.objectives import default_objective, training_workload
 from llmprof.predict.api import Prediction, predict
@@ -30,6 +29,7 @@ from llmprof.spec.arch import (
 from llmprof.spec.slice import slice_arch, smallest_slice
 from llmprof.training_rules import without_rule
 from llmprof.workload import Dtypes, Execution, Recompute
+from tests.confirming import catalogued
 from tests.predict_samples import FP32, FUSED, UNFUSED, arch, bert_base, layer, prefill, run, stack, t5_small
 from tests.structures import one_of_each
 
@@ -195,7 +195,7 @@ def test_the_backward_of_a_model_without_layers_by_hand() -> None:
     )
 
 
-ARCHS = one_of_each(a for entry in catalog.entries() for a in entry.load().archs() if a.head.kind != "none")
+ARCHS = one_of_each(a for a in catalogued() if a.head.kind != "none")
 DENSE = [slice_arch(a, smallest_slice(a)).arch for a in ARCHS if without_rule(a) is None]
 
 
