@@ -152,7 +152,7 @@ class Composer:
             low += each.times * found.low
             high += each.times * found.high
             floors = self._kernels.floors(each.op)
-            floor += each.times * max(floors)
+            floor += each.times * min(max(floors), found.seconds)  # of figures that may be another device's
             bases[found.basis] = bases.get(found.basis, 0.0) + each.times * found.seconds
             key = (each.part, limit_of(each.op, found.seconds, floors))
             parts[key] = parts.get(key, 0.0) + each.times * found.seconds

@@ -198,7 +198,13 @@ def _catalogued(name: str) -> DeviceModel:
 
 def _model(device: Device) -> DeviceModel:
     own = device.latency
-    near = _near(device if own is None else _refitted(device, own)) if device.vendor == "nvidia" else ()
+    # Whose constants a device has, and what becomes of them, is decided by what the catalogue says of it. One with
+    # other figures under its name is that device, made quicker or slower: were it another, more could cost time.
+    known = catalogue.called(device.name) or device
+    near: tuple[_Candidate, ...] = ()
+    if device.vendor == "nvidia":
+        whole, origin = (each if own is None else _refitted(each, own) for each in (device, known))
+        near = _near(origin) if known is device else _changed(_near(origin), whole)
     if own is not None:
         return DeviceModel(device.name, fitted(own, device), own=own.kernels, near=near)
     stated = of_datasheet(device)
@@ -236,6 +242,20 @@ def _near(device: Device) -> tuple[_Candidate, ...]:
                 missing=instead + missing,
             )
         )
+    return tuple(found)
+
+
+def _changed(near: tuple[_Candidate, ...], device: Device) -> tuple[_Candidate, ...]:
+    """The same constants with the figures of `device`: its processors are as many and have the clock that they had."""
+    whole, instead = completed(device, catalogue.entries())
+    found = []
+    for each in near:
+        other = catalogue.find(each.name)
+        assert other.latency is not None
+        figures, missing = borrowed(whole, fitted(other.latency, other), other.name, other.architecture)
+        units = figures.units if "units" in whole.figures else each.figures.units
+        figures = replace(figures, clock=each.figures.clock, units=units)
+        found.append(replace(each, figures=figures, missing=instead + missing))
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ from llmprof.latency.carrying import carried, likeness, slowed
 from llmprof.latency.common import input_bytes, peak
 from llmprof.latency.constants import DeviceModel, Found
 from llmprof.latency.estimate import estimate, kernel_seconds
-from llmprof.latency.op import Elementwise, Gemm
+from llmprof.latency.op import DecodeAttention, Elementwise, Gemm, Moe, PrefillAttention
 from tests.unit.latency_samples import ROUND, kernel
 
 
@@ -137,3 +137,27 @@ def test_what_multiplies_no_fp4_stores_weights_in_it() -> None:
     assert estimate(product, h100).seconds >= 2 * 4096**3 / 989e12
     card = constants("rtx-5090", "gemm", "fp4").bounds[0].figures
     assert peak("fp4", card) == pytest.approx(503.8e12 / 188 * 170 * 733 / 362.1 * 2, rel=1e-3)  # twice the fp8
+
+
+@pytest.mark.parametrize("name", ["b300", "rtx-5090", "rtx-4090", "h20", "a10", "a100-40gb", "h100-sxm-80gb"])
+def test_more_of_a_figure_never_takes_longer_whosever_constants_a_device_has(name: str) -> None:
+    ops = (
+        Gemm(m=1, n=4096, k=4096),
+        Gemm(m=300, n=14336, k=4096),
+        Gemm(m=8192, n=4096, k=14336),
+        DecodeAttention(batch=8, context=3000, heads=32, kv_heads=8, head_dim=128),
+        PrefillAttention(batch=2, new_tokens=1500, heads=32, kv_heads=8, head_dim=128),
+        Moe(tokens=64, experts=64, experts_per_token=6, d_model=2048, d_ff=1408),
+        Elementwise(bytes=10**7),
+    )
+    found = device.find(name)
+    before = [estimate(op, DeviceModel.of(found)).seconds for op in ops]
+    for by in (1.02, 1.3, 1.4, 3.0):
+        peaks = {key: replace(each, value=int(each.value * by)) for key, each in found.peak_flops.items()}
+        changed = [replace(found, peak_flops=peaks)]
+        if found.memory_bandwidth is not None:
+            more = replace(found.memory_bandwidth, value=int(found.memory_bandwidth.value * by))
+            changed.append(replace(found, memory_bandwidth=more))
+        for other in changed:
+            after = [estimate(op, DeviceModel.of(other)).seconds for op in ops]
+            assert all(new <= old * (1 + 1e-9) for new, old in zip(after, before, strict=True)), by
