@@ -44,6 +44,17 @@ def why_none(profile: Profile | None, dtype: ComputeDtype) -> str:
     )
 
 
+def of_another_torch(profile: Profile | None) -> list[str]:
+    """A note where other kernels run here than those that `profile` was fitted to; else none."""
+    import torch
+
+    version = str(torch.__version__)
+    if profile is None or not profile.models or profile.torch == version:
+        return []
+    said = f"times are predicted with constants of torch {profile.torch}, and this is {version}"
+    return [f"{said}; run `llmprof calibrate`"]
+
+
 def predicted_record(
     prediction: Prediction, model: EagerModel, measured_s: float | None, modules: Mapping[str, float]
 ) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_a_profile_is_written_where_later_commands_find_it(cli: Cli, profile_sma
 
     timed = profile_small("--format", "json")
     assert timed.code == 0
+    assert not any("constants of torch" in note for note in timed.json["results"][0]["notes"])
     fused, unfused = timed.json["results"][0]["timings"]
     for timing in (fused, unfused):
         made = timing["predicted"]
@@ -113,8 +115,10 @@ def test_a_named_file_keeps_the_dtypes_that_it_has(cli: Cli, profile_small: Cli,
     assert again.code == 0
     assert again.out.startswith("device,dtype,family,kind,launch_s")
     assert set(load(place).models) == {"bf16", "fp32"}
+    place.write_text(re.sub("torch: .*", "torch: 1.0.0", place.read_text()))
     shown = profile_small("--attention", "fused", "--device-profile", str(place))
     assert shown.code == 0
+    assert "with constants of torch 1.0.0, and this is " in " ".join(shown.out.split())
     assert "Predicted times" in shown.out
     assert "Where predicted and measured times differ most" in shown.out
 
