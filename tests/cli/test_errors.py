@@ -114,7 +114,7 @@ def test_a_wrong_option(cli: Cli, command: str, option: str, word: str) -> None:
         (("count", "gpt2", "--memory", "80"), "80GiB or 80GB"),
         (("profile", "bert-base-uncased", "--device", "meta", "--kv-dtype", "fp32"), "keeps no keys and values in it"),
         (("count", "gpt2", "--memory", "9" * 99 + "GiB"), "102 characters"),
-        (("count", "gpt2", "--by", ""), "module, op or layer"),
+        (("count", "gpt2", "--by", ""), "module, op, layer or kernel"),
         (("count", "gpt2", "--by", "op", "--format", "csv"), "json, table or markdown"),
         (("count", "gpt2", "--phase", "decode", "--new-tokens", "7"), "--new-tokens is of prefill"),
         (("count", "gpt2", "--weight-dtype", "int4", "--group-size", "0"), "at least 1"),

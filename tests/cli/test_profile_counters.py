@@ -39,7 +39,7 @@ META = (*SMALL, "--device", "meta")
             2,
             "--caches has no effect: no counters are read (--counters auto, meta)",
         ),
-        (("--counters", "none", "--device-spec", "b200"), 2, "the size of the last-level cache of b200 is not known"),
+        (("--counters", "none", "--device-spec", "gb200"), 2, "the size of the last-level cache of gb200 is not known"),
         (("--counters", "nvml", "--caches", "warm"), 2, "--caches has no effect on --counters nvml"),
         (("--device-spec", "h100"), 2, "no device is called 'h100'"),
     ],

@@ -75,7 +75,7 @@ def test_sdpa_math_has_no_witness_of_what_reaches_memory(cli: Cli) -> None:
 
 
 def test_a_device_without_a_cache_is_refused(cli: Cli) -> None:
-    done = cli(*META, "--device-spec", "b200")
+    done = cli(*META, "--device-spec", "gb200")
     assert done.code == 2
-    assert "the size of the last-level cache of b200 is not known" in done.err
+    assert "the size of the last-level cache of gb200 is not known" in done.err
     assert done.out == ""
