@@ -171,11 +171,17 @@ def merged(profile: Profile, before: Profile | None) -> Profile:
     anew = {(each.engine, each.version, each.device) for each in profile.hosts}
     kept = tuple(each for each in before.hosts if (each.engine, each.version, each.device) not in anew)
     timed = profile if profile.models else before  # whose day and version stand at the top
+    earlier_ones = {
+        dtype: replace(model, measured=model.measured or before.measured, torch=model.torch or before.torch)
+        if (before.measured, before.torch) != (timed.measured, timed.torch)
+        else model
+        for dtype, model in before.models.items()
+    }
     return replace(
         profile,
         measured=timed.measured,
         torch=timed.torch,
-        models={**before.models, **profile.models},
+        models={**earlier_ones, **profile.models},
         served=joined(profile.served, before.served),
         hosts=(*kept, *profile.hosts),
     )

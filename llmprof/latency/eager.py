@@ -62,12 +62,15 @@ class EagerModel:
     """The constants of one device in one dtype, by family and kind.
 
     `in_pass` is what leaves take inside a pass, on a CPU, which waits for each kernel. `host_s` is what the host takes
-    to start a kernel where it runs ahead of the device instead. One of them is None.
+    to start a kernel where it runs ahead of the device instead. One of them is None. `measured` is the day and `torch`
+    the version of these constants, where another dtype of the same profile was calibrated later.
     """
 
     constants: Mapping[tuple[str, str], Constants]
     in_pass: InPass | None = None
     host_s: float | None = None
+    measured: str | None = None
+    torch: str | None = None
 
     def of(self, work: Work) -> tuple[Constants, bool]:
         """The constants of a kind, and whether they are its own. KeyError where its whole family was not timed."""

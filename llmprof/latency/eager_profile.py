@@ -60,11 +60,13 @@ class Inside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EagerEntry:
-    """Of one dtype. `in_pass` is of a CPU, `host_s` of a GPU."""
+    """Of one dtype. `in_pass` is of a CPU, `host_s` of a GPU; `measured` and `torch` if they are not the profile's."""
 
     kernels: tuple[Kernel, ...]
     in_pass: Inside | None = None
     host_s: NotNegative | None = None
+    measured: Annotated[str, MinLen(1)] | None = None
+    torch: Annotated[str, MinLen(1)] | None = None
 
 
 BELOW = "at most 1: what is predicted lies within its interval"
@@ -112,6 +114,8 @@ def model_of(entry: EagerEntry) -> EagerModel:
         constants=constants,
         in_pass=None if entry.in_pass is None else _inside(entry.in_pass),
         host_s=entry.host_s,
+        measured=entry.measured,
+        torch=entry.torch,
     )
 
 
@@ -131,7 +135,8 @@ def written(model: EagerModel) -> dict[str, object]:
         if constants.flops_per_s == inf:
             values["flops_per_s"] = None
         kernels.append({"family": family, "kind": kind, **_shortened(values)})
-    document: dict[str, object] = {}
+    made = {"measured": model.measured, "torch": model.torch}
+    document: dict[str, object] = {key: value for key, value in made.items() if value is not None}
     if model.in_pass is not None:
         inside = asdict(model.in_pass)
         inside["leaves"] = [{"kind": kind, **_shortened(leaf)} for kind, leaf in inside["leaves"].items()]

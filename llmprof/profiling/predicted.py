@@ -44,15 +44,13 @@ def why_none(profile: Profile | None, dtype: ComputeDtype) -> str:
     )
 
 
-def of_another_torch(profile: Profile | None) -> list[str]:
-    """A note where other kernels run here than those that `profile` was fitted to; else none."""
+def of_another_torch(fitted: str) -> list[str]:
+    """A note where other kernels run here than those of the torch whose times were fitted; else none."""
     import torch
 
     version = str(torch.__version__)
-    if profile is None or not profile.models or profile.torch == version:
-        return []
-    said = f"times are predicted with constants of torch {profile.torch}, and this is {version}"
-    return [f"{said}; run `llmprof calibrate`"]
+    said = f"times are predicted with constants of torch {fitted}, and this is {version}; run `llmprof calibrate`"
+    return [] if fitted == version else [said]
 
 
 def predicted_record(

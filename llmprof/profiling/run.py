@@ -11,7 +11,7 @@ from llmprof.ledger import Ledger, Quantity, Row, Verdict
 from llmprof.predict.api import Prediction, predict
 from llmprof.profiling.experts import expected_experts
 from llmprof.profiling.fit import kernels_of, out_of_memory_refused, refuse_what_does_not_fit
-from llmprof.profiling.predicted import of_another_torch, profile_of
+from llmprof.profiling.predicted import profile_of
 from llmprof.profiling.question import Request, Result, require_torch
 from llmprof.profiling.timing import compare, time_pass
 from llmprof.spec.arch import ArchSpec
@@ -73,8 +73,6 @@ def _profile(request: Request, result: Result, progress: Progress) -> None:
         first = request.workloads[0]
         twin = build(cut.arch, dtypes=first.dtypes, device=device, seed=request.seed, mtp=first.mtp)
         calibrated = profile_of(device, request.device_profile)
-        if request.time_seconds is not None:
-            result.notes += of_another_torch(calibrated)
         for workload in request.workloads:
             _profile_workload(request, cut, twin, device, workload, calibrated, result, progress)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from llmprof.predict.api import Prediction, predict
-from llmprof.profiling.predicted import predicted_record, why_none
+from llmprof.profiling.predicted import of_another_torch, predicted_record, why_none
 from llmprof.profiling.question import Request, Result
 from llmprof.spec.arch import ArchSpec
 from llmprof.workload import Execution, Workload
@@ -107,8 +107,10 @@ def _predicted(
 
     measured = None if timing.warm is None else timing.warm.median_ns / 1e9
     modules = {} if timing.interrupted else module_seconds(session, device)
-    made = predicted_record(prediction, calibrated.models[dtype], measured, modules)
-    entry["predicted"] = {**made, "calibrated_on": calibrated.measured}
+    model = calibrated.models[dtype]
+    made = predicted_record(prediction, model, measured, modules)
+    entry["predicted"] = {**made, "calibrated_on": model.measured or calibrated.measured}
+    result.notes += [note for note in of_another_torch(model.torch or calibrated.torch) if note not in result.notes]
 
 
 def compare(workload: Workload, outputs: dict[str, torch.Tensor], result: Result) -> None:

@@ -32,13 +32,16 @@ def predicted_times(timings: Sequence[dict[str, Any]]) -> list[Table]:
         for timing, made in found
     )
     notes = [
-        "From constants that `llmprof calibrate` fitted to single kernels of this device, on "
-        f"{found[0][1]['calibrated_on']}. Measured: the warm median. The interval is that of kernels, of which 90% lie "
-        "inside.",
+        f"From constants that `llmprof calibrate` fitted on this device, on {found[0][1]['calibrated_on']}. Measured: "
+        "the warm median. Of what nothing was fitted to 90% lay within such an interval: on a GPU of kernels, on a CPU "
+        "of passes of small models.",
     ]
     partly = [timing for timing, made in found if made["basis"] != "calibrated"]
     if partly:
-        notes.append("Some kernels were not calibrated by themselves: they have the constants of their family.")
+        notes.append(
+            "Some kernels or leaves were not calibrated by themselves: kernels have the constants of their family, "
+            "leaves those of what moves memory."
+        )
     head = Table(
         title="Predicted times",
         columns=("phase", "attention", "predicted", "interval", "measured", "predicted / measured", "inside", "bound"),

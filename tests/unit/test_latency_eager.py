@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from llmprof.errors import InputError, LlmprofError
-from llmprof.latency.device_profile import Identity, Profile, default_path, find, load, text
+from llmprof.latency.device_profile import Identity, Profile, default_path, find, load, merged, text
 from llmprof.latency.eager import FAMILY, Constants, EagerModel, leaves_of, pass_time, work_of
 from llmprof.latency.eager_fit import FEWEST, Sample, fit
 from llmprof.latency.in_pass import InPass, LeafKind, Surroundings, leaf_kind
@@ -264,6 +264,19 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         path.write_text(text(made))
         assert load(path) == made
     assert find(CPU, str(path)) == (profile(), path)
+
+
+def test_constants_keep_the_day_and_the_torch_of_their_own(tmp_path: Path) -> None:
+    """bf16 is calibrated anew by another torch; fp32 stays what it was, also when bf16 is once more."""
+    old, path = profile(), tmp_path / "cpu.yaml"
+    anew = replace(old, measured="2026-12-02", torch="2.14.0", models={"bf16": old.models["bf16"]})
+    for _ in range(2):
+        path.write_text(text(merged(anew, old)))
+        old = load(path)
+        made = {dtype: (model.measured, model.torch) for dtype, model in old.models.items()}
+        assert made == {"fp32": ("2026-11-30", "2.13.0"), "bf16": (None, None)}
+        assert (old.measured, old.torch) == ("2026-12-02", "2.14.0")
+    assert merged(profile(), profile()) == profile()
 
 
 def test_the_default_place_is_the_users_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
