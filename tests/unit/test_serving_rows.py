@@ -128,7 +128,7 @@ FP8 = Precision(dense="fp8", experts="fp8")
         ("QWEN3_30B_A3B", "qwen3-30b-a3b", Precision()),
         ("QWEN3_235B", "qwen3-235b-a22b", Precision()),
         ("MOE_Mixtral8x7B", "mixtral-8x7b", Precision()),
-        ("Nemotron_super_v1.1", "llama-3.3-nemotron-super-49b", Precision()),
+        ("Nemotron_super_v1.1", "nemotron-super-49b", Precision()),
         ("DEEPSEEK_V3", "deepseek-v3", Precision(dense="fp8_block", experts="fp8_block")),
         ("unsloth/Meta-Llama-3.1-8B-Instruct", "llama-3.1-8b", Precision()),
         ("/models/Qwen3-32B-FP8/", "qwen3-32b", FP8),

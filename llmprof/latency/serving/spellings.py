@@ -17,7 +17,7 @@ ALIKE = {
     "qwen3_480b": "qwen3-coder-480b-a35b",
     "moe_mixtral8x7b": "mixtral-8x7b",
     "moe_mixtral8x22b": "mixtral-8x22b",
-    "nemotron_super_v1.1": "llama-3.3-nemotron-super-49b",
+    "nemotron_super_v1.1": "nemotron-super-49b",
     "kimi-k2-instruct-0905": "kimi-k2",
     "kimi-k2.5": "kimi-k2-thinking",
     "minimax-m2.7": "minimax-m2",
