@@ -3,8 +3,8 @@
 Random architectures (`test_prediction_equals_twin.py`) seldom reach the corners: one head, one token, a ragged last block, a chunk
 as long as the prompt, as many landmarks or clusters as tokens, a compressed key that is completed or not.
 
-On meta both ways of attending run all of them; on CPU each way runs one half, and the other half where the kind has another number
-of heads. With LLMPROF_EVERY=1 all run everywhere.
+Every regime runs in two of the four executions, fused on the one device and unfused on the other, and with another number of heads in
+the other two. With LLMPROF_EVERY=1 all run in all.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def works(spec: ArchSpec) -> list[Workload]:
 
 
 def share(of: list[Workload], attention: Attention, execution: Execution, device: str) -> list[Workload]:
-    """The passes that are run: on CPU every other one, if there are several; which of the two, heads and way decide."""
-    if EVERYTHING or device == "meta" or len(of) < 4:
+    """The passes that are run: every other one, if there are several; which of the two, heads, way and device decide."""
+    if EVERYTHING or len(of) < 4:
         return of
     heads: int = getattr(attention, "n_heads", 1)
-    return of[(heads + (execution.attention == "fused")) % 2 :: 2]
+    return of[(heads + (execution.attention == "fused") + (device == "cpu")) % 2 :: 2]
 
 
 @pytest.mark.parametrize(("execution", "device"), EXECUTIONS)
