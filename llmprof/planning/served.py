@@ -62,7 +62,7 @@ class Serving:
         self._stacks = {device.name: self._stack_of(device) for device in search.devices}
         self._lanes: dict[Lane, Steps] = {}
         self._least: dict[tuple[Lane, int, int], Times] = {}
-        self._seen: dict[tuple[Lane, Load, int], Served] = {}
+        self._seen: dict[tuple[Lane, Load, int, float], Served] = {}
         self._most: dict[tuple[Lane, int], float] = {}
         self.simulated = 0
         """How many loads have been served: no more than there are different ones."""
@@ -232,7 +232,7 @@ class Serving:
         All that arrives is answered, where `answers` says so: a run that begins and ends empty would say less.
         """
         run, lanes = self.run(c)
-        key = (self._lane(c.deployment), run.load, run.batch)
+        key = (self._lane(c.deployment), run.load, run.batch, run.steps.slack)
         if key not in self._seen:
             self.simulated += 1
             self._seen[key] = run.own()
@@ -251,7 +251,7 @@ class Serving:
         """All that is predicted of `c`, ranges included, without the bounds."""
         run, lanes = self.run(c)
         self.seen(c)
-        own = self._seen[self._lane(c.deployment), run.load, run.batch]
+        own = self._seen[self._lane(c.deployment), run.load, run.batch, run.steps.slack]
         replicas = lanes // c.deployment.sharding.pipeline_parallel
         return estimated(run, own, replicas=replicas, clients=self.clients(c))
 

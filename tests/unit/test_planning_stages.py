@@ -18,8 +18,8 @@ from tests.unit.planned import ask, named
 H200, BF16 = find("h200"), Dtypes()
 
 
-def served(sharding: Sharding, rate: float | None = 5.0) -> tuple[Serving, Configuration]:
-    search = Search(named("smollm2-135m"), [H200], ask(prompt=64, output=256, concurrency=64, max_gpus=64))
+def served(sharding: Sharding, rate: float | None = 5.0, clients: int = 64) -> tuple[Serving, Configuration]:
+    search = Search(named("smollm2-135m"), [H200], ask(prompt=64, output=256, concurrency=clients, max_gpus=64))
     found = search.configured(search.deployment(H200, sharding, BF16))
     assert isinstance(found, Configuration)
     return Serving(search, rate), found
@@ -60,3 +60,14 @@ def test_a_group_waits_for_the_deepest_stage() -> None:
     equal, waits = even.run(c)[0].steps, slow.run(d)[0].steps
     for of in (Steps.seconds, Steps.low, Steps.high):
         assert of(waits)(8, 100, ()) == pytest.approx(4 / 3 * of(equal)(8, 100, ()))
+
+
+def test_few_clients_wait_for_no_stage() -> None:
+    """30 layers on 4 stages, 8 in the deepest: three clients are through with 24 of them when the first comes again."""
+    seen = {}
+    for clients, slack in ((1, 1), (3, 1), (4, pytest.approx(32 / 30)), (64, pytest.approx(32 / 30))):
+        serving, c = served(Sharding(pipeline_parallel=4), None, clients)
+        assert serving.run(c)[0].steps.slack == slack
+        seen[clients] = serving.seen(c).times.tpot
+    assert seen[1] == pytest.approx(seen[3])
+    assert seen[4] > 1.01 * seen[3]

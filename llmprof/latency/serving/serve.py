@@ -219,6 +219,8 @@ def run_of(
     )
     if request_rate is not None:
         _fewer(waves, room * chunks)  # what it answers at most is found with all slots taken
+    else:
+        steps = steps.of_groups(-(-demand.concurrency // replicas))
     return Variants(steps=steps, stack=stack, load=load, batch=room), lanes
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from llmprof.latency.compose import Chunk, Composer, Ends, Pass, PassTime
 from llmprof.latency.serving.simulate import StepTime
 from llmprof.sharding_stages import depths
@@ -35,15 +37,22 @@ class Steps:
 
     `slack`: while all stages work, each for a group of sequences, a group's passes begin as often as the deepest stage
     is through with those of all groups: so many times as long apart as a pass takes, were its time spread evenly over
-    the layers. 1 where stages have equally many.
+    the layers. 1 where stages have equally many, and where so few groups are under way that none has to wait.
     """
 
     def __init__(self, composer: Composer, pipeline_layers: tuple[int, ...] = ()) -> None:
         self.composer = composer
         layers, stages = len(composer.arch.main.layers), composer.layout.pipeline
-        self.slack = stages * max(depths(layers, stages, pipeline_layers)) / layers
+        self.deepest = max(depths(layers, stages, pipeline_layers)) / layers
+        self.slack = stages * self.deepest
         self._known: dict[tuple[int, int, tuple[Chunk, ...]], _Step] = {}
         self._asked: dict[tuple[int, int, tuple[Chunk, ...]], _Step] = {}
+
+    def of_groups(self, groups: int) -> Steps:
+        """The same passes where so many groups of sequences are under way, no more than there are stages."""
+        made = copy(self)
+        made.slack = max(1.0, min(groups, self.composer.layout.pipeline) * self.deepest)
+        return made
 
     def time(self, decoding: int, context: float, chunks: tuple[Chunk, ...] = ()) -> PassTime:
         """The pass of `decoding` sequences with `context` tokens each on average, beside `chunks` of prompts."""
@@ -84,9 +93,8 @@ class Steps:
         def step(decoding: int, context: float, chunks: tuple[Chunk, ...]) -> float:
             found = find(decoding, context, chunks)
             if found.ends is None:
-                seconds, low, high = ends(found.asked)
-                found.ends = slack * seconds, slack * low, slack * high
-            return found.ends[end]
+                found.ends = ends(found.asked)
+            return slack * found.ends[end]
 
         return step
 
