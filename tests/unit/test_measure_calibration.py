@@ -106,7 +106,7 @@ def test_a_cpu_waits_for_every_kernel() -> None:
     assert host_seconds(CPU) is None
 
 
-def test_every_leaf_that_runs_is_clocked() -> None:
+def test_every_leaf_that_runs_is_clocked(monkeypatch: pytest.MonkeyPatch) -> None:
     dtypes = Dtypes(weights="fp32", activations="fp32", kv_cache="fp32")
     execution = Execution(attention="unfused", kernels="cpu")
     twin = build(gpt2(), dtypes=dtypes, device="cpu")
@@ -115,3 +115,13 @@ def test_every_leaf_that_runs_is_clocked() -> None:
     assert set(found) == {path for path, _ in twin.leaves}
     assert all(seconds > 0 for seconds in found.values())
     assert not any(leaf._forward_hooks or leaf._forward_pre_hooks for _, leaf in twin.leaves)
+    # A clock that goes on by a second whenever it is read, in the pass that warms up by less.
+    first, read, now = 1 + 2 * len(found), [0], [0.0]
+
+    def clock() -> float:
+        read[0] += 1
+        now[0] += 0.6 if read[0] <= first else 1.0
+        return now[0]
+
+    monkeypatch.setattr("llmprof.measure.module_time.time.perf_counter", clock)
+    assert [*module_seconds(session, CPU, passes=1).values()] == pytest.approx([1.0] * len(found))
