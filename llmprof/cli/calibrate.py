@@ -39,7 +39,8 @@ def calibrate(
             "--seconds",
             metavar="TIME",
             help="Time for the kernels of each dtype; on a CPU a third of it for passes of small models on top, on a "
-            "GPU half of it for served ops. Less is less certain. 0 times nothing, which goes with --served-points.",
+            "GPU half of it for served ops. Less is less certain, and on a CPU takes a minute or more all the same, as "
+            "each is timed nine times. 0 times nothing, which goes with --served-points.",
         ),
     ] = "90",
     served_points: Annotated[
