@@ -76,7 +76,6 @@ STACKS = {
     "no-attention-reordered": layers(attention=NONE, position=NONE, norm="{kind: rmsnorm, placement: reordered}"),
     "relu2": layers(ffn="{kind: relu2, d_ff: 20}"),
     "down-bias": layers(ffn="{kind: swiglu, d_ff: 20, down_bias: true}"),
-    "up-bias": layers(ffn="{kind: gelu, d_ff: 20, bias: true, down_bias: false}"),
     "xielu": layers(ffn="{kind: xielu, d_ff: 20, bias: true}"),
     "swiglu-clamped": layers(ffn="{kind: swiglu-clamped, d_ff: 20, beta: 1.702, limit: 7.0, bias: true}"),
     "k-bias": layers(attention=gqa("qkv_bias: true, k_bias: false")),

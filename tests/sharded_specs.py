@@ -161,7 +161,7 @@ layers:
   count: 2
   norm: {kind: rmsnorm, placement: pre}
   attention: {kind: gqa, n_heads: 4, n_kv_heads: 2, head_dim: 8, output_gate: value, qkv_clip: 0.5}
-  ffn: {kind: xielu, d_ff: 24, down_bias: true}
+  ffn: {kind: xielu, d_ff: 24, bias: true}
 """,
     # Heads with states, in two kinds of mixer, one with biases.
     "states": """

@@ -88,9 +88,9 @@ def mixers(draw: st.DrawFn, *, beside: bool) -> Mixer:
     made: list[Mixer] = [
         Mamba1(**conv, d_inner=draw(SIZES), d_state=draw(SIZES), dt_rank=draw(SIZES), bias=bias, inner_norm=draw(maybe(NORMS))),
         Mamba2(**conv, n_heads=parts * draw(st.integers(1, 8)), head_dim=draw(SIZES), d_state=draw(SIZES), n_groups=parts,
-               chunk=draw(SIZES), norm_groups=draw(st.sampled_from([0, 1, parts])), bias=bias),
+               chunk=1 + draw(SIZES), norm_groups=draw(st.sampled_from([0, 1, parts])), bias=bias),
         GatedDeltaNet(**conv, n_heads=parts * draw(st.integers(1, 8)), n_key_heads=parts, key_dim=draw(SIZES),
-                      value_dim=draw(SIZES), chunk=draw(SIZES)),
+                      value_dim=draw(SIZES), chunk=1 + draw(SIZES)),
         RgLru(**conv, width=parts * draw(st.integers(1, 2**20)), n_blocks=parts, bias=bias),
         ShortConv(**conv, bias=bias),
         *([] if beside else [Rwkv4(width=draw(SIZES))]),
@@ -109,9 +109,10 @@ def experts(draw: st.DrawFn, *, alone: bool = False) -> Expert:
     said: dict[str, Any] = {"beta": draw(POSITIVE)} if kind in ("swish", "swiglu", "swiglu-clamped") else {}
     if kind == "swiglu-clamped":
         said["limit"] = draw(POSITIVE)
-    if alone:
-        said["down_bias"] = draw(maybe(st.booleans()))
-    made: Expert = cls(kind=kind, d_ff=draw(SIZES), bias=draw(st.booleans()), **said)
+    bias = draw(st.booleans())
+    if alone and cls is Glu and not bias:
+        said["down_bias"] = draw(st.booleans())
+    made: Expert = cls(kind=kind, d_ff=draw(SIZES), bias=bias, **said)
     return made
 
 

@@ -24,12 +24,13 @@ def expert_leaves(spec: Expert, d: int, axis: str = "f", rows: str = "d") -> Lea
     `axis` is what the width between the matrices is called, `rows` what that of the rows is.
     """
     into = matrix(axis, spec.d_ff, rows, d, bias=spec.bias)
-    down = matrix(rows, d, axis, spec.d_ff, bias=spec.has_down_bias)
     match spec:
         case Mlp():
+            down = matrix(rows, d, axis, spec.d_ff, bias=spec.bias)
             learned = (Parameter("alpha_p", {"one": 1}), Parameter("alpha_n", {"one": 1}))
             return {"up": into, "act": learned if spec.kind == "xielu" else (), "down": down}
         case Glu():
+            down = matrix(rows, d, axis, spec.d_ff, bias=spec.has_down_bias)
             return {"gate": into, "up": into, "act": (), "down": down}
     assert_never(spec)
 

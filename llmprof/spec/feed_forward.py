@@ -21,19 +21,12 @@ class Mlp:
     (https://arxiv.org/abs/1606.08415); `swish` is x * sigmoid(beta * x)
     (https://arxiv.org/abs/1710.05941); `relu2` is the square of ReLU (https://arxiv.org/abs/2109.08668); `xielu` a
     parabola above 0 and an exponential below, with a learned number for each (https://arxiv.org/abs/2411.13010).
-    `bias` is that of all matrices; `down_bias` says otherwise for the last (TeleChat).
     """
 
     kind: Literal["relu", "gelu", "gelu-tanh", "swish", "relu2", "xielu"]
     d_ff: PositiveInt
     bias: bool = False
-    down_bias: bool | None = None
     beta: PositiveFloat = 1.0
-
-    @property
-    def has_down_bias(self) -> bool:
-        """Whether the last matrix has a bias."""
-        return self.bias if self.down_bias is None else self.down_bias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +35,21 @@ class Glu:
 
     The activation of the gate is the sigmoid for `glu`, ReLU for `reglu`, exact or tanh GELU for `geglu` and
     `geglu-tanh`, Swish for `swiglu`. `swiglu-clamped` is GPT-OSS's: gate and up are cut at `limit` (the gate above
-    alone), and the product is swish(gate) * (up + 1). `bias` and `down_bias` are as in `Mlp`.
+    alone), and the product is swish(gate) * (up + 1). `bias` is that of all matrices,
+    `down_bias` that of the last alone (TeleChat).
     """
 
     kind: Literal["glu", "reglu", "geglu", "geglu-tanh", "swiglu", "swiglu-clamped"]
     d_ff: PositiveInt
     bias: bool = False
-    down_bias: bool | None = None
+    down_bias: bool = False
     beta: PositiveFloat = 1.0
     limit: PositiveFloat | None = None
 
     @property
     def has_down_bias(self) -> bool:
         """Whether the last matrix has a bias."""
-        return self.bias if self.down_bias is None else self.down_bias
+        return self.bias or self.down_bias
 
 
 Expert = Mlp | Glu

@@ -43,6 +43,8 @@ def _activation(ffn: Expert, written: Map, report: Report) -> None:
         report.key(written, "beta", f"found beta for {ffn.kind!r}", "beta for swish, swiglu and swiglu-clamped only")
     if not isinstance(ffn, Glu):
         return
+    if ffn.bias and ffn.down_bias:
+        report.key(written, "down_bias", "found down_bias beside bias", "bias alone, which is of all matrices")
     if ffn.kind == "swiglu-clamped" and ffn.limit is None:
         report.missing(written, "limit", "where gate and up are cut, for example 7.0")
     if ffn.kind != "swiglu-clamped" and ffn.limit is not None:
@@ -55,7 +57,7 @@ def _experts(moe: Moe, written: Map, report: Report) -> None:
             report.value(
                 written.below(key).items["kind"], "another kind in experts", "its learned numbers are a layer's own"
             )
-    if moe.expert.down_bias is not None:
+    if isinstance(moe.expert, Glu) and moe.expert.down_bias:
         report.key(written.below("expert"), "down_bias", "found down_bias in an expert", "bias, for all its matrices")
     if moe.n_experts > MAX_EXPERTS:
         report.value(written.items["n_experts"], f"at most {MAX_EXPERTS:,}", "every expert has a load of its own")

@@ -128,7 +128,7 @@ class Mlp(Branch):
         d, material, gain = site.d_model, site.material, site.gain
         self.up = layer_matrix(d, spec.d_ff, bias=spec.bias, material=material, gain=gain)
         self.act = act_module(spec, material)
-        self.down = layer_matrix(spec.d_ff, d, bias=spec.has_down_bias, material=material, gain=gain)
+        self.down = layer_matrix(spec.d_ff, d, bias=spec.bias, material=material, gain=gain)
 
     def forward(self, x: Tensor, run: StackPass) -> Tensor:
         return self.down(self.act(self.up(x)))

@@ -175,8 +175,10 @@ BROKEN: list[tuple[str, list[Edit], str, str, str]] = [
     # feed-forward and experts
     (DECODER, [ffn("kind: moe, n_experts: 4, top_k: 2, expert: {kind: xielu, d_ff: 8}")], "layers.ffn.expert.kind", "found 'xielu'",
      "another kind in experts"),
-    (DECODER, [ffn("kind: moe, n_experts: 4, top_k: 2, expert: {kind: relu, d_ff: 8, down_bias: true}")], "layers.ffn.expert.down_bias",
+    (DECODER, [ffn("kind: moe, n_experts: 4, top_k: 2, expert: {kind: swiglu, d_ff: 8, down_bias: true}")], "layers.ffn.expert.down_bias",
      "found down_bias in an expert", "bias, for all its matrices"),
+    (DECODER, [ffn("kind: swiglu, d_ff: 8, bias: true, down_bias: true")], "layers.ffn.down_bias", "found down_bias beside bias",
+     "bias alone, which is of all matrices"),
     *((DECODER, [ffn("kind: moe, n_experts: 4, expert: {kind: relu, d_ff: 8}, " + said)], f"layers.ffn{path}", found, expected)
       for said, path, found, expected in (
         ("top_k: 2, margin: 0.1", ".margin", "found margin with scores softmax", "margin with sparsemixer only"),
