@@ -16,7 +16,7 @@ from llmprof.latency.device_profile import Identity, Profile
 from llmprof.latency.eager import EagerModel
 from llmprof.latency.eager_fit import Sample, fit
 from llmprof.profiling.question import require_torch
-from llmprof.profiling.small_passes import in_pass, start_seconds
+from llmprof.profiling.small_passes import SmallPasses, start_seconds
 from llmprof.workload import ComputeDtype
 
 if TYPE_CHECKING:
@@ -74,24 +74,31 @@ def calibrate(
     """
     import torch as framework
 
-    from llmprof.measure.calibration.clock import time_points
+    from llmprof.measure.calibration.clock import ROUNDS, time_points
     from llmprof.measure.calibration.kernels import Pool, points
 
     kind: framework.dtype = getattr(framework, {"bf16": "bfloat16", "fp16": "float16"}.get(dtype, "float32"))
     designed = list(points(kind, device))
+    passes = SmallPasses(device, dtype) if device.type == "cpu" else None
+
+    def between() -> None:
+        if passes is not None:
+            passes.round(SHARE * seconds / ROUNDS, lambda done, planned: progress("models", done, planned))
+
     times = time_points(
-        designed, Pool(kind, device), seconds=seconds, progress=lambda done, all_: progress("kernels", done, all_)
+        designed,
+        Pool(kind, device),
+        seconds=seconds,
+        progress=lambda done, planned: progress("kernels", done, planned),
+        after_round=between,
     )
     samples = tuple(Sample(work=point.work, seconds=taken) for point, taken in zip(designed, times, strict=True))
     model = EagerModel(constants=fit(samples))
-
-    def show(done: int, planned: int) -> None:
-        progress("models", done, planned)
-
-    if device.type == "cpu":
-        model = replace(model, in_pass=in_pass(model, device, dtype, seconds=SHARE * seconds, progress=show))
+    if passes is not None:
+        model = replace(model, in_pass=passes.in_pass(model))
     else:
-        model = replace(model, host_s=start_seconds(device, dtype, show))
+        starts = start_seconds(device, dtype, lambda done, planned: progress("models", done, planned))
+        model = replace(model, host_s=starts)
     return Calibrated(
         device=identity(device),
         torch=str(framework.__version__),

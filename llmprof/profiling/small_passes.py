@@ -43,8 +43,8 @@ SIZES: tuple[tuple[int, int, int], ...] = (
 COVERED = 0.9
 """The share of held-out passes that the interval holds."""
 
-PASSES = 5
-"""At least so many of each size, and as many again with clocks at every leaf."""
+PASSES = 2
+"""At least so many of each size in a round, and as many again with clocks at every leaf."""
 
 WIDE = 1024
 """d_model of the models of a CPU; narrower ones beside it."""
@@ -119,29 +119,41 @@ class PassTimes:
 # --- what leaves take inside a pass ----------------------------------------------------------------
 
 
-def in_pass(
-    model: EagerModel,
-    device: torch.device,
-    dtype: ComputeDtype,
-    *,
-    seconds: float,
-    progress: Callable[[int, int], None],
-) -> InPass:
-    """Run the small models on `device`, within about `seconds`, and fit what leaves take beside kernels of `model`."""
-    from llmprof.measure.module_time import module_seconds
+class SmallPasses:
+    """Passes of the small models on a CPU, run in rounds: a machine is not as quick in one minute as in the next.
 
-    archs = small_models(WIDE)
-    planned = len(archs) * len(SIZES) * len(ATTENTIONS)
-    share = seconds / planned / 2
-    ran: list[PassTimes] = []
-    for number, arch in enumerate(archs):
-        for prediction, session in _sessions(arch, SIZES, device, dtype):
-            taken = _pass_seconds(session, device, share)
-            clocked = module_seconds(session, device, passes=PASSES, seconds=share)
-            leaves = tuple(leaf_times(prediction, model, clocked))
-            ran.append(PassTimes(model=number, leaves=leaves, taken=taken))
-            progress(len(ran), planned)
-    return judged(ran)
+    Rounds stand between those of single kernels, so that what both are compared by was measured in the same minutes.
+    """
+
+    def __init__(self, device: torch.device, dtype: ComputeDtype) -> None:
+        self._device, self._dtype = device, dtype
+        self._ran: list[tuple[int, Prediction, list[float], list[Mapping[str, float]]]] = []
+
+    def round(self, seconds: float, progress: Callable[[int, int], None]) -> None:
+        """Run every size of every model once more, within about `seconds`."""
+        from llmprof.measure.module_time import module_seconds
+
+        archs = small_models(WIDE)
+        planned = len(archs) * len(SIZES) * len(ATTENTIONS)
+        share, at = seconds / planned / 2, 0
+        for number, arch in enumerate(archs):
+            for prediction, session in _sessions(arch, SIZES, self._device, self._dtype):
+                if at == len(self._ran):
+                    self._ran.append((number, prediction, [], []))
+                _, _, taken, clocked = self._ran[at]
+                taken.append(_pass_seconds(session, self._device, share))
+                clocked.append(module_seconds(session, self._device, passes=PASSES, seconds=share))
+                at += 1
+                progress(at, planned)
+
+    def in_pass(self, model: EagerModel) -> InPass:
+        """What leaves take beside kernels of `model`: fitted to the middle of the rounds."""
+        ran = []
+        for number, prediction, taken, clocked in self._ran:
+            middle = {path: median(each[path] for each in clocked) for path in clocked[0]}
+            leaves = tuple(leaf_times(prediction, model, middle))
+            ran.append(PassTimes(model=number, leaves=leaves, taken=median(taken)))
+        return judged(ran)
 
 
 def leaf_times(prediction: Prediction, model: EagerModel, clocked: Mapping[str, float]) -> Iterator[LeafTime]:

@@ -29,9 +29,14 @@ Progress = Callable[[int, int], None]
 
 
 def time_points(
-    points: Sequence[Point], pool: Pool, *, seconds: float, progress: Progress | None = None
+    points: Sequence[Point],
+    pool: Pool,
+    *,
+    seconds: float,
+    progress: Progress | None = None,
+    after_round: Callable[[], None] | None = None,
 ) -> list[float]:
-    """Seconds of one launch of each point, within about `seconds` altogether.
+    """Seconds of one launch of each point, within about `seconds` altogether; `after_round` takes its own time.
 
     Every point is launched `WARM_UPS` times and timed at least three times a round, whatever that takes.
     """
@@ -43,6 +48,8 @@ def time_points(
                 samples[index] += _of_point(point, pool, share)
                 if progress is not None:
                     progress(turn * len(points) + index + 1, ROUNDS * len(points))
+            if after_round is not None:
+                after_round()
     return [undisturbed(each) for each in samples]
 
 
