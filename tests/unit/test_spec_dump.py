@@ -106,7 +106,7 @@ layers:
     qk_norm_over: head
     sinks: false
     shared_kv: false
-  ffn: {kind: swiglu, d_ff: 96, bias: false, beta: 1}
+  ffn: {kind: swiglu, d_ff: 96, bias: false, down_bias: false, beta: 1}
   block: serial
   residual: {kind: plain, scale: 1}
   position: {kind: rope, theta: 10000, axes: 1}
