@@ -32,7 +32,7 @@ from llmprof.units import parse_bytes
 def load(path: Path) -> Device:
     """The device in a YAML file, whose stem is its name. Raises SpecError with every problem of the file."""
     report = Report(str(path))
-    tree = parse(source.read_file(path), file=str(path))
+    tree = parse(source.read_file(path), file=str(path), root="a mapping with keys such as 'name:' and 'memory:'")
     written = check(_Document, tree, report)
     if written is not None:
         device = _device(written, tree, report)

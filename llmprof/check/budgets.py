@@ -101,7 +101,7 @@ def load_text(text: str, *, file: str, directory: Path) -> BudgetFile:
 
 def _load(text: str, file: str, directory: Path, shelf: Shelf) -> BudgetFile:
     report = Report(file)
-    tree = parse(text, file=file)
+    tree = parse(text, file=file, root="a mapping with the key 'budgets:'")
     for key in tree.items:
         if key not in ("defaults", "budgets"):
             unknown_key(report, tree, key, ("defaults", "budgets"))
@@ -244,7 +244,6 @@ def _blamed(entry: Entry, message: str) -> Node | None:
 _BLOCK = ("comment or line break", "comment or a line break", "chomping or indentation")
 
 _WORDS = {
-    "a mapping with keys such as 'name:' and 'd_model:'": "a mapping with the key 'budgets:'",
     "one architecture, of a few kilobytes": "budgets, of a few kilobytes",
 }
 

@@ -32,6 +32,8 @@ from llmprof.workload import ComputeDtype
 
 SCHEMA_VERSION = 2
 
+WRITTEN = "what `llmprof calibrate` writes, a mapping with keys such as 'device:' and 'dtypes:'"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -97,7 +99,7 @@ class OtherVersion(InputError):
 def load(path: Path) -> Profile:
     """The profile in a file. SpecError with all its problems, InputError where there is none or of another schema."""
     report = Report(str(path))
-    tree = parse(source.read_file(path), file=str(path))
+    tree = parse(source.read_file(path), file=str(path), root=WRITTEN)
     version = tree.get("schema_version")
     if isinstance(version, Scalar) and isinstance(version.value, int) and version.value != SCHEMA_VERSION:
         raise OtherVersion(

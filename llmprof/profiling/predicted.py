@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from llmprof.errors import InputError
 from llmprof.latency.device_profile import Profile, find
 from llmprof.latency.eager import EagerModel, PassTime, pass_time
 from llmprof.predict.api import Prediction
@@ -24,9 +25,12 @@ CONTRIBUTORS = 3
 def profile_of(device: torch.device, path: str | None) -> Profile | None:
     """The constants of this device: of the file that is named, else of the default place; None without any.
 
-    InputError where the file that is named is not there or of another device, SpecError where it is wrong.
+    InputError where the file that is named is not there, of another device or for meta tensors, which take no time;
+    SpecError where it is wrong.
     """
     if device.type == "meta":
+        if path is not None:
+            raise InputError("--device-profile: on meta nothing takes time; leave it out, or name another --device")
         return None
     from llmprof.profiling.calibration import identity
 

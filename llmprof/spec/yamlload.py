@@ -30,11 +30,15 @@ _HINTS = {
 }
 
 
-def parse(text: str, *, file: str, pure: bool = False) -> Map:
+A_SPEC = "a mapping with keys such as 'name:' and 'd_model:'"
+
+
+def parse(text: str, *, file: str, pure: bool = False, root: str = A_SPEC) -> Map:
     """The tree of one YAML document whose root is a mapping.
 
-    `pure` forces PyYAML's own parser instead of libyaml's. Raises SpecError with every problem of form
-    that can be told apart; a syntax error is the last one, for nothing after it can be trusted.
+    `root` says what is expected where there is none. `pure` forces PyYAML's own parser instead of libyaml's. Raises
+    SpecError with every problem of form that can be told apart; a syntax error is the last one, for nothing after it
+    can be trusted.
     """
     report = Report(file)
     bad = UNPRINTABLE.search(text)
@@ -59,14 +63,14 @@ def parse(text: str, *, file: str, pure: bool = False) -> Map:
         # Escapes outside Unicode leave PyYAML as bare ValueErrors.
         report.add(None, "", f"not valid YAML: {short(str(error).splitlines()[0] if str(error) else 'unreadable')}")
     report.raise_if_any()
-    root = builder.root
-    if root is None or (isinstance(root, Scalar) and root.value is None):
-        report.add(Mark(1, 1), "", "the file is empty", "a mapping with keys such as 'name:' and 'd_model:'")
-    elif not isinstance(root, Map):
-        report.value(root, "a mapping with keys such as 'name:' and 'd_model:'")
+    tree = builder.root
+    if tree is None or (isinstance(tree, Scalar) and tree.value is None):
+        report.add(Mark(1, 1), "", "the file is empty", root)
+    elif not isinstance(tree, Map):
+        report.value(tree, root)
     report.raise_if_any()
-    assert isinstance(root, Map)
-    return root
+    assert isinstance(tree, Map)
+    return tree
 
 
 def _events(text: str, pure: bool) -> Iterator[Any]:

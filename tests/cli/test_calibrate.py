@@ -208,6 +208,13 @@ def test_a_profile_that_is_named_and_wrong_is_refused_before_anything_runs(cli: 
     done = cli("profile", "gpt2", "--device", "cpu", "--device-profile", str(tmp_path / "none.yaml"))
     assert (done.code, done.out) == (2, "")
     assert "none.yaml" in done.err
+    (tmp_path / "empty.yaml").write_text("")
+    done = cli("profile", "gpt2", "--device", "cpu", "--device-profile", str(tmp_path / "empty.yaml"))
+    assert (done.code, done.out) == (2, "")
+    assert "'device:' and 'dtypes:'" in done.err
+    done = cli("profile", "gpt2", "--device", "meta", "--device-profile", str(tmp_path / "none.yaml"))
+    assert (done.code, done.out) == (2, "")
+    assert "on meta nothing takes time" in done.err
 
 
 RUNS = """backend,backend_version,model_path,system,isl,osl,batch_size,tp_size,silicon_tpot_ms
