@@ -229,8 +229,9 @@ def test_an_interrupted_phase_has_no_table_that_looks_agreed(cli: Cli, monkeypat
 
 
 WHEN_TIMED = """
-import runpy, sys
+import runpy, signal, sys
 from llmprof.measure.time import _Sampler
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it runs in the background
 warm_up = _Sampler.warm_up
 
 def told(self):
