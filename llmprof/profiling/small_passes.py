@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, log
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +26,7 @@ from llmprof.workload import ComputeDtype, Dtypes, Execution, Workload
 if TYPE_CHECKING:
     import torch
 
+    from llmprof.twin.model import Twin
     from llmprof.twin.session import Session
 
 ATTENTIONS: tuple[Literal["fused", "unfused"], ...] = ("fused", "unfused")
@@ -49,8 +50,8 @@ PASSES = 2
 WIDE = 1024
 """d_model of the models of a CPU; narrower ones beside it."""
 NARROW = 32
-STARTS_S = 0.3
-"""For how long the narrow ones run, each."""
+STEP, STARTS_S = ((1, 1, 16),), 0.3
+"""What the narrow ones run, and for how long each."""
 
 _FRAME = """
 name: small
@@ -126,33 +127,31 @@ class SmallPasses:
     """
 
     def __init__(self, device: torch.device, dtype: ComputeDtype) -> None:
-        self._device, self._dtype = device, dtype
-        self._ran: list[tuple[int, Prediction, list[float], list[Mapping[str, float]]]] = []
+        self._device = device
+        self._cases = [
+            case
+            for number, arch in enumerate(small_models(WIDE))
+            for case in _cases(number, arch, SIZES, device, dtype)
+        ]
 
     def round(self, seconds: float, progress: Callable[[int, int], None]) -> None:
         """Run every size of every model once more, within about `seconds`."""
         from llmprof.measure.module_time import module_seconds
 
-        archs = small_models(WIDE)
-        planned = len(archs) * len(SIZES) * len(ATTENTIONS)
-        share, at = seconds / planned / 2, 0
-        for number, arch in enumerate(archs):
-            for prediction, session in _sessions(arch, SIZES, self._device, self._dtype):
-                if at == len(self._ran):
-                    self._ran.append((number, prediction, [], []))
-                _, _, taken, clocked = self._ran[at]
-                taken.append(_pass_seconds(session, self._device, share))
-                clocked.append(module_seconds(session, self._device, passes=PASSES, seconds=share))
-                at += 1
-                progress(at, planned)
+        share = seconds / len(self._cases) / 2
+        for done, case in enumerate(self._cases):
+            session = case.session()
+            case.taken.append(_pass_seconds(session, self._device, share))
+            case.clocked.append(module_seconds(session, self._device, passes=PASSES, seconds=share))
+            progress(done + 1, len(self._cases))
 
     def in_pass(self, model: EagerModel) -> InPass:
         """What leaves take beside kernels of `model`: fitted to the middle of the rounds."""
         ran = []
-        for number, prediction, taken, clocked in self._ran:
-            middle = {path: median(each[path] for each in clocked) for path in clocked[0]}
-            leaves = tuple(leaf_times(prediction, model, middle))
-            ran.append(PassTimes(model=number, leaves=leaves, taken=median(taken)))
+        for case in self._cases:
+            middle = {path: median(each[path] for each in case.clocked) for path in case.clocked[0]}
+            leaves = tuple(leaf_times(case.prediction, model, middle))
+            ran.append(PassTimes(model=case.model, leaves=leaves, taken=median(case.taken)))
         return judged(ran)
 
 
@@ -222,23 +221,44 @@ def _least(rows: Sequence[tuple[float, ...]], taken: Sequence[float]) -> tuple[f
 
 def start_seconds(device: torch.device, dtype: ComputeDtype, progress: Callable[[int, int], None]) -> float:
     """What the host takes for one kernel of a decode step where kernels are so small that it is what takes time."""
+    cases = [
+        case for number, arch in enumerate(small_models(NARROW)) for case in _cases(number, arch, STEP, device, dtype)
+    ]
     found: list[float] = []
-    archs = small_models(NARROW)
-    for arch in archs:
-        for prediction, session in _sessions(arch, ((1, 1, 16),), device, dtype):
-            found.append(_pass_seconds(session, device, STARTS_S) / sum(line.count for line in prediction.ops))
-            progress(len(found), len(archs) * len(ATTENTIONS))
+    for case in cases:
+        launches = sum(line.count for line in case.prediction.ops)
+        found.append(_pass_seconds(case.session(), device, STARTS_S) / launches)
+        progress(len(found), len(cases))
     return median(found)
 
 
 # --- running ---------------------------------------------------------------------------------------
 
 
-def _sessions(
-    arch: ArchSpec, sizes: Sequence[tuple[int, int, int]], device: torch.device, dtype: ComputeDtype
-) -> Iterator[tuple[Prediction, Session]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """One size of the model number `model`: what is predicted of it, and of every round its passes and its leaves."""
+
+    model: int
+    twin: Twin
+    workload: Workload
+    execution: Execution
+    prediction: Prediction
+    taken: list[float] = field(default_factory=list)
+    clocked: list[Mapping[str, float]] = field(default_factory=list)
+
+    def session(self) -> Session:
+        """Its inputs and caches, made anew."""
+        from llmprof.twin.session import Session
+
+        return Session(self.twin, self.workload, self.execution)
+
+
+def _cases(
+    number: int, arch: ArchSpec, sizes: Sequence[tuple[int, int, int]], device: torch.device, dtype: ComputeDtype
+) -> Iterator[_Case]:
+    """Every size of a model, fused and unfused, all with the same weights."""
     from llmprof.twin.build import build
-    from llmprof.twin.session import Session
 
     dtypes = Dtypes(weights=dtype, activations=dtype, kv_cache=dtype)
     twin = build(arch, dtypes=dtypes, device=device)
@@ -247,7 +267,8 @@ def _sessions(
         workload = Workload(phase=phase, batch=batch, new_tokens=new, context=context, dtypes=dtypes)
         for attention in ATTENTIONS:
             execution = Execution(attention=attention, kernels=kernels_of(device))
-            yield predict(arch, workload, execution), Session(twin, workload, execution)
+            prediction = predict(arch, workload, execution)
+            yield _Case(model=number, twin=twin, workload=workload, execution=execution, prediction=prediction)
 
 
 def _pass_seconds(session: Session, device: torch.device, seconds: float) -> float:
